@@ -1,0 +1,48 @@
+"""The kinds of data. To add one: a file with one `Dataset(...)` here, and its line in `DATASETS`."""
+
+from core.datasets.agg_trades import AGG_TRADES
+from core.datasets.dataset import SCHEMA_VERSION, Column, Dataset, Kind
+from core.datasets.funding_rate import FUNDING_RATE
+from core.datasets.index_price import INDEX_PRICE
+from core.datasets.klines import KLINES
+from core.datasets.mark_price import MARK_PRICE
+from core.datasets.premium_index import PREMIUM_INDEX
+from core.datasets.trades import TRADES
+from core.dates import INTERVAL_US
+from core.errors import ConfigError
+from core.nearest import did_you_mean
+from core.types import Market
+
+__all__ = ["DATASETS", "SCHEMA_VERSION", "Column", "Dataset", "Kind", "dataset_named", "interval_named"]
+
+DATASETS: dict[str, Dataset] = {
+    "klines": KLINES,
+    "mark_price": MARK_PRICE,
+    "index_price": INDEX_PRICE,
+    "premium_index": PREMIUM_INDEX,
+    "funding_rate": FUNDING_RATE,
+    "trades": TRADES,
+    "agg_trades": AGG_TRADES,
+}
+
+
+def dataset_named(name: str, market: Market) -> Dataset:
+    """The dataset of that name. Raises ConfigError, with a near match, if there is none in `market`."""
+    dataset = DATASETS.get(name)
+    if dataset is None:
+        raise ConfigError(f"unknown data type {name!r}{did_you_mean(name, DATASETS)}; there are {', '.join(DATASETS)}")
+    if market not in dataset.markets:
+        raise ConfigError(f"{market} has no {name}; it exists for {', '.join(dataset.markets)}")
+    return dataset
+
+
+def interval_named(name: str, dataset: Dataset, market: Market) -> str:
+    """`name` if the exchange has `dataset` at that interval. Raises ConfigError, with a near match, otherwise."""
+    known = [i for i in INTERVAL_US if i != "1s" or (market is Market.SPOT and dataset is KLINES)]
+    if name == "1M":
+        raise ConfigError("the archive writes the month as 1mo, not 1M (1m is one minute)")
+    if name not in known:
+        raise ConfigError(
+            f"{market} {dataset.name} has no interval {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"
+        )
+    return name

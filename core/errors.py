@@ -1,0 +1,97 @@
+"""Everything that can go wrong in a way a caller may handle.
+
+MarketDataError
+  ConfigError                                   wrong settings, options or arguments            exit 2
+  RemoteError                                   the source answered wrongly, or not at all      exit 1
+    NotPublished                                404: the source has no such object
+    Throttled *                                 429, 418, 503: asked to wait (`retry_after`)
+    ConnectionLost *                            refused, reset, cut, timed out, 5xx
+  ContentError                                  the bytes are not what they should be           exit 1
+    ChecksumMismatch *                          digest or length differs (`expected`, `actual`)
+    MalformedArchive                            zip or CSV cannot be trusted
+  StorageError                                  this machine's disk                             exit 1
+    DiskFull
+  TrackerError                                  the status database                             exit 1
+    LeaseLost                                   another run owns the row now
+  NoData                                        nothing there for the request                   exit 3
+                                                                                  * worth another try
+Every message names the file, series or option and says what to do next.
+"""
+
+
+class MarketDataError(Exception):
+    """The parent of all; scripts print it as one line on stderr and exit with `exit_code`."""
+
+    exit_code = 1
+    retryable = False
+
+
+class ConfigError(MarketDataError):
+    """A setting, option or argument is wrong."""
+
+    exit_code = 2
+
+
+class RemoteError(MarketDataError):
+    """The source answered with something we cannot use, or did not answer."""
+
+
+class NotPublished(RemoteError):
+    """The source has no such object (404)."""
+
+
+class Throttled(RemoteError):
+    """The source asks us to slow down; `retry_after` is its wish in seconds, or None."""
+
+    retryable = True
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ConnectionLost(RemoteError):
+    """No connection, or it broke, or the server failed (5xx)."""
+
+    retryable = True
+
+
+class ContentError(MarketDataError):
+    """The bytes are there but are not what they should be."""
+
+
+class ChecksumMismatch(ContentError):
+    """Length or digest of the fetched bytes differs from the published one."""
+
+    retryable = True
+
+    def __init__(self, message: str, expected: str, actual: str) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.actual = actual
+
+
+class MalformedArchive(ContentError):
+    """A zip, or the CSV inside it, that cannot be trusted."""
+
+
+class StorageError(MarketDataError):
+    """This machine could not read or write a file."""
+
+
+class DiskFull(StorageError):
+    """No space, quota or file size left."""
+
+
+class TrackerError(MarketDataError):
+    """The status database cannot be used."""
+
+
+class LeaseLost(TrackerError):
+    """A row that this run had claimed belongs to another run now."""
+
+
+class NoData(MarketDataError):
+    """Nothing is published, or stored, for what was asked."""
+
+    exit_code = 3

@@ -1,0 +1,257 @@
+"""What happens in a run, as small frozen values, and who may watch.
+
+A component is given `emit` and calls it; it knows nothing of listeners. Events only watch: removing every listener
+changes nothing that a run does.
+"""
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from core.types import Finding, Proof
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A run begins work on `files` archives of together `size_bytes`; `skipped` were already there."""
+
+    run: int
+    files: int
+    size_bytes: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileStarted:
+    """An archive is being asked for; `offset` bytes of it are already here."""
+
+    key: str
+    size_bytes: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileProgressed:
+    """`bytes_done` of an archive are here now."""
+
+    key: str
+    bytes_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileRetrying:
+    """An attempt failed for `reason`; the next one begins in `wait_seconds`."""
+
+    key: str
+    reason: str
+    attempt: int
+    wait_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FileFetched:
+    """An archive is on disk and verified."""
+
+    key: str
+    size_bytes: int
+    transferred: int
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
+class FileStored:
+    """An archive has become a partition."""
+
+    key: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileMissing:
+    """The exchange lists an archive but does not have it."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileFailed:
+    """An archive could not be had; the run goes on with the next."""
+
+    key: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindingRaised:
+    """Something is odd with data that was kept."""
+
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class RunWaiting:
+    """All that is left belongs to another live run."""
+
+    files: int
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished:
+    """A run is over."""
+
+    run: int
+    seconds: float
+
+
+Event = (
+    RunStarted
+    | FileStarted
+    | FileProgressed
+    | FileRetrying
+    | FileFetched
+    | FileStored
+    | FileMissing
+    | FileFailed
+    | FindingRaised
+    | RunWaiting
+    | RunFinished
+)
+Emit = Callable[[Event], None]
+
+
+def fan_out(*listeners: Emit) -> Emit:
+    """One `emit` that tells every listener, in order."""
+
+    def emit(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return emit
+
+
+LOGGER: Final = logging.getLogger("tapevault")
+
+
+def log_event(event: Event) -> None:
+    """One line a lasting event; progress is left out. Failures and findings are warnings."""
+    match event:
+        case FileProgressed() | FileStarted():
+            return
+        case FileFailed(key, error):
+            LOGGER.warning("failed %s: %s", key, error)
+        case FindingRaised(finding):
+            LOGGER.warning("finding %s %s: %s", finding.kind, finding.series, finding.detail)
+        case FileRetrying(key, reason, attempt, wait):
+            LOGGER.info("retry %s in %.1f s after attempt %d: %s", key, wait, attempt, reason)
+        case _:
+            LOGGER.info("%s", event)
+
+
+RATE_WINDOW_SECONDS: Final = 5.0
+
+
+@dataclass(slots=True)
+class ActiveFile:
+    """An archive that is being fetched now."""
+
+    size_bytes: int
+    offset: int
+    bytes_done: int
+    attempt: int = 1
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """A run folded into counts, bytes, rates and active files; the one thing that a display needs."""
+
+    clock: Callable[[], float] = time.monotonic
+    files: int = 0
+    size_bytes: int = 0
+    skipped: int = 0
+    bytes_done: int = 0
+    transferred: int = 0
+    started_at: float | None = None
+    finished: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+    proofs: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+    active: dict[str, ActiveFile] = field(default_factory=dict)
+    failures: list[FileFailed] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    waiting: str | None = None
+    _recent: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def apply(self, event: Event) -> None:
+        """Fold one event in."""
+        match event:
+            case RunStarted(_, files, size_bytes, skipped):
+                self.files, self.size_bytes, self.skipped = files, size_bytes, skipped
+                self.started_at = self.clock()
+            case FileStarted(key, size_bytes, offset):
+                self.active[key] = ActiveFile(size_bytes, offset, offset)
+            case FileProgressed(key, bytes_done):
+                self._progress(key, bytes_done)
+            case FileRetrying(key, _, attempt, _):
+                self.counts["retries"] += 1
+                if key in self.active:
+                    self.active[key].attempt = attempt + 1
+            case FileFetched(key, size_bytes, _, proof):
+                self._progress(key, size_bytes)
+                self.active.pop(key, None)
+                self.bytes_done += size_bytes
+                self.counts["fetched"] += 1
+                self.proofs[proof] += 1
+            case FileStored(_, rows):
+                self.counts["stored"] += 1
+                self.rows += rows
+            case FileMissing(key):
+                self.active.pop(key, None)
+                self.counts["missing"] += 1
+            case FileFailed(key):
+                self.active.pop(key, None)
+                self.counts["failed"] += 1
+                self.failures.append(event)
+            case FindingRaised(finding):
+                self.findings.append(finding)
+            case RunWaiting(files, holder):
+                self.waiting = f"{files} files belong to {holder}" if files else None
+            case RunFinished():
+                self.finished = True
+
+    def _progress(self, key: str, bytes_done: int) -> None:
+        active = self.active.get(key)
+        if active is None:
+            return
+        gained = max(0, bytes_done - active.bytes_done)
+        active.bytes_done = bytes_done
+        self.transferred += gained
+        now = self.clock()
+        self._recent.append((now, gained))
+        while self._recent and now - self._recent[0][0] > RATE_WINDOW_SECONDS:
+            self._recent.popleft()
+
+    @property
+    def seconds(self) -> float:
+        return 0.0 if self.started_at is None else self.clock() - self.started_at
+
+    @property
+    def rate_bytes(self) -> float:
+        """Bytes a second over the last few seconds."""
+        now = self.clock()
+        window = min(RATE_WINDOW_SECONDS, self.seconds)
+        recent = sum(gained for at, gained in self._recent if now - at <= RATE_WINDOW_SECONDS)
+        return recent / window if window > 0 else 0.0
+
+    @property
+    def average_bytes(self) -> float:
+        """Bytes a second since the start."""
+        return self.transferred / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def partial_bytes(self) -> int:
+        """Bytes of active files that are here but not yet verified."""
+        return sum(active.bytes_done for active in self.active.values())

@@ -1,0 +1,82 @@
+"""Where things lie under the data root. A path is a pure function of series and period.
+
+data/
+  raw/um/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip                 archives as published
+  extracted/um/funding_rate/BTCUSDT/BTCUSDT-fundingRate-2024-01.csv    rows as CSV, where settings ask for it
+  processed/um/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.parquet       rows as Parquet
+  metadata/download_status.db, symbols_info.json
+  logs/
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.datasets import DATASETS
+from core.types import Period, Series
+
+SYMBOL = re.compile(r"\w{1,40}")
+"""What a symbol may look like: letters of any script, digits, underscores. No dots or slashes, so that a name that
+comes from outside can never leave its folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths under one data root."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        return self.root / "metadata" / "download_status.db"
+
+    @property
+    def symbols_info(self) -> Path:
+        return self.root / "metadata" / "symbols_info.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    def raw(self, series: Series, period: Period) -> Path:
+        """The archive as published."""
+        return self.root / "raw" / _folder(series) / f"{stem(series, period)}.zip"
+
+    def extracted(self, series: Series, period: Period, suffix: str) -> Path:
+        """The rows in a text format."""
+        return self.root / "extracted" / _folder(series) / f"{stem(series, period)}{suffix}"
+
+    def processed(self, series: Series, period: Period) -> Path:
+        """The rows as Parquet."""
+        return self.processed_folder(series) / f"{stem(series, period)}.parquet"
+
+    def processed_folder(self, series: Series) -> Path:
+        return self.root / "processed" / _folder(series)
+
+
+def stem(series: Series, period: Period) -> str:
+    """The exchange's own file name without its ending: `BTCUSDT-1h-2024-01`, `BTCUSDT-trades-2024-01-31`."""
+    return f"{series.symbol}-{_middle(series)}-{period.label}"
+
+
+def period_in(stem_text: str, series: Series) -> Period | None:
+    """The period of a file of `series` by its stem; None if the file is not one of ours."""
+    prefix = f"{series.symbol}-{_middle(series)}-"
+    if not stem_text.startswith(prefix):
+        return None
+    try:
+        period = Period.parse(stem_text[len(prefix) :])
+    except ValueError:
+        return None
+    return period if stem(series, period) == stem_text else None
+
+
+def _middle(series: Series) -> str:
+    return series.interval or DATASETS[series.dataset].remote
+
+
+def _folder(series: Series) -> Path:
+    if not SYMBOL.fullmatch(series.symbol):
+        raise ValueError(f"not a symbol: {series.symbol!r}")
+    folder = Path(series.market.value, series.dataset, series.symbol)
+    return folder / series.interval if series.interval else folder

@@ -1,0 +1,255 @@
+"""Frozen settings, every default written here once, and `load_settings` which overlays `config/settings.yaml`.
+
+Only scripts, and `BacktestDataLoader()` when given no settings, load YAML. One environment variable is read:
+`TAPEVAULT_HOME`, the data root.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from core.datasets import DATASETS
+from core.errors import ConfigError
+from core.layout import SYMBOL
+from core.nearest import did_you_mean
+from core.types import Market
+
+CHECKOUT: Final = Path(__file__).resolve().parent.parent
+SETTINGS_FILE: Final = CHECKOUT / "config" / "settings.yaml"
+SYMBOLS_FILE: Final = CHECKOUT / "config" / "symbols.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class PathSettings:
+    """`data`: the data root; a relative one is taken from the checkout."""
+
+    data: Path = Path("data")
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadSettings:
+    """Where from, how many at once, and how patient.
+
+    `source`: base URL of the archives. `listing`: base URL of the bucket listing. `rest`: base URL of the REST API
+    (None: the exchange's own for each market). `workers`: archives fetched at once. `limit_rate_bytes`: bytes a second
+    over all of them, None for no limit. `max_attempts` counts failures since the last progress of a file.
+    """
+
+    source: str = "https://data.binance.vision"
+    listing: str = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
+    rest: str | None = None
+    workers: int = 16
+    listing_workers: int = 8
+    limit_rate_bytes: int | None = None
+    timeout_seconds: float = 30.0
+    max_attempts: int = 5
+    backoff_seconds: float = 0.5
+    backoff_cap_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """`csv_datasets`: kinds of data whose rows are also written as CSV under `extracted/`.
+    `row_group_rows`: rows of a Parquet row group."""
+
+    csv_datasets: tuple[str, ...] = ("funding_rate",)
+    row_group_rows: int = 131_072
+
+
+@dataclass(frozen=True, slots=True)
+class QualitySettings:
+    """What an archive may look like before it is refused.
+
+    `max_csv_bytes` and `max_compression_ratio` bound what a zip may unpack to. `period_slack_hours`: rows further than
+    this outside the period in the file's name mean a wrong time unit or a wrong file.
+    """
+
+    max_csv_bytes: int = 200_000_000_000
+    max_compression_ratio: int = 200
+    period_slack_hours: int = 24
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderSettings:
+    """`threads`: DuckDB's threads, None for all cores. `cache_parquet_metadata`: keep footers between queries."""
+
+    threads: int | None = None
+    cache_parquet_metadata: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All sections. `settings.replace(download={"workers": 4})` gives a changed copy."""
+
+    paths: PathSettings = field(default_factory=PathSettings)
+    download: DownloadSettings = field(default_factory=DownloadSettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    quality: QualitySettings = field(default_factory=QualitySettings)
+    loader: LoaderSettings = field(default_factory=LoaderSettings)
+
+    @property
+    def data_root(self) -> Path:
+        """The absolute data root."""
+        return (CHECKOUT / self.paths.data).absolute()
+
+    def replace(self, **changes: Mapping[str, Any]) -> "Settings":
+        return replace(self, **{name: replace(getattr(self, name), **change) for name, change in changes.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolSettings:
+    """Which symbols matter: `priority` by market, `categories` by name, and what `--priority-only` and "all symbols"
+    leave out: `quotes` keeps symbols that end in one of these (empty: all), `exclude` drops names that match a glob."""
+
+    priority: Mapping[Market, tuple[str, ...]]
+    categories: Mapping[str, tuple[str, ...]]
+    quotes: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """The defaults, overlaid by a YAML file and then by `TAPEVAULT_HOME`.
+
+    Without `path`, `config/settings.yaml` of the checkout is used if it is there. Raises ConfigError that names file,
+    line and key for an unknown key (with a near match), a key given twice, or a value of the wrong type.
+    """
+    settings = Settings()
+    source = path or SETTINGS_FILE
+    if path is not None or source.exists():
+        settings = _overlay(settings, _read(source), source)
+    home = os.environ.get("TAPEVAULT_HOME")
+    return settings.replace(paths={"data": Path(home).expanduser()}) if home else settings
+
+
+def load_symbols(path: Path | None = None) -> SymbolSettings:
+    """`config/symbols.yaml`. Raises ConfigError that names file, line and key."""
+    source = path or SYMBOLS_FILE
+    known = {"priority", "categories", "filters"}
+    sections = dict(_entries(_read(source), source, known))
+    priority = {}
+    for market, node in _entries(sections.get("priority"), source, {m.value for m in Market}):
+        priority[Market(market)] = _symbols(node, source)
+    categories = {name: _symbols(node, source) for name, node in _entries(sections.get("categories"), source, None)}
+    filters = dict(_entries(sections.get("filters"), source, {"quotes", "exclude"}))
+    return SymbolSettings(
+        priority=priority,
+        categories=categories,
+        quotes=_texts(filters["quotes"], source) if "quotes" in filters else (),
+        exclude=_texts(filters["exclude"], source) if "exclude" in filters else (),
+    )
+
+
+def _read(path: Path) -> yaml.Node | None:
+    try:
+        with path.open(encoding="utf-8") as stream:
+            return yaml.compose(stream, Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f":{where.line + 1}" if where else ""
+        raise ConfigError(f"{path}{line}: not YAML: {getattr(error, 'problem', None) or error}") from error
+
+
+def _entries(node: yaml.Node | None, path: Path, known: set[str] | None) -> list[tuple[str, yaml.Node]]:
+    """The keys and value nodes of a mapping, each key known and given once."""
+    if node is None or (isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"):
+        return []
+    if not isinstance(node, yaml.MappingNode):
+        raise _wrong(path, node, "expected `key: value` lines")
+    seen: dict[str, yaml.Node] = {}
+    for key_node, value_node in node.value:
+        key = str(key_node.value)
+        if known is not None and key not in known:
+            raise _wrong(path, key_node, f"unknown key {key!r}{did_you_mean(key, known)}")
+        if key in seen:
+            raise _wrong(path, key_node, f"{key!r} is given twice")
+        seen[key] = value_node
+    return list(seen.items())
+
+
+def _overlay(settings: Settings, node: yaml.Node | None, path: Path) -> Settings:
+    sections = {f.name for f in fields(settings)}
+    for section, section_node in _entries(node, path, sections):
+        current = getattr(settings, section)
+        hints = get_type_hints(type(current))
+        changes = {
+            key: _value(value_node, hints[key], f"{section}.{key}", path)
+            for key, value_node in _entries(section_node, path, set(hints))
+        }
+        settings = settings.replace(**{section: changes})
+    _check(settings, path)
+    return settings
+
+
+def _value(node: yaml.Node, wanted: Any, name: str, path: Path) -> Any:
+    """The Python value of a node as `wanted`: bool, int, float, str, Path, tuple[str, ...] or an optional of these."""
+    options = get_args(wanted) if get_origin(wanted) in (Union, UnionType) else (wanted,)
+    if node.tag == "tag:yaml.org,2002:null":
+        if type(None) in options:
+            return None
+        raise _wrong(path, node, f"{name} needs a value")
+    plain = next(option for option in options if option is not type(None))
+    if get_origin(plain) is tuple:
+        return _texts(node, path)
+    value = yaml.SafeLoader("").construct_object(node) if isinstance(node, yaml.ScalarNode) else node
+    if plain is float and type(value) is int:
+        return float(value)
+    if plain is Path and type(value) is str:
+        return Path(value).expanduser()
+    if type(value) is not plain:
+        raise _wrong(path, node, f"{name} should be {_WORDS[plain]}")
+    return value
+
+
+_WORDS: Final = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    Path: "a folder",
+}
+
+
+def _texts(node: yaml.Node, path: Path) -> tuple[str, ...]:
+    if not isinstance(node, yaml.SequenceNode):
+        raise _wrong(path, node, "expected a list like [a, b]")
+    for item in node.value:
+        if not isinstance(item, yaml.ScalarNode):
+            raise _wrong(path, item, "expected a text")
+    return tuple(str(item.value) for item in node.value)
+
+
+def _symbols(node: yaml.Node, path: Path) -> tuple[str, ...]:
+    symbols = _texts(node, path)
+    for symbol, item in zip(symbols, node.value, strict=True):
+        if not SYMBOL.fullmatch(symbol):
+            raise _wrong(path, item, f"{symbol!r} is not a symbol")
+    return symbols
+
+
+def _check(settings: Settings, path: Path) -> None:
+    """Values that have the right type but make no sense."""
+    positive = {
+        "download": ("workers", "listing_workers", "timeout_seconds", "max_attempts"),
+        "storage": ("row_group_rows",),
+        "quality": ("max_csv_bytes", "max_compression_ratio"),
+    }
+    for section, names in positive.items():
+        for name in names:
+            if getattr(getattr(settings, section), name) <= 0:
+                raise ConfigError(f"{path}: {section}.{name} should be above 0")
+    for dataset in settings.storage.csv_datasets:
+        if dataset not in DATASETS:
+            raise ConfigError(
+                f"{path}: storage.csv_datasets: unknown data type {dataset!r}{did_you_mean(dataset, DATASETS)}"
+            )
+
+
+def _wrong(path: Path, node: yaml.Node, problem: str) -> ConfigError:
+    return ConfigError(f"{path}:{node.start_mark.line + 1}: {problem}")

@@ -1,0 +1,215 @@
+"""The nouns that travel between rooms. All are immutable; state lives in the tracker and on disk.
+
+Times are UTC. A time that is an `int` is microseconds since 1970-01-01 and its name ends in `_us`.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+
+class Market(StrEnum):
+    """A market of the exchange; `archive_path` is its spelling in the public archive."""
+
+    SPOT = "spot"
+    UM = "um"
+    CM = "cm"
+
+    @property
+    def archive_path(self) -> str:
+        return "spot" if self is Market.SPOT else f"futures/{self.value}"
+
+
+class Cadence(StrEnum):
+    """How much time one archive covers."""
+
+    DAILY = "daily"
+    MONTHLY = "monthly"
+
+
+class State(StrEnum):
+    """Where one archive file stands. `active` rows belong to a run; every other state is at rest."""
+
+    PLANNED = "planned"
+    ACTIVE = "active"
+    FETCHED = "fetched"
+    STORED = "stored"
+    MISSING = "missing"
+    FAILED = "failed"
+
+
+class Proof(StrEnum):
+    """What vouches for the bytes of an archive.
+
+    `sha256-by-etag`: the published SHA-256, proved through the MD5s (ETags) of the archive and of its
+    `.CHECKSUM` in the listing. `sha256-by-checksum`: the `.CHECKSUM` itself was fetched and agrees.
+    `unverified`: the exchange publishes no `.CHECKSUM`; only size, ETag and the zip's CRC-32 agree.
+    """
+
+    SHA256_BY_ETAG = "sha256-by-etag"
+    SHA256_BY_CHECKSUM = "sha256-by-checksum"
+    UNVERIFIED = "unverified"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A half-open time range `[start_us, end_us)` in UTC microseconds."""
+
+    start_us: int
+    end_us: int
+
+    def __post_init__(self) -> None:
+        if self.end_us < self.start_us:
+            raise ValueError(f"a span cannot end before it starts: {self.start_us} > {self.end_us}")
+
+    @classmethod
+    def of_days(cls, first: date, last: date) -> "Span":
+        """The span of whole UTC days, `last` included."""
+        return cls(_midnight_us(first), _midnight_us(last + timedelta(days=1)))
+
+    def contains(self, other: "Span") -> bool:
+        return self.start_us <= other.start_us and other.end_us <= self.end_us
+
+    def overlaps(self, other: "Span") -> bool:
+        return self.start_us < other.end_us and other.start_us < self.end_us
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Period:
+    """The UTC day or calendar month that one archive covers; `first` is its first day."""
+
+    first: date
+    cadence: Cadence
+
+    def __post_init__(self) -> None:
+        if self.cadence is Cadence.MONTHLY and self.first.day != 1:
+            raise ValueError(f"a month starts on its first day, not on {self.first}")
+
+    @classmethod
+    def day(cls, day: date) -> "Period":
+        return cls(day, Cadence.DAILY)
+
+    @classmethod
+    def month(cls, year: int, month: int) -> "Period":
+        return cls(date(year, month, 1), Cadence.MONTHLY)
+
+    @classmethod
+    def parse(cls, label: str) -> "Period":
+        """`2024-01-31` or `2024-01`, exactly as the archive spells them. Raises ValueError otherwise."""
+        if len(label) == 10:
+            return cls.day(datetime.strptime(label, "%Y-%m-%d").date())
+        if len(label) == 7:
+            return cls(datetime.strptime(label, "%Y-%m").date(), Cadence.MONTHLY)
+        raise ValueError(f"not a day or month: {label!r}")
+
+    @property
+    def label(self) -> str:
+        return self.first.strftime("%Y-%m-%d" if self.cadence is Cadence.DAILY else "%Y-%m")
+
+    @property
+    def last(self) -> date:
+        """The last day, included."""
+        if self.cadence is Cadence.DAILY:
+            return self.first
+        return (self.first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+
+    @property
+    def span(self) -> Span:
+        return Span.of_days(self.first, self.last)
+
+
+def _midnight_us(day: date) -> int:
+    return int(datetime.combine(day, time(), UTC).timestamp()) * 1_000_000
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Series:
+    """One time series: what one symbol's data of one kind is. `interval` is None where the kind has none."""
+
+    market: Market
+    dataset: str
+    symbol: str
+    interval: str | None = None
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.market, self.dataset, self.symbol, self.interval) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFile:
+    """One archive as the exchange lists it.
+
+    `etag` and `checksum_etag` are the unquoted ETags of the zip and of its `.CHECKSUM`
+    (None: the listing has no such object); `modified` is the listing's LastModified text.
+    """
+
+    series: Series
+    period: Period
+    key: str
+    size: int
+    etag: str
+    checksum_etag: str | None
+    modified: str
+
+    @property
+    def name(self) -> str:
+        return self.key.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """The tracker's view of one archive file; `id` is its row, `owner` the run that holds it."""
+
+    id: int
+    file: ArchiveFile
+    state: State
+    attempts: int = 0
+    bytes_done: int = 0
+    owner: int | None = None
+    sha256: str | None = None
+    proof: Proof | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedFile:
+    """Verified bytes on disk. `transferred` counts the body bytes that this fetch moved over the network."""
+
+    file: ArchiveFile
+    path: Path
+    size: int
+    sha256: str
+    proof: Proof
+    transferred: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One Parquet file of a series.
+
+    `first_us` and `last_us` are the first and last row's timestamp (None when it has no rows);
+    `duplicates` exact duplicate rows were dropped and `reordered` rows were moved while storing;
+    `source_sha256` is the digest of the archive it was made from and `source_unit` its time unit.
+    """
+
+    series: Series
+    period: Period
+    path: Path
+    rows: int
+    first_us: int | None
+    last_us: int | None
+    source_sha256: str
+    source_unit: str
+    duplicates: int = 0
+    reordered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong or odd with a series in a span; `kind` is a stable word, `detail` a sentence."""
+
+    series: Series
+    span: Span
+    kind: str
+    detail: str
