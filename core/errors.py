@@ -18,6 +18,10 @@ MarketDataError
 Every message names the file, series or option and says what to do next.
 """
 
+import errno
+from pathlib import Path
+from typing import Final
+
 
 class MarketDataError(Exception):
     """The parent of all; scripts print it as one line on stderr and exit with `exit_code`."""
@@ -95,3 +99,13 @@ class NoData(MarketDataError):
     """Nothing is published, or stored, for what was asked."""
 
     exit_code = 3
+
+
+_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def storage_error(error: OSError, path: Path) -> StorageError:
+    """What an operating system's refusal to read or write `path` means to a user."""
+    if error.errno in _NO_ROOM:
+        return DiskFull(f"no room left for {path} ({error.strerror}); free some space and run the same command again")
+    return StorageError(f"cannot use {path}: {error.strerror or error}; check the folder and its permissions")

@@ -192,7 +192,8 @@ class Snapshot:
                 self.files, self.size_bytes, self.skipped = files, size_bytes, skipped
                 self.started_at = self.clock()
             case FileStarted(key, size_bytes, offset):
-                self.active[key] = ActiveFile(size_bytes, offset, offset)
+                attempt = self.active[key].attempt if key in self.active else 1
+                self.active[key] = ActiveFile(size_bytes, offset, offset, attempt)
             case FileProgressed(key, bytes_done):
                 self._progress(key, bytes_done)
             case FileRetrying(key, _, attempt, _):

@@ -1,0 +1,1 @@
+"""Bytes and their status: `DownloadTracker` keeps the rows, `SmartDownloader` moves the bytes."""

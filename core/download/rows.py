@@ -1,0 +1,51 @@
+"""Rows of the status database as nouns, and nouns as rows."""
+
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.dialects.sqlite import Insert
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from core.download.tables import PARTITIONS
+from core.types import ArchiveFile, Download, Market, Partition, Period, Proof, Series, State
+
+
+def file_row(file: ArchiveFile, now_us: int) -> dict[str, Any]:
+    """A planned row of a listed file."""
+    return {
+        "key": file.key,
+        "market": file.series.market.value,
+        "dataset": file.series.dataset,
+        "symbol": file.series.symbol,
+        "interval": file.series.interval,
+        "period": file.period.label,
+        "size": file.size,
+        "etag": file.etag,
+        "checksum_etag": file.checksum_etag,
+        "modified": file.modified,
+        "state": State.PLANNED.value,
+        "changed_us": now_us,
+    }
+
+
+def partition_row(file_id: int, partition: Partition) -> Insert:
+    """The statement that records what an archive became."""
+    values = {
+        "rows": partition.rows,
+        "first_us": partition.first_us,
+        "last_us": partition.last_us,
+        "source_unit": partition.source_unit,
+        "duplicates": partition.duplicates,
+        "reordered": partition.reordered,
+    }
+    return upsert(PARTITIONS).values(file_id=file_id, **values).on_conflict_do_update(set_=values)
+
+
+def to_download(row: Row[Any]) -> Download:
+    """A row of `files`."""
+    series = Series(Market(row.market), row.dataset, row.symbol, row.interval)
+    file = ArchiveFile(series, Period.parse(row.period), row.key, row.size, row.etag, row.checksum_etag, row.modified)
+    proof = Proof(row.proof) if row.proof else None
+    return Download(
+        row.id, file, State(row.state), row.attempts, row.bytes_done, row.owner, row.sha256, proof, row.error
+    )

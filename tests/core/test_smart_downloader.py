@@ -1,0 +1,362 @@
+"""One URL to one verified file, against a server that resets, cuts, lies, throttles and replaces."""
+
+import asyncio
+import hashlib
+import os
+import random
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from core.download.limits import RateLimit, backoff_seconds, parse_retry_after
+from core.download.part import BLOCK_BYTES
+from core.download.smart import Digests, Expected, Fetched, SmartDownloader, open_client
+from core.errors import (
+    ChecksumMismatch,
+    ConfigError,
+    ConnectionLost,
+    DiskFull,
+    MarketDataError,
+    NotPublished,
+    RemoteError,
+    Throttled,
+)
+from core.events import Event, FileRetrying, FileStarted
+from core.sample.faults import (
+    Rule,
+    cut,
+    first_of,
+    flip,
+    ignore_range,
+    on,
+    replaced,
+    reset,
+    shifted,
+    stall,
+    status,
+)
+from core.sample.server import ArchiveServer
+from core.settings import DownloadSettings
+from core.types import Proof
+
+QUICK = DownloadSettings(timeout_seconds=5.0, backoff_seconds=0.001, backoff_cap_seconds=0.002, max_attempts=3)
+BODY = random.Random(1).randbytes(3 * BLOCK_BYTES + 777)
+OTHER = random.Random(2).randbytes(len(BODY))
+
+
+def expecting(body: bytes, etag: str | None = None) -> Expected:
+    async def verify(digests: Digests) -> Proof:
+        wanted = hashlib.sha256(body).hexdigest()
+        assert digests.size == len(body) or digests.sha256 != wanted
+        if digests.sha256 != wanted:
+            raise ChecksumMismatch(f"expected {wanted}, got {digests.sha256}", wanted, digests.sha256)
+        assert digests.md5 == hashlib.md5(body).hexdigest()
+        return Proof.SHA256_BY_CHECKSUM
+
+    return Expected(len(body), etag or hashlib.md5(body).hexdigest(), verify)
+
+
+class World:
+    """A served folder with one object, a place for it, and the events of all fetches."""
+
+    def __init__(self, folder: Path, body: bytes = BODY) -> None:
+        self.served = folder / "served"
+        self.served.mkdir(parents=True)
+        (self.served / "file.zip").write_bytes(body)
+        self.target = folder / "here" / "file.zip"
+        self.part = folder / "here" / "file.zip.part"
+        self.events: list[Event] = []
+        self.hits = 0
+        self.sent = 0
+        self.ranges: list[str | None] = []
+
+    def fetch(
+        self, faults: Rule | None = None, expected: Expected | None = None, settings: DownloadSettings = QUICK
+    ) -> Fetched:
+        async def run() -> Fetched:
+            async with ArchiveServer(self.served, faults=faults) as server, open_client(settings) as client:
+                smart = SmartDownloader(client, settings, self.events.append)
+                try:
+                    return await smart.fetch(
+                        f"{server.url}/file.zip", self.target, expected or expecting(BODY), "file.zip"
+                    )
+                finally:
+                    self.hits = server.hits["file.zip"]
+                    self.sent = server.body_bytes["file.zip"]
+                    self.ranges = [request.headers.get("range") for request in server.requests]
+
+        return asyncio.run(run())
+
+    def leave_part(self, content: bytes) -> None:
+        self.part.parent.mkdir(parents=True, exist_ok=True)
+        self.part.write_bytes(content)
+
+    @property
+    def is_right(self) -> bool:
+        return self.target.read_bytes() == BODY and not self.part.exists()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_whole_file_arrives_verified_under_its_name(world: World) -> None:
+    fetched = world.fetch()
+    assert world.is_right
+    assert fetched == Fetched(
+        world.target, len(BODY), hashlib.sha256(BODY).hexdigest(), Proof.SHA256_BY_CHECKSUM, len(BODY)
+    )
+    assert (world.hits, world.ranges) == (1, [None])
+
+
+@given(offset=st.integers(1, len(BODY) - 1))
+@hypothesis_settings(max_examples=25, deadline=None)
+def test_a_part_is_continued_from_any_byte(tmp_path_factory: pytest.TempPathFactory, offset: int) -> None:
+    world = World(tmp_path_factory.mktemp("resume"))
+    world.leave_part(BODY[:offset])
+    fetched = world.fetch()
+    assert world.is_right
+    assert world.ranges == [f"bytes={offset}-"]
+    assert fetched.transferred == world.sent == len(BODY) - offset
+
+
+def test_a_complete_part_needs_no_request(world: World) -> None:
+    world.leave_part(BODY)
+    assert world.fetch().transferred == 0
+    assert (world.is_right, world.hits) == (True, 0)
+
+
+def test_a_part_longer_than_the_object_is_thrown_away(world: World) -> None:
+    world.leave_part(BODY + b"more")
+    world.fetch()
+    assert (world.is_right, world.ranges) == (True, [None])
+
+
+def test_a_part_of_another_object_is_caught_by_the_digest_and_started_over(world: World) -> None:
+    world.leave_part(OTHER[:1000])
+    world.fetch()
+    assert (world.is_right, world.ranges) == (True, ["bytes=1000-", None])
+
+
+def test_a_part_is_not_continued_when_the_object_has_another_etag(world: World) -> None:
+    world.leave_part(BODY[:1000])
+    world.fetch(expected=expecting(BODY, etag="f" * 32))
+    assert (world.is_right, world.ranges) == (True, ["bytes=1000-"])
+    assert world.sent == len(BODY)  # If-Range disagreed, so the answer was 200 and the whole
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "requests"),
+    [
+        ("reset in mid-body", reset(200_000), 2),
+        ("cut in mid-body", cut(200_000), 2),
+        ("cut at once", cut(0), 2),
+        ("503", status(503), 2),
+        ("429", status(429, retry_after=0), 2),
+        ("500", status(500), 2),
+        ("403, an outage of the archive", status(403), 2),
+        ("one wrong byte", flip(300_000), 2),
+    ],
+)
+def test_one_fault_is_survived(world: World, name: str, fault, requests: int) -> None:  # type: ignore[no-untyped-def]
+    world.fetch(on("file.zip", fault, times=1))
+    assert world.is_right, name
+    assert world.hits == requests
+    assert len([event for event in world.events if isinstance(event, FileRetrying)]) == requests - 1
+
+
+def test_after_a_cut_only_the_rest_is_asked_for(world: World) -> None:
+    world.fetch(on("file.zip", cut(200_000), times=1))
+    assert world.ranges == [None, "bytes=200000-"]
+    assert [event.offset for event in world.events if isinstance(event, FileStarted)] == [0, 200_000]
+
+
+def test_a_stalled_answer_is_given_up_after_the_timeout(world: World) -> None:
+    settings = DownloadSettings(timeout_seconds=0.3, backoff_seconds=0.001, max_attempts=3)
+    world.fetch(on("file.zip", stall(150_000), times=1), settings=settings)
+    assert world.is_right
+    assert world.ranges == [None, "bytes=150000-"]
+
+
+def test_a_range_answered_with_the_whole_body_starts_over(world: World) -> None:
+    world.leave_part(BODY[:5000])
+    world.fetch(on("file.zip", ignore_range()))
+    assert (world.is_right, world.ranges) == (True, ["bytes=5000-"])
+
+
+@pytest.mark.parametrize("by", [-10, 10])
+def test_a_shifted_range_is_not_appended(world: World, by: int) -> None:
+    world.leave_part(BODY[:5000])
+    world.fetch(on("file.zip", shifted(by), times=1))
+    assert (world.is_right, world.ranges) == (True, ["bytes=5000-", None])
+
+
+def test_an_object_replaced_between_part_and_rest_is_started_over(world: World) -> None:
+    faults = first_of(on("file.zip", cut(100_000), times=1), on("file.zip", replaced(OTHER), after=1))
+    world.fetch(faults, expected=expecting(OTHER, etag=hashlib.md5(BODY).hexdigest()))
+    assert world.target.read_bytes() == OTHER
+
+
+def test_a_digest_that_never_agrees_fails_with_both_digests_and_leaves_nothing(world: World) -> None:
+    with pytest.raises(ChecksumMismatch) as caught:
+        world.fetch(on("file.zip", flip(7)))
+    assert caught.value.expected == hashlib.sha256(BODY).hexdigest()
+    assert caught.value.actual == hashlib.sha256(BODY[:7] + bytes([BODY[7] ^ 0xFF]) + BODY[8:]).hexdigest() or (
+        caught.value.actual != caught.value.expected
+    )
+    assert world.hits == 3
+    assert not world.target.exists()
+    assert not world.part.exists()
+
+
+def test_not_found_is_final_and_not_retried(world: World) -> None:
+    with pytest.raises(NotPublished, match=r"file\.zip: .* has no such object"):
+        world.fetch(on("file.zip", status(404)))
+    assert world.hits == 1
+
+
+def test_attempts_are_counted_since_the_last_progress(world: World) -> None:
+    """Ten cuts with 30 kB between them are more than three attempts, but each one got further."""
+    world.fetch(on("file.zip", cut(30_000), times=10))
+    assert world.is_right
+    assert world.hits == 11
+    assert world.sent == len(BODY)
+
+
+def test_without_progress_the_attempts_end_and_the_part_stays(world: World) -> None:
+    faults = first_of(on("file.zip", cut(30_000), times=1), on("file.zip", status(503)))
+    with pytest.raises(Throttled, match="503"):
+        world.fetch(faults)
+    assert world.hits == 3  # the one that got further counts as the first
+    assert world.part.read_bytes() == BODY[:30_000]
+
+
+def test_retry_after_is_obeyed(world: World) -> None:
+    began = time.monotonic()
+    world.fetch(on("file.zip", status(429, retry_after=1), times=1))
+    assert time.monotonic() - began >= 1
+    (retry,) = [event for event in world.events if isinstance(event, FileRetrying)]
+    assert retry.wait_seconds == 1
+
+
+def test_a_source_that_asks_for_hours_is_left_alone(world: World) -> None:
+    with pytest.raises(Throttled):
+        world.fetch(on("file.zip", status(418, retry_after=86_400)))
+    assert world.hits == 1
+
+
+def read(url: str, max_bytes: int = 1000) -> bytes:
+    async def run() -> bytes:
+        async with open_client(QUICK) as client:
+            return await SmartDownloader(client, QUICK).read(url, max_bytes, "page")
+
+    return asyncio.run(run())
+
+
+def test_a_source_that_does_not_answer_is_named() -> None:
+    with pytest.raises(ConnectionLost, match=r"connection to 127\.0\.0\.1:1 failed"):
+        read("http://127.0.0.1:1/x")
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/x", "http://[::1/x", "nonsense"])
+def test_a_url_that_is_none_is_a_mistake_of_the_user(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"URL|cannot use"):
+        read(url)
+
+
+def test_an_answer_longer_than_allowed_is_refused(world: World) -> None:
+    async def run() -> None:
+        async with ArchiveServer(world.served) as server, open_client(QUICK) as client:
+            await SmartDownloader(client, QUICK).read(f"{server.url}/file.zip", 1000, "page")
+
+    with pytest.raises(RemoteError, match="longer than 1000 bytes"):
+        asyncio.run(run())
+
+
+def test_a_redirect_is_not_followed(world: World) -> None:
+    with pytest.raises(RemoteError, match="302"):
+        world.fetch(on("file.zip", status(302)))
+
+
+FULL_DISK = """
+    import asyncio, resource, sys
+    from pathlib import Path
+    sys.path.insert(0, "tests/core")
+    from test_smart_downloader import World
+    from core.errors import DiskFull
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+    world = World.__new__(World)
+    world.served, world.target = Path(sys.argv[1]) / "served", Path(sys.argv[1]) / "here" / "file.zip"
+    world.events = []
+    try:
+        world.fetch()
+    except DiskFull as error:
+        print(error)
+        sys.exit(7)
+"""
+
+
+def test_a_full_disk_is_said_and_nothing_gets_the_final_name(world: World) -> None:
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(world.served.parent)],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 7, done.stderr
+    assert "no room left for" in done.stdout
+    assert not world.target.exists()
+    assert DiskFull.retryable is False
+
+
+def test_the_rate_limit_holds_over_all_takers() -> None:
+    now = [100.0]
+    limit = RateLimit(1000, clock=lambda: now[0])
+    waits: list[float] = []
+
+    async def take(counts: Sequence[int]) -> None:
+        for count in counts:
+            task = asyncio.ensure_future(limit.take(count))
+            await asyncio.sleep(0)
+            waits.append(limit._free_at - now[0])
+            task.cancel()
+
+    asyncio.run(take([500, 500, 1000]))
+    assert waits == [0.5, 1.0, 2.0]
+
+
+def test_waits_double_with_jitter_up_to_the_cap_and_never_undercut_the_source() -> None:
+    settings = DownloadSettings(backoff_seconds=1.0, backoff_cap_seconds=6.0)
+    for failures, longest in [(1, 1.0), (2, 2.0), (3, 4.0), (4, 6.0), (60, 6.0)]:
+        assert longest / 2 <= backoff_seconds(failures, settings, None) <= longest
+    assert backoff_seconds(1, settings, 17.0) == 17.0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("7", 7.0),
+        ("Fri, 01 Mar 2024 00:00:10 GMT", 10.0),
+        ("Fri, 01 Mar 2024 00:00:00 GMT", 0.0),
+        ("soon", None),
+        (None, None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(text: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(text, now=1709251200.0) == seconds
+
+
+def test_every_error_of_a_fetch_is_one_of_ours() -> None:
+    assert issubclass(ChecksumMismatch, MarketDataError)
+    assert issubclass(ConnectionLost, MarketDataError)
