@@ -11,17 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from core.types import Finding, Proof
+from core.types import Finding, Proof, State
 
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A run begins work on `files` archives of together `size_bytes`; `skipped` were already there."""
+    """A run begins to bring `files` archives, `size_bytes` of them still to fetch, to the state `goal`;
+    `skipped` were there already."""
 
     run: int
     files: int
     size_bytes: int
     skipped: int
+    goal: State
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,7 @@ class Snapshot:
     files: int = 0
     size_bytes: int = 0
     skipped: int = 0
+    goal: State = State.STORED
     bytes_done: int = 0
     transferred: int = 0
     started_at: float | None = None
@@ -188,8 +191,8 @@ class Snapshot:
     def apply(self, event: Event) -> None:
         """Fold one event in."""
         match event:
-            case RunStarted(_, files, size_bytes, skipped):
-                self.files, self.size_bytes, self.skipped = files, size_bytes, skipped
+            case RunStarted(_, files, size_bytes, skipped, goal):
+                self.files, self.size_bytes, self.skipped, self.goal = files, size_bytes, skipped, goal
                 self.started_at = self.clock()
             case FileStarted(key, size_bytes, offset):
                 attempt = self.active[key].attempt if key in self.active else 1
@@ -234,6 +237,11 @@ class Snapshot:
         self._recent.append((now, gained))
         while self._recent and now - self._recent[0][0] > RATE_WINDOW_SECONDS:
             self._recent.popleft()
+
+    @property
+    def finished_files(self) -> int:
+        """Archives that need nothing more in this run."""
+        return self.counts[self.goal] + self.counts["missing"] + self.counts["failed"]
 
     @property
     def seconds(self) -> float:

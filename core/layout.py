@@ -8,6 +8,7 @@ data/
   logs/
 """
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,3 +81,12 @@ def _folder(series: Series) -> Path:
         raise ValueError(f"not a symbol: {series.symbol!r}")
     folder = Path(series.market.value, series.dataset, series.symbol)
     return folder / series.interval if series.interval else folder
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -9,6 +9,7 @@ from typing import Final
 import aiofiles
 
 from core.errors import storage_error
+from core.layout import sync_folder
 
 BLOCK_BYTES: Final = 128 * 1024
 """Bytes gathered before they go to disk: what a `kill -9` can cost, per file."""
@@ -112,15 +113,6 @@ class PartFile:
             while block := stream.read(1 << 20):
                 self._digest(block)
                 self._written += len(block)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:

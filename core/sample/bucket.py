@@ -131,8 +131,8 @@ class Bucket:
 
     def _entries(self, query: ListingQuery) -> Iterator[bytes]:
         """Keys, and with a delimiter common prefixes, in byte order from the marker on."""
-        folder, _, start = query.prefix.rpartition("/")
-        if folder and not self._is_inside(folder):
+        folder, slash, start = query.prefix.rpartition("/")
+        if slash and not self._is_inside(folder):
             return iter(())
         above = f"{folder}/".encode() if folder else b""
         return self._walk(above, start.encode(), query.marker.encode(), bool(query.delimiter))

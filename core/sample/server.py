@@ -56,7 +56,7 @@ class ArchiveServer:
             "/data.binance.vision/": self._listing,
         }
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     @property
     def url(self) -> str:
@@ -71,28 +71,33 @@ class ArchiveServer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._server is not None
+        # A connection that was just accepted needs some rounds of the loop until it is known here, and Python 3.11
+        # leaks it if the server is closed before. So: accept no more, wait, close.
+        for listener in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+        for _ in range(5):
+            await asyncio.sleep(0)
         self._server.close()
-        await asyncio.sleep(0)  # a connection that was just accepted registers itself
-        for task in self._connections:
+        connections = dict(self._connections)
+        for task, writer in connections.items():
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+            writer.transport.abort()  # a client that does not read must not hold up the shutdown
+        await asyncio.gather(*connections, return_exceptions=True)
         await self._server.wait_closed()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        wire = Wire(reader, writer, self.bytes_per_second)
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(Wire(reader, writer, self.bytes_per_second)))
+        self._connections[task] = writer
+        task.add_done_callback(self._connections.pop)
+
+    async def _serve(self, wire: Wire) -> None:
+        """Answer the requests of one connection until it ends."""
         try:
-            while await self._answer_next(wire):
-                pass
-        except ConnectionError:
-            pass
-        except asyncio.CancelledError:
-            writer.transport.abort()  # a client that does not read must not hold up the shutdown
+            with contextlib.suppress(ConnectionError):
+                while await self._answer_next(wire):
+                    pass
         finally:
             await wire.close()
-            self._connections.discard(task)
 
     async def _answer_next(self, wire: Wire) -> bool:
         """Answer one request; whether the connection lives on."""

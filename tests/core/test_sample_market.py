@@ -17,6 +17,7 @@ from core.dates import DAY_US, HOUR_US, MINUTE_US
 from core.errors import NoData
 from core.sample.instruments import moment
 from core.sample.market import SampleMarket, demo_market, small_market
+from core.sample.prices import POINT_US, points_of
 from core.sample.values import Columns, Decimals
 from core.types import Market, Series, Span
 
@@ -144,10 +145,7 @@ def test_price_candles_of_an_hour_span_those_of_its_minutes(dataset: str) -> Non
 
 @pytest.mark.parametrize("series", [UM, CM], ids=str)
 def test_funding_is_the_mean_premium_pulled_towards_one_basis_point(series: Series) -> None:
-    # The last of the three points of each minute is its close, the first its open, and the middle one follows from
-    # high and low only sometimes; so the mean is taken from the points themselves.
-    from core.sample.prices import POINT_US, points_of
-
+    # Candles show only some of the points that they are made of, so the mean is taken from the points.
     (instrument,) = (
         each for each in MARKET.instruments if (each.market, each.symbol) == (series.market, series.symbol)
     )
@@ -258,12 +256,13 @@ def test_a_series_that_is_not_traded_is_no_data() -> None:
 
 
 def test_weeks_begin_on_monday_and_months_on_their_first_day_and_open_ones_are_left_out() -> None:
-    weeks = [row["open_time"] for row in rows(of(UM, "klines", "1w"))]
+    around = Span.of_days(date(2024, 12, 1), date(2025, 1, 31))
+    weeks = [row["open_time"] for row in rows(of(UM, "klines", "1w"), span=around)]
     assert weeks == [moment(f"2024-12-{day:02}") for day in (9, 16, 23, 30)] + [
         moment("2025-01-06"),
         moment("2025-01-13"),
     ]
-    months = rows(of(UM, "klines", "1mo"))
+    months = rows(of(UM, "klines", "1mo"), span=around)
     assert [row["open_time"] for row in months] == [moment("2024-12-01")]
     assert months[0]["count"] == sum(row["count"] for row in rows(UM) if row["open_time"] < YEAR_2025)
 

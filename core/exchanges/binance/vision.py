@@ -1,0 +1,167 @@
+"""`DataVisionDownloader`: what Binance publishes at data.binance.vision, by its key grammar and its listing."""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Final
+
+from core.datasets import DATASETS, Dataset
+from core.dates import day_of
+from core.download.smart import Digests, Expected, SmartDownloader
+from core.errors import ChecksumMismatch, NotPublished
+from core.events import Emit, FindingRaised
+from core.exchanges.binance.listing import PAGE_BYTES, ListedObject, ListingPage, listing_url, parse_page, walk
+from core.exchanges.binance.selection import choose, uncovered, whole_months
+from core.exchanges.binance.urls import folder_of, parse_key, prefix_of, url_of
+from core.layout import SYMBOL, Layout
+from core.settings import DownloadSettings
+from core.types import ArchiveFile, Cadence, Download, FetchedFile, Finding, Market, Proof, Series, Span
+
+CHECKSUM: Final = ".CHECKSUM"
+CHECKSUM_BYTES: Final = 4096
+_CHECKSUM_LINE: Final = re.compile(r"([0-9a-fA-F]{64})\s+\*?(\S+)\s*")
+_PLAIN_MD5: Final = re.compile(r"[0-9a-f]{32}")
+
+
+class DataVisionDownloader:
+    """Satisfies `core.exchanges.archive.Archive` for Binance."""
+
+    def __init__(
+        self, settings: DownloadSettings, layout: Layout, smart: SmartDownloader, emit: Emit = lambda _: None
+    ) -> None:
+        self._settings = settings
+        self._layout = layout
+        self._smart = smart
+        self._emit = emit
+        self._pages = asyncio.Semaphore(settings.listing_workers)
+
+    async def list_symbols(self, market: Market, dataset: Dataset, interval: str | None) -> tuple[str, ...]:
+        """Every symbol that has a folder for this data, by months or by days; `interval` is not looked at."""
+        found = await asyncio.gather(
+            *(self._folders(prefix_of(market, dataset, cadence)) for cadence in dataset.cadences)
+        )
+        return tuple(sorted({name for names in found for name in names if SYMBOL.fullmatch(name)}))
+
+    async def list_files(self, series: Series, span: Span) -> tuple[ArchiveFile, ...]:
+        """Whole months of the span by the monthly archive, the rest by days; what is not published is left out.
+
+        Days are listed only where no month covers them, so a long history costs few pages. Keys of odd shape are
+        reported as findings and otherwise ignored.
+        """
+        cadences = DATASETS[series.dataset].cadences
+        months = await self._listed(series, Cadence.MONTHLY, span) if Cadence.MONTHLY in cadences else []
+        if Cadence.DAILY not in cadences:
+            return tuple(months)
+        rest = uncovered(span, whole_months(span, months))
+        found = await asyncio.gather(*(self._listed(series, Cadence.DAILY, part) for part in rest))
+        return choose(span, months, [day for days in found for day in days])
+
+    async def download(self, download: Download) -> FetchedFile:
+        """The verified archive under its place in `raw/`. Raises ChecksumMismatch when no proof can be had."""
+        file = download.file
+        url = url_of(self._settings.source, file.key)
+
+        async def verify(digests: Digests) -> Proof:
+            return await self._verify(file, url, digests)
+
+        target = self._layout.raw(file.series, file.period)
+        expected = Expected(file.size, file.etag or None, verify)
+        fetched = await self._smart.fetch(url, target, expected, file.key)
+        return FetchedFile(file, fetched.path, fetched.size, fetched.sha256, fetched.proof, fetched.transferred)
+
+    # listing
+
+    async def _folders(self, prefix: str) -> list[str]:
+        return [
+            folder.removeprefix(prefix).rstrip("/") async for page in self._walk(prefix) for folder in page.prefixes
+        ]
+
+    async def _listed(self, series: Series, cadence: Cadence, span: Span) -> list[ArchiveFile]:
+        """The archives of one cadence that overlap the span, in order of time."""
+        prefix = folder_of(series, cadence)
+        objects: dict[str, ListedObject] = {}
+        async for page in self._walk(prefix, self._before(series, cadence, span)):
+            objects |= {each.key: each for each in page.objects}
+            last = parse_key(page.objects[-1].key.removesuffix(CHECKSUM)) if page.objects else None
+            if last is not None and last[1].span.start_us >= span.end_us:
+                break
+        return self._paired(series, objects, span)
+
+    def _before(self, series: Series, cadence: Cadence, span: Span) -> str:
+        """A key just before the first one that is wanted: names of a folder are in order of time."""
+        name = DATASETS[series.dataset].remote if series.interval is None else series.interval
+        first = day_of(span.start_us)
+        label = first.strftime("%Y-%m") if cadence is Cadence.MONTHLY else (first - timedelta(days=1)).isoformat()
+        after = "" if cadence is Cadence.MONTHLY else "~"
+        return f"{folder_of(series, cadence)}{series.symbol}-{name}-{label}{after}"
+
+    def _paired(self, series: Series, objects: dict[str, ListedObject], span: Span) -> list[ArchiveFile]:
+        files = []
+        for key, each in objects.items():
+            if key.endswith(CHECKSUM):
+                continue
+            parsed = parse_key(key)
+            if parsed is None or parsed[0] != series:
+                self._emit(FindingRaised(Finding(series, span, "odd-key", f"{key} is listed, but is no name we know")))
+            elif parsed[1].span.overlaps(span):
+                sidecar = objects.get(key + CHECKSUM)
+                etag = sidecar.etag if sidecar else None
+                files.append(ArchiveFile(series, parsed[1], key, each.size, each.etag, etag, each.modified))
+        return sorted(files, key=lambda file: file.period.span)
+
+    def _walk(self, prefix: str, start_after: str | None = None) -> AsyncIterator[ListingPage]:
+        async def read_page(marker: str | None) -> ListingPage:
+            url = listing_url(self._settings.listing, prefix, marker)
+            async with self._pages:
+                body = await self._smart.read(url, PAGE_BYTES, f"listing of {prefix}")
+            return parse_page(body, f"the answer to {url}")
+
+        return walk(read_page, start_after)
+
+    # verification
+
+    async def _verify(self, file: ArchiveFile, url: str, digests: Digests) -> Proof:
+        """The official SHA-256, through the ETags of the listing where they settle it, else by the `.CHECKSUM`."""
+        if digests.md5 == file.etag and _checksum_md5s(digests.sha256, file.name) >= {file.checksum_etag}:
+            return Proof.SHA256_BY_ETAG
+        try:
+            text = await self._smart.read(url + CHECKSUM, CHECKSUM_BYTES, file.key + CHECKSUM)
+        except NotPublished:
+            return self._without_checksum(file, digests)
+        expected = _parse_checksum(text, file, digests.sha256)
+        if expected != digests.sha256:
+            raise ChecksumMismatch(
+                f"{file.key}: the exchange's SHA-256 is {expected}, ours is {digests.sha256}; nothing was kept",
+                expected,
+                digests.sha256,
+            )
+        return Proof.SHA256_BY_CHECKSUM
+
+    def _without_checksum(self, file: ArchiveFile, digests: Digests) -> Proof:
+        if not _PLAIN_MD5.fullmatch(file.etag) or digests.md5 != file.etag:
+            raise ChecksumMismatch(
+                f"{file.key}: no .CHECKSUM is published and the MD5 is {digests.md5}, not the listed {file.etag}",
+                file.etag,
+                digests.md5,
+            )
+        detail = f"{file.key} has no .CHECKSUM; only size and MD5 agree with the listing"
+        self._emit(FindingRaised(Finding(file.series, file.period.span, "no-checksum", detail)))
+        return Proof.UNVERIFIED
+
+
+def _checksum_md5s(sha256: str, name: str) -> set[str | None]:
+    """MD5s that a right `.CHECKSUM` may have: older ones end without a newline."""
+    line = f"{sha256}  {name}".encode()
+    return {hashlib.md5(text, usedforsecurity=False).hexdigest() for text in (line, line + b"\n")}
+
+
+def _parse_checksum(text: bytes, file: ArchiveFile, sha256: str) -> str:
+    """The digest that a `.CHECKSUM` gives. Anything odd in it is a mismatch: it too may be damaged on its way."""
+    match = _CHECKSUM_LINE.fullmatch(text.decode("utf-8", "replace"))
+    if match is None:
+        raise ChecksumMismatch(f"{file.key}{CHECKSUM} is not a checksum line: {text[:80]!r}", repr(text[:80]), sha256)
+    if match.group(2) != file.name:
+        raise ChecksumMismatch(f"{file.key}{CHECKSUM} speaks of {match.group(2)!r}", match.group(2), file.name)
+    return match.group(1).lower()

@@ -1,0 +1,109 @@
+"""From what a user asks for to the archives that hold it."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from core.datasets import Dataset
+from core.errors import ConfigError, NoData
+from core.exchanges.archive import Archive
+from core.nearest import did_you_mean
+from core.settings import SymbolSettings
+from core.types import ArchiveFile, Market, Series, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A market's `datasets` at `interval` within `span`; `symbols` None means every symbol that is listed."""
+
+    market: Market
+    datasets: tuple[Dataset, ...]
+    interval: str
+    span: Span
+    symbols: tuple[str, ...] | None = None
+
+    def series(self, dataset: Dataset, symbol: str) -> Series:
+        """The series under which the exchange files this data."""
+        interval = self.interval if dataset.has_interval else None
+        return Series(self.market, dataset.name, dataset.directory(symbol), interval)
+
+    def wants(self, file: ArchiveFile) -> bool:
+        """Whether an archive that is known already belongs to this request."""
+        dataset = next((d for d in self.datasets if d.name == file.series.dataset), None)
+        if dataset is None or file.series.market is not self.market or not self.span.overlaps(file.period.span):
+            return False
+        if dataset.has_interval and file.series.interval != self.interval:
+            return False
+        return self.symbols is None or file.series.symbol in {dataset.directory(symbol) for symbol in self.symbols}
+
+
+async def find_files(request: Request, archive: Archive) -> tuple[ArchiveFile, ...]:
+    """The archives of a request, in order of series and period.
+
+    Raises ConfigError for a named symbol that the source does not have (with a near match), NoData when nothing is
+    published for the request.
+    """
+    symbols = request.symbols if request.symbols is not None else await listed_symbols(request, archive)
+    series = sorted({request.series(dataset, symbol) for dataset in request.datasets for symbol in symbols})
+    found = await asyncio.gather(*(archive.list_files(one, request.span) for one in series))
+    if request.symbols is not None:
+        present = {one.symbol for one, files in zip(series, found, strict=True) if files}
+        await _refuse_unknown(request, present, archive)
+    files = tuple(file for group in found for file in group)
+    if not files:
+        raise NoData(_nothing(request))
+    return files
+
+
+async def listed_symbols(request: Request, archive: Archive) -> tuple[str, ...]:
+    """Every symbol that the source lists for any of the datasets, delisted ones included."""
+    found = await asyncio.gather(
+        *(archive.list_symbols(request.market, dataset, request.interval) for dataset in request.datasets)
+    )
+    return tuple(sorted({symbol for symbols in found for symbol in symbols}))
+
+
+async def with_priority(request: Request, archive: Archive, symbols: SymbolSettings) -> tuple[Request, tuple[str, ...]]:
+    """The request for the priority symbols that the source has, and those that it has not."""
+    wanted = symbols.priority.get(request.market, ())
+    listed = set(await listed_symbols(request, archive))
+    absent = tuple(symbol for symbol in wanted if symbol not in listed)
+    return replace(request, symbols=tuple(symbol for symbol in wanted if symbol in listed)), absent
+
+
+async def with_all(request: Request, archive: Archive, symbols: SymbolSettings) -> Request:
+    """The request for every listed symbol that passes the filters."""
+    listed = await listed_symbols(request, archive)
+    return replace(request, symbols=tuple(symbol for symbol in listed if _passes(symbol, symbols)))
+
+
+def _passes(symbol: str, symbols: SymbolSettings) -> bool:
+    quoted = not symbols.quotes or symbol.partition("_")[0].endswith(symbols.quotes)
+    return quoted and not any(fnmatchcase(symbol, pattern) for pattern in symbols.exclude)
+
+
+async def _refuse_unknown(request: Request, present: set[str], archive: Archive) -> None:
+    """A symbol with no file in the span is fine if it is listed at all."""
+    absent = [
+        symbol
+        for symbol in request.symbols or ()
+        if not any(dataset.directory(symbol) in present for dataset in request.datasets)
+    ]
+    if not absent:
+        return
+    listed = await listed_symbols(request, archive)
+    for symbol in absent:
+        if not any(dataset.directory(symbol) in listed for dataset in request.datasets):
+            raise ConfigError(f"{request.market} has no symbol {symbol!r}{_near(symbol, listed)}")
+
+
+def _near(symbol: str, listed: Sequence[str]) -> str:
+    hint = did_you_mean(symbol, listed)
+    return hint or "; symbols are written as the exchange writes them, for example BTCUSDT"
+
+
+def _nothing(request: Request) -> str:
+    kinds = ", ".join(dataset.name for dataset in request.datasets)
+    symbols = ", ".join(request.symbols[:5]) if request.symbols else "any symbol"
+    return f"nothing is published for {symbols} ({request.market} {kinds}, {request.interval}) in that time"

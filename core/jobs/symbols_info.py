@@ -1,0 +1,88 @@
+"""`metadata/symbols_info.json`: what the listing said about each symbol, kept for people and later runs.
+
+{"version": 1, "listing": "https://...", "updated": "2025-02-18T09:00:00Z",
+ "symbols": {"um": {"BTCUSDT": {"status": "trading",
+                                "data_types": {"klines/1h": {"first": "2023-12-10", "last": "2025-02-17"}}}}}}
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from core.errors import StorageError, storage_error
+from core.types import ArchiveFile, Cadence, Series
+
+VERSION: Final = 1
+STILL_TRADING: Final = timedelta(days=3)
+"""A symbol whose last daily archive is this much older than the newest one of its market has ended."""
+
+
+def record_symbols(path: Path, files: Sequence[ArchiveFile], listing: str) -> None:
+    """Widen what is known by what these listed files show. `first` and `last` are days covered by archives.
+
+    `status` is `trading` or `ended`, judged by the daily archives among `files`; `unknown` where there are none.
+    Raises StorageError if the file cannot be read or written.
+    """
+    known = _read(path)
+    symbols = known.get("symbols", {}) if known.get("listing") == listing else {}
+    for series, (first, last) in _coverage(files).items():
+        entry = symbols.setdefault(series.market.value, {}).setdefault(series.symbol, {"status": "unknown"})
+        kind = f"{series.dataset}/{series.interval}" if series.interval else series.dataset
+        before = entry.setdefault("data_types", {}).get(kind, {})
+        entry["data_types"][kind] = {
+            "first": min(before.get("first", first.isoformat()), first.isoformat()),
+            "last": max(before.get("last", last.isoformat()), last.isoformat()),
+        }
+    for market, symbol, status in _statuses(files):
+        symbols[market][symbol]["status"] = status
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    _write(path, {"version": VERSION, "listing": listing, "updated": now, "symbols": symbols})
+
+
+def _coverage(files: Sequence[ArchiveFile]) -> dict[Series, tuple[date, date]]:
+    covered: dict[Series, tuple[date, date]] = {}
+    for file in files:
+        first, last = covered.get(file.series, (file.period.first, file.period.last))
+        covered[file.series] = (min(first, file.period.first), max(last, file.period.last))
+    return covered
+
+
+def _statuses(files: Sequence[ArchiveFile]) -> list[tuple[str, str, str]]:
+    newest: dict[tuple[str, str], date] = {}
+    for file in files:
+        if file.period.cadence is Cadence.DAILY:
+            where = (file.series.market.value, file.series.symbol)
+            newest[where] = max(newest.get(where, file.period.first), file.period.first)
+    if not newest:
+        return []
+    edge = max(newest.values()) - STILL_TRADING
+    return [(market, symbol, "trading" if day >= edge else "ended") for (market, symbol), day in newest.items()]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise storage_error(error, path) from error
+    except ValueError as error:
+        raise StorageError(f"{path} is not JSON ({error}); delete it, the next run writes it anew") from error
+    return known if isinstance(known, dict) else {}
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as stream:
+            json.dump(content, stream, ensure_ascii=False, indent=1, sort_keys=True)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise storage_error(error, path) from error

@@ -1,0 +1,152 @@
+"""`BacktestDataLoader`: stored market data as frames, exact about when each value was known.
+
+Reading needs no write access, holds no lock, and may run while an update writes. A loader may be shared by threads and
+used inside a running event loop. pyarrow, DuckDB and pandas are imported inside the methods: together they take half a
+second, which a script that only imports us, or asks for help, should not wait for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from core.errors import NoData
+from loader.missing import Missing, MissingDataWarning, describe
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    import pandas as pd
+
+    from core.settings import Settings
+    from core.types import Span
+
+
+class BacktestDataLoader:
+    """Loads frames from the data folder.
+
+    Without `settings`, `load_settings()` is asked; `data_dir` overrides the data folder of either. Nothing is opened
+    before the first read. `close()`, or leaving a `with` block, lets go of DuckDB's memory.
+    """
+
+    def __init__(self, settings: Settings | None = None, data_dir: str | Path | None = None) -> None:
+        from core.layout import Layout
+        from core.settings import load_settings
+        from core.storage.manager import StorageManager
+        from loader.reader import RowReader
+
+        chosen = settings or load_settings()
+        if data_dir is not None:
+            chosen = chosen.replace(paths={"data": Path(data_dir).expanduser().absolute()})
+        self._storage = StorageManager(Layout(chosen.data_root), chosen.storage, chosen.quality)
+        self._reader = RowReader(self._storage, chosen.loader)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of DuckDB and its memory; using the loader again opens it again."""
+        self._reader.close()
+
+    def load_data(
+        self,
+        symbols: str | Iterable[str],
+        start_date: str | date,
+        end_date: str | date,
+        data_types: str | Iterable[str] = ("klines",),
+        interval: str = "1h",
+        market: str = "um",
+        columns: Iterable[str] | None = None,
+    ) -> dict[str, pd.DataFrame]:
+        """Stored rows, one frame per data type.
+
+        Each frame is sorted by symbol, then timestamp (trades and agg_trades: by id), with a RangeIndex and no nulls:
+        `timestamp` (datetime64[us, UTC]; of candles the OPEN time, so a row is known one interval later), `symbol`
+        (categorical; its categories are the symbols asked for, sorted), then float64, int64 (counts, ids) and bool:
+
+            klines                      open high low close volume quote_volume trades taker_buy_base taker_buy_quote
+            klines of cm                open high low close volume (contracts) base_volume trades taker_buy_volume
+                                        taker_buy_base
+            mark_price index_price premium_index                                            open high low close
+            funding_rate                funding_rate funding_interval_hours; timestamp is the settlement, to the ms
+            trades                      id price qty quote_qty (cm: base_qty) is_buyer_maker
+            agg_trades                  agg_trade_id price quantity first_trade_id last_trade_id is_buyer_maker
+
+        `columns` picks others, in that order, for instance `close_time`; a type that lacks one of them leaves it out.
+        `interval` concerns candles only. `start_date` is included; `end_date` is included if it is a pure date and
+        excluded if it is an instant (a text with a time of day, a datetime, a Timestamp). A naive time is UTC.
+
+        What is missing is reported by a MissingDataWarning, and an empty type is an empty frame. Raises NoData if
+        nothing at all is there, ConfigError for an argument that makes no sense, StorageError if a file cannot be
+        read or a row's key is stored twice.
+        """
+        from loader.arguments import parse_request
+        from loader.frames import long_columns, to_frame
+        from loader.lookup import absent
+
+        request = parse_request(symbols, start_date, end_date, data_types, interval, market, columns)
+        rows = {dataset.name: self._reader.rows(request, dataset) for dataset in request.datasets}
+        missing = [
+            part
+            for dataset in request.datasets
+            for part in absent(self._storage, request, dataset, rows[dataset.name].counts > 0)
+        ]
+        _report(missing, request.span, found=any(map(len, rows.values())))
+        return {name: to_frame(long_columns(request.symbols, read)) for name, read in rows.items()}
+
+    def load_aligned_data(
+        self,
+        symbols: str | Iterable[str],
+        start_date: str | date,
+        end_date: str | date,
+        interval: str = "1h",
+        market: str = "um",
+    ) -> pd.DataFrame:
+        """One row per symbol and candle, with what else was known when the candle closed.
+
+        Sorted by symbol and timestamp, RangeIndex. Columns: `timestamp` (open time, datetime64[us, UTC]), `symbol`
+        (categorical), `available_at` (datetime64[us, UTC]: the candle's end, when the WHOLE row was known; decide at
+        or after it), the columns of klines, then
+
+            mark_ index_ premium_  with open high low close: float64, the candle of the same open time, NaN without one
+            funding_rate           float64, the last settlement stamped at or before `available_at`; NaN without one
+            funding_interval_hours float64, of that settlement; NaN without one
+            funding_time           datetime64[us, UTC], its stamp; NaT without one
+
+        A settlement stamped 08:00:00.003 is not known to the candle that ends at 08:00:00. Nothing is filled forward
+        but funding, which is in force until the next settlement; if the last one is more than a day older than the row,
+        so that later ones cannot be stored, a MissingDataWarning says how many rows carry such a rate.
+
+        Dates as in `load_data`. A type or symbol without rows is NaN and reported by MissingDataWarning. Raises NoData
+        if there is no candle at all, ConfigError (spot has no funding, for instance) and StorageError as `load_data`.
+        """
+        from loader.arguments import parse_request
+        from loader.frames import to_frame
+        from loader.wide import WIDE, read_wide, wide_columns, wide_missing
+
+        request = parse_request(symbols, start_date, end_date, WIDE, interval, market)
+        rows = read_wide(self._reader, request)
+        missing = list(wide_missing(self._storage, request, rows))
+        _report(missing, request.span, found=len(rows["klines"]) > 0)
+        return to_frame(wide_columns(request, rows))
+
+    def symbols(self, market: str = "um", data_type: str = "klines") -> list[str]:
+        """The symbols of which any such data is stored, at any interval, sorted; as the exchange files them
+        (index_price of cm: the pair). Raises ConfigError for an unknown market or data type."""
+        from loader.arguments import stored_kind
+
+        where, dataset = stored_kind(data_type, market)
+        return sorted({series.symbol for series in self._storage.series(where, dataset.name)})
+
+
+def _report(missing: Sequence[Missing], asked: Span, found: bool) -> None:
+    """Warns the caller of the loader about what is missing. Raises NoData if nothing was found."""
+    if not found:
+        raise NoData(f"no data: {describe(missing, asked)}")
+    if missing:
+        warnings.warn(MissingDataWarning(f"partly missing: {describe(missing, asked)}", missing), stacklevel=3)

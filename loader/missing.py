@@ -1,0 +1,62 @@
+"""What a request asked for and the disk does not have: said aloud, and open to inspection."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from core.dates import day_of, format_us
+from core.types import Market, Series, Span
+
+_SHOWN: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """One series that has no rows, or stale ones, for a request.
+
+    `symbol` is the symbol asked for (`series.symbol` is the one under which the exchange files it); `stored` runs from
+    the first to just behind the last stored row, None if nothing is stored; `detail` is a sentence.
+    """
+
+    series: Series
+    symbol: str
+    stored: Span | None
+    detail: str
+
+
+class MissingDataWarning(UserWarning):
+    """Part of what was asked for is not there; the frame holds the rest. `missing` lists the parts."""
+
+    def __init__(self, message: str, missing: Sequence[Missing] = ()) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)
+
+
+def describe(missing: Sequence[Missing], asked: Span) -> str:
+    """One message for all that is missing, ending in the command that would fetch it."""
+    details = [part.detail for part in missing[:_SHOWN]]
+    if len(missing) > _SHOWN:
+        details.append(f"and {len(missing) - _SHOWN} more")
+    return (
+        f"{format_us(asked.start_us)} to {format_us(asked.end_us)} UTC: {'; '.join(details)}. {_advice(missing, asked)}"
+    )
+
+
+def stored_range(stored: Span) -> str:
+    """`2024-01-01 00:00:00 to 2024-01-31 23:00:00`: the first and the last stored row."""
+    return f"{format_us(stored.start_us)} to {format_us(stored.end_us - 1)}"
+
+
+def _advice(missing: Sequence[Missing], asked: Span) -> str:
+    one = missing[0].series
+    intervals = {part.series.interval for part in missing if part.series.interval}
+    options = {
+        "market": one.market.value if one.market is not Market.UM else "",
+        "symbols": ",".join(sorted({part.symbol for part in missing})),
+        "data-types": ",".join(dict.fromkeys(part.series.dataset for part in missing)),
+        "interval": "".join(intervals - {"1h"}),
+        "start": str(day_of(asked.start_us)),
+        "end": str(day_of(asked.end_us - 1)),
+    }
+    words = " ".join(f"--{name} {value}" for name, value in options.items() if value)
+    return f"To get it: python scripts/download_all.py {words}"

@@ -1,0 +1,165 @@
+"""What all scripts share: the common options, and how an outcome becomes an exit code.
+
+Exit codes: 0 all well, 1 some files failed (the rest is kept), 2 wrong usage or configuration, 3 nothing is published
+for the request, 130 interrupted.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import _root  # noqa: F401
+from core.datasets import DATASETS, Dataset, dataset_named, interval_named
+from core.dates import span_of
+from core.errors import ConfigError, MarketDataError
+from core.jobs.request import Request
+from core.nearest import did_you_mean
+from core.settings import Settings, load_settings
+from core.types import Market
+
+INTERRUPTED = 130
+FUTURES_TYPES = ("klines", "mark_price", "index_price", "premium_index", "funding_rate")
+SPOT_TYPES = ("klines",)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose complaint about an unknown option or choice names the near one; no abbreviations, which would
+    change their meaning with the next option."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        options = [option for action in self._actions for option in action.option_strings]
+        wrong = message.removeprefix("unrecognized arguments: ").split()[0] if "unrecognized" in message else ""
+        print(f"error: {message}{did_you_mean(wrong, options) if wrong else ''}", file=sys.stderr)
+        print(f"try: {self.prog} --help", file=sys.stderr)
+        raise SystemExit(ConfigError.exit_code)
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """The options that every script understands; users' cron jobs depend on them."""
+    where = parser.add_argument_group("where from and where to")
+    where.add_argument("--data-dir", type=Path, metavar="DIR", help="data root (default: settings, data/)")
+    where.add_argument("--source", metavar="URL", help="archive; without --listing it serves the listing too")
+    where.add_argument("--listing", metavar="URL", help="bucket listing, where it differs from the archive")
+    where.add_argument("--rest", metavar="URL", help="REST API, for what the archive lacks")
+    what = parser.add_argument_group("what")
+    what.add_argument("--market", default=Market.UM.value, help="um (default), cm or spot")
+    what.add_argument("--symbols", metavar="A,B", help="symbols as the exchange writes them (default: all)")
+    what.add_argument("--data-types", metavar="a,b", help=f"of {', '.join(DATASETS)}")
+    what.add_argument("--interval", default="1h", help="of candles (default 1h)")
+    what.add_argument("--start", metavar="YYYY-MM-DD", help="first UTC day, included")
+    what.add_argument("--end", metavar="YYYY-MM-DD", help="last UTC day, included")
+    how = parser.add_argument_group("how")
+    how.add_argument("--workers", type=_positive, metavar="N", help="archives at once (default: settings, 16)")
+    how.add_argument("--json", action="store_true", help="one JSON object on stdout at the end, nothing else there")
+    how.add_argument("--quiet", action="store_true", help="no progress and no summary")
+    how.add_argument("--log-level", default=None, metavar="LEVEL", help="debug, info, warning (default) or error")
+
+
+def settings_from(options: argparse.Namespace) -> Settings:
+    """The settings file overlaid by the options."""
+    settings = load_settings()
+    download: dict[str, object] = {}
+    if options.source:
+        download |= {"source": options.source.rstrip("/"), "listing": options.source.rstrip("/")}
+    if options.listing:
+        download["listing"] = options.listing.rstrip("/")
+    if options.rest:
+        download["rest"] = options.rest.rstrip("/")
+    if options.workers:
+        download["workers"] = options.workers
+    for name in ("source", "listing", "rest"):
+        if not str(download.get(name, "http://")).startswith(("http://", "https://")):
+            raise ConfigError(f"--{name}: {download[name]!r} is not a URL; it starts with http:// or https://")
+    settings = settings.replace(download=download)
+    if options.data_dir is not None:
+        settings = settings.replace(paths={"data": options.data_dir.expanduser().absolute()})
+    return settings
+
+
+def request_from(options: argparse.Namespace) -> Request:
+    """What is asked for, every word checked."""
+    market = _market(options.market)
+    datasets = _datasets(options.data_types, market)
+    interval = options.interval
+    for dataset in datasets:
+        if dataset.has_interval:
+            interval_named(interval, dataset, market)
+    span = span_of(options.start, options.end, datetime.now(UTC).date())
+    symbols = _words(options.symbols, "--symbols")
+    return Request(market, datasets, interval, span, tuple(dict.fromkeys(symbols)) if symbols else None)
+
+
+def prepare_data_root(root: Path) -> None:
+    """Make sure that the data root can be written before anything else is done."""
+    probe = root / "metadata" / ".writable"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to the data folder {root}: {error.strerror}; choose another --data-dir"
+        ) from error
+
+
+def run_command(main: Callable[[Sequence[str]], int]) -> NoReturn:
+    """Run a script's main; errors become one line on stderr and the exit code."""
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except MarketDataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone: nothing more to say
+        code = 1
+    raise SystemExit(code)
+
+
+def log_to_stderr(level: str | None) -> None:
+    """Log lines with UTC times on stderr."""
+    names = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+    chosen = (level or "warning").lower()
+    if chosen not in names:
+        raise ConfigError(f"--log-level: {level!r}{did_you_mean(chosen, names)}; there are {', '.join(names)}")
+    logging.Formatter.converter = __import__("time").gmtime
+    logging.basicConfig(
+        stream=sys.stderr, level=names[chosen], format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def _market(name: str) -> Market:
+    known = [market.value for market in Market]
+    if name not in known:
+        raise ConfigError(f"unknown market {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}")
+    return Market(name)
+
+
+def _datasets(text: str | None, market: Market) -> tuple[Dataset, ...]:
+    names = _words(text, "--data-types") or (SPOT_TYPES if market is Market.SPOT else FUTURES_TYPES)
+    return tuple(dataset_named(name, market) for name in dict.fromkeys(names))
+
+
+def _words(text: str | None, option: str) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not words:
+        raise ConfigError(f"{option} is empty")
+    return words
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)

@@ -1,0 +1,263 @@
+"""Download what the exchange publishes, verify it and store it, ready for `loader.BacktestDataLoader`."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.live import Live
+from rich.table import Table
+
+import _root  # noqa: F401
+from _command import (
+    INTERRUPTED,
+    Parser,
+    add_common_options,
+    log_to_stderr,
+    prepare_data_root,
+    request_from,
+    run_command,
+    settings_from,
+)
+from core.download.smart import SmartDownloader, open_client
+from core.download.tracker import DownloadTracker, Plan
+from core.errors import ConfigError, NoData
+from core.events import Snapshot, fan_out, log_event
+from core.exchanges import EXCHANGES
+from core.exchanges.archive import Archive
+from core.jobs.request import Request, find_files, with_all, with_priority
+from core.jobs.symbols_info import record_symbols
+from core.jobs.sync import Scope, Sync, SyncSummary
+from core.layout import Layout
+from core.monitor import render, status_line
+from core.settings import Settings, load_symbols
+from core.storage.manager import StorageManager
+from core.types import ArchiveFile, State
+
+EXAMPLES = """examples:
+  python scripts/download_all.py --priority-only
+      the 35 most important symbols: candles, mark, index and premium prices, funding
+  python scripts/download_all.py --symbols BTCUSDT,ETHUSDT --start 2024-01-01 --end 2024-12-31
+  python scripts/download_all.py --symbols BTCUSDT --data-types trades --start 2024-08-01 --end 2024-08-03
+  python scripts/download_all.py --market spot --symbols BTCUSDT --interval 1m --dry-run
+  python scripts/download_all.py --source http://127.0.0.1:8000      an archive served by serve_archive.py
+
+exit codes: 0 all well, 1 some files failed (run again to continue), 2 wrong usage, 3 nothing published, 130 interrupted
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = _parser().parse_args(arguments)
+    log_to_stderr(options.log_level)
+    settings = settings_from(options)
+    if options.limit_rate:
+        settings = settings.replace(download={"limit_rate_bytes": _rate(options.limit_rate)})
+    request = request_from(options)
+    if options.priority_only and request.symbols:
+        raise ConfigError("--priority-only and --symbols exclude each other")
+    with _sigterm_as_interrupt():
+        return asyncio.run(_run(options, settings, request))
+
+
+async def _run(options: argparse.Namespace, settings: Settings, request: Request) -> int:
+    layout = Layout(settings.data_root)
+    snapshot = Snapshot()
+    emit = fan_out(snapshot.apply, log_event)
+    async with open_client(settings.download) as client:
+        archive = EXCHANGES["binance"](
+            settings.download, layout, SmartDownloader(client, settings.download, emit), emit
+        )
+        if options.dry_run:
+            return _report_dry_run(options, await _wanted(options, settings, request, archive), layout)
+        prepare_data_root(layout.root)
+        with DownloadTracker(layout.database) as tracker:
+            if options.scope is Scope.PROCESS:
+                files = _known_files(tracker, request)
+            else:
+                files = await _wanted(options, settings, request, archive)
+            if options.no_resume:
+                _forget(tracker, layout, files)
+            storage = StorageManager(layout, settings.storage, settings.quality)
+            sync = Sync(
+                archive,
+                tracker,
+                storage,
+                layout,
+                emit,
+                scope=options.scope,
+                workers=settings.download.workers,
+                progress=lambda: {key: file.bytes_done for key, file in snapshot.active.copy().items()},
+            )
+            try:
+                async with _display(options, snapshot):
+                    summary = await sync.run(files, "download_all")
+            except asyncio.CancelledError:
+                print("\ninterrupted: what is here is kept; the same command goes on from there", file=sys.stderr)
+                return INTERRUPTED
+            _report(options, summary, snapshot, layout)
+            return 1 if summary.failed else 0
+
+
+async def _wanted(
+    options: argparse.Namespace, settings: Settings, request: Request, archive: Archive
+) -> tuple[ArchiveFile, ...]:
+    """The archives of the request, after its symbols are settled; what was found is recorded."""
+    symbols = load_symbols()
+    if options.priority_only:
+        request, absent = await with_priority(request, archive, symbols)
+        if absent and not options.quiet:
+            print(f"not at this source: {', '.join(absent)}", file=sys.stderr)
+    elif request.symbols is None:
+        request = await with_all(request, archive, symbols)
+    files = await find_files(request, archive)
+    if not options.dry_run:
+        prepare_data_root(settings.data_root)
+        record_symbols(Layout(settings.data_root).symbols_info, files, settings.download.listing)
+    return files
+
+
+def _known_files(tracker: DownloadTracker, request: Request) -> tuple[ArchiveFile, ...]:
+    """Archives that are here already and belong to the request."""
+    here = tracker.known(request.market, [State.FETCHED, State.STORED])
+    files = tuple(file for file in here if request.wants(file))
+    if not files:
+        raise NoData("no downloaded archive belongs to this request; run it without --process-only first")
+    return files
+
+
+def _forget(tracker: DownloadTracker, layout: Layout, files: Sequence[ArchiveFile]) -> None:
+    """--no-resume: rows back to the start, parts removed. Verified archives are replaced when the new ones are."""
+    plan = tracker.plan(files)
+    tracker.demote([*plan.fetch, *plan.process, *(row.id for row in plan.done)], State.PLANNED)
+    for file in files:
+        target = layout.raw(file.series, file.period)
+        target.with_name(target.name + ".part").unlink(missing_ok=True)
+
+
+@contextlib.asynccontextmanager
+async def _display(options: argparse.Namespace, snapshot: Snapshot) -> AsyncIterator[None]:
+    """A live dashboard on a terminal; a line every few seconds elsewhere; nothing when quiet."""
+    console = Console(stderr=True)
+    if options.quiet:
+        yield
+    elif console.is_terminal:
+        with Live(get_renderable=lambda: render(snapshot), console=console, refresh_per_second=6):
+            yield
+    else:
+        ticker = asyncio.create_task(_tick(snapshot))
+        try:
+            yield
+        finally:
+            ticker.cancel()
+
+
+async def _tick(snapshot: Snapshot) -> None:
+    while True:
+        await asyncio.sleep(10)
+        print(status_line(snapshot), file=sys.stderr)
+
+
+def _report(options: argparse.Namespace, summary: SyncSummary, snapshot: Snapshot, layout: Layout) -> None:
+    if options.json:
+        print(json.dumps(asdict(summary)))
+        return
+    for failure in summary.failures[:10]:
+        print(f"failed {failure.key}: {failure.error}", file=sys.stderr)
+    if options.quiet:
+        return
+    console = Console()
+    console.print(_table(summary, snapshot, layout))
+    if summary.failed:
+        console.print("Run the same command again to try the failed files once more.")
+    elif not (summary.downloaded or summary.stored):
+        console.print("Nothing to download: everything is already here.")
+
+
+def _table(summary: SyncSummary, snapshot: Snapshot, layout: Layout) -> Table:
+    table = Table(title="Download", show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    rows = {
+        "archives for this request": summary.planned,
+        "already here": summary.skipped,
+        "downloaded": f"{summary.downloaded} ({decimal(summary.bytes_downloaded)})",
+        "stored": f"{summary.stored} ({snapshot.rows:,} rows)",
+        "missing at the source": summary.missing,
+        "failed": summary.failed,
+        "seconds": f"{summary.seconds:.1f}",
+    }
+    for proof, count in sorted(snapshot.proofs.items()):
+        rows[f"verified: {proof}"] = count
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    table.add_row("data folder", str(layout.root))
+    return table
+
+
+def _report_dry_run(options: argparse.Namespace, files: Sequence[ArchiveFile], layout: Layout) -> int:
+    plan = _look(layout, files)
+    fetch = len(plan.fetch)
+    if options.json:
+        print(json.dumps({"planned": len(files), "to_fetch": fetch, "bytes_to_fetch": plan.fetch_bytes}))
+    else:
+        here = len(files) - fetch
+        print(f"would fetch {fetch} of {len(files)} archives, {decimal(plan.fetch_bytes)}; {here} are here")
+    return 0
+
+
+def _look(layout: Layout, files: Sequence[ArchiveFile]) -> Plan:
+    if layout.database.exists():
+        with DownloadTracker(layout.database) as tracker:
+            return tracker.look(files)
+    return Plan(tuple(range(len(files))), (), (), (), sum(file.size for file in files))
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """A polite kill stops as cleanly as Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _rate(text: str) -> int:
+    units = {"K": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
+    try:
+        rate = int(float(number) * unit)
+    except ValueError:
+        rate = 0
+    if rate <= 0:
+        raise ConfigError(f"--limit-rate: {text!r} is not a rate; write bytes a second, for example 500K or 20M")
+    return rate
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_common_options(parser)
+    mine = parser.add_argument_group("this script")
+    mine.add_argument("--priority-only", action="store_true", help="the symbols that config/symbols.yaml puts first")
+    mine.add_argument("--no-resume", action="store_true", help="forget progress of these files and start fresh")
+    scope = mine.add_mutually_exclusive_group()
+    scope.add_argument(
+        "--download-only", dest="scope", action="store_const", const=Scope.DOWNLOAD, help="verify, do not convert"
+    )
+    scope.add_argument(
+        "--process-only", dest="scope", action="store_const", const=Scope.PROCESS, help="convert what is downloaded"
+    )
+    mine.add_argument("--dry-run", action="store_true", help="say how many files and bytes would be fetched")
+    mine.add_argument("--limit-rate", metavar="20M", help="bytes a second over all workers")
+    parser.set_defaults(scope=Scope.ALL)
+    return parser
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,107 @@
+"""Serve a folder of archives on this machine as the exchange serves its own: listing, checksums, ranges."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import _root  # noqa: F401
+from _command import INTERRUPTED, Parser, run_command
+from core.errors import ConfigError, StorageError
+from core.sample.archive import DEMO_SHELVES, write_archive
+from core.sample.market import demo_market
+from core.sample.server import ArchiveServer
+
+EXAMPLES = """examples:
+  python scripts/serve_archive.py /tmp/exchange --sample
+      invent fifteen months of a small market (a few seconds, 30 MB), then serve them
+  python scripts/serve_archive.py ~/mirror --port 9000
+      serve archives that lie as the exchange lays them out: data/spot/daily/klines/...
+  python scripts/serve_archive.py /tmp/exchange --sample --seed 8 --latency 0.05 --limit-rate 1000000
+
+exit codes: 2 wrong usage, 130 interrupted (the usual way to stop)
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = _parser().parse_args(arguments)
+    folder = options.folder.expanduser().absolute()
+    if options.sample:
+        _write_sample(folder, options.seed)
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder; name one that holds data/..., or add --sample to have one made")
+    server = ArchiveServer(
+        folder, port=options.port, latency_seconds=options.latency, bytes_per_second=options.limit_rate
+    )
+    # A process started in the background by a shell ignores Ctrl-C; whoever sends it here means it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        asyncio.run(_serve(server))
+    except OSError as error:
+        raise ConfigError(f"--port {options.port}: {error.strerror}; choose another, or 0 for any free one") from error
+    return INTERRUPTED
+
+
+async def _serve(server: ArchiveServer) -> None:
+    async with server:
+        print(f"serving {server.bucket.root} at {server.url} until Ctrl-C")
+        print(f"python scripts/download_all.py --source {server.url}", flush=True)
+        await asyncio.Event().wait()
+
+
+def _write_sample(folder: Path, seed: int) -> None:
+    print(f"preparing the sample archive in {folder}", file=sys.stderr)
+    try:
+        counts = write_archive(demo_market(seed), folder, DEMO_SHELVES)
+    except OSError as error:
+        raise StorageError(f"cannot write the sample to {folder}: {error.strerror}; choose another folder") from error
+    size = f"{counts.size_bytes / 1e6:.1f} MB"
+    print(
+        f"{counts.zips} archives, {counts.rows} rows, {size}{'' if counts.is_new else ' (already there)'}",
+        file=sys.stderr,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="serve_archive.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder that holds data/spot/..., data/futures/...")
+    parser.add_argument("--port", type=_port, default=8000, metavar="N", help="0: any free one (default 8000)")
+    parser.add_argument("--sample", action="store_true", help="first write the sample archive into DIR")
+    parser.add_argument("--seed", type=int, default=7, metavar="N", help="of the sample's market (default 7)")
+    parser.add_argument("--latency", type=_seconds, default=0.0, metavar="SECONDS", help="before every answer")
+    parser.add_argument("--limit-rate", type=_rate, metavar="BYTES", help="per second and connection")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; 0 to 65535")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
+
+
+def _rate(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+if __name__ == "__main__":
+    run_command(main)

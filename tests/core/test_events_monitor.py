@@ -1,0 +1,126 @@
+"""Events folded into a snapshot, and the snapshot shown."""
+
+from io import StringIO
+
+from rich.console import Console
+
+from core.events import (
+    Event,
+    FileFailed,
+    FileFetched,
+    FileMissing,
+    FileProgressed,
+    FileRetrying,
+    FileStarted,
+    FileStored,
+    FindingRaised,
+    RunFinished,
+    RunStarted,
+    RunWaiting,
+    Snapshot,
+    fan_out,
+    log_event,
+)
+from core.monitor import render, status_line
+from core.types import Finding, Market, Proof, Series, Span, State
+
+KEY = "data/futures/um/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_run_is_folded_into_counts_bytes_and_rates() -> None:
+    clock = Clock()
+    snapshot = Snapshot(clock)
+    snapshot.apply(RunStarted(3, files=4, size_bytes=4000, skipped=6, goal=State.STORED))
+    snapshot.apply(FileStarted("a", 1000, 200))
+    clock.now += 2
+    snapshot.apply(FileProgressed("a", 600))
+    assert (snapshot.partial_bytes, snapshot.transferred, snapshot.rate_bytes) == (600, 400, 200.0)
+    snapshot.apply(FileRetrying("a", "reset", 1, 0.5))
+    snapshot.apply(FileStarted("a", 1000, 600))
+    assert snapshot.active["a"].attempt == 2
+    snapshot.apply(FileProgressed("a", 1000))
+    snapshot.apply(FileFetched("a", 1000, 800, Proof.SHA256_BY_ETAG))
+    snapshot.apply(FileStored("a", 744))
+    snapshot.apply(FileMissing("b"))
+    snapshot.apply(FileFailed("c", "broken"))
+    assert snapshot.counts == {"fetched": 1, "stored": 1, "missing": 1, "failed": 1, "retries": 1}
+    assert (snapshot.bytes_done, snapshot.transferred, snapshot.rows, snapshot.active) == (1000, 800, 744, {})
+    assert snapshot.finished_files == 3
+    assert snapshot.average_bytes == 400.0
+    clock.now += 60
+    assert snapshot.rate_bytes == 0.0
+
+
+def test_a_file_that_starts_over_counts_what_really_came() -> None:
+    snapshot = Snapshot(Clock())
+    for event in (
+        FileStarted("a", 100, 0),
+        FileProgressed("a", 60),
+        FileStarted("a", 100, 0),
+        FileProgressed("a", 100),
+    ):
+        snapshot.apply(event)
+    assert snapshot.transferred == 160
+
+
+def test_every_listener_hears_every_event_in_order() -> None:
+    first: list[Event] = []
+    second: list[Event] = []
+    emit = fan_out(first.append, second.append)
+    emit(RunFinished(1, 2.0))
+    emit(FileMissing("x"))
+    assert first == second == [RunFinished(1, 2.0), FileMissing("x")]
+
+
+def test_log_lines_name_failures_and_findings(caplog) -> None:  # type: ignore[no-untyped-def]
+    series = Series(Market.UM, "trades", "BTCUSDT")
+    log_event(FileFailed("k.zip", "broken"))
+    log_event(FindingRaised(Finding(series, Span(0, 1), "duplicate-rows", "2024-01: 3 exact duplicates dropped")))
+    log_event(FileProgressed("k.zip", 1))
+    assert [record.getMessage() for record in caplog.records] == [
+        "failed k.zip: broken",
+        "finding duplicate-rows um/trades/BTCUSDT: 2024-01: 3 exact duplicates dropped",
+    ]
+
+
+def shown(snapshot: Snapshot, width: int = 80) -> str:
+    console = Console(file=StringIO(), width=width)
+    console.print(render(snapshot))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def busy() -> Snapshot:
+    snapshot = Snapshot(Clock())
+    snapshot.apply(RunStarted(1, files=100, size_bytes=3_400_000, skipped=7, goal=State.STORED))
+    for number in range(12):
+        snapshot.apply(FileStarted(KEY.replace("01.zip", f"{number:02d}.zip"), 34_000, 0))
+    snapshot.apply(FileFetched(KEY.replace("01.zip", "00.zip"), 34_000, 34_000, Proof.SHA256_BY_ETAG))
+    snapshot.apply(
+        FileFailed("data/x.zip", "its digest never agreed, a long story that does not fit on one line at all")
+    )
+    snapshot.apply(RunWaiting(3, "run 8 (process 17 on desk)"))
+    return snapshot
+
+
+def test_the_dashboard_fits_eighty_columns_and_says_what_matters() -> None:
+    text = shown(busy())
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "1/100" in text
+    assert "34.0 kB of 3.4 MB" in text
+    assert "7 already here" in text
+    assert "BTCUSDT-1h-2024-01.zip" in text
+    assert "and 3 more" in text
+    assert "failed data/x.zip: its digest" in text
+    assert "waiting: 3 files belong to run 8" in text
+
+
+def test_without_a_terminal_the_same_is_one_line() -> None:
+    assert status_line(busy()) == "1/100 files, 34.0 kB of 3.4 MB, 0 bytes/s, 0 stored, 1 failed"

@@ -1,0 +1,83 @@
+"""`serve_archive.py` as a command."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "serve_archive.py"
+
+
+def started(*options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(SCRIPT), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def failed(*options: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *options], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_a_folder_until_it_is_interrupted(tmp_path: Path, stop: signal.Signals) -> None:
+    (tmp_path / "a.zip").write_bytes(b"content")
+    with started(str(tmp_path), "--port", "0") as process:
+        assert process.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+        assert found
+        assert process.stdout.readline() == f"python scripts/download_all.py --source {found[0]}\n"
+        assert httpx.get(f"{found[0]}/a.zip", trust_env=False).content == b"content"
+        process.send_signal(stop)
+        rest, errors = process.communicate(timeout=30)
+        assert (rest, errors, process.returncode) == ("", "", 130)
+
+
+def test_it_makes_the_sample_first_when_asked(tmp_path: Path) -> None:
+    with started(str(tmp_path / "new"), "--sample", "--port", "0") as process:
+        assert process.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+        assert found
+        listing = httpx.get(
+            found[0], params={"prefix": "data/futures/um/monthly/klines/", "delimiter": "/"}, trust_env=False
+        )
+        assert "<Prefix>data/futures/um/monthly/klines/币安人生USDT/</Prefix>" in listing.text
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        assert re.search(r"^1\d\d\d archives, \d+ rows, \d+\.\d MB$", errors, re.MULTILINE)
+
+
+def test_a_missing_folder_a_taken_port_and_a_strange_folder_are_one_line_and_exit_2(tmp_path: Path) -> None:
+    code, error = failed(str(tmp_path / "none"))
+    assert (code, error.count("\n")) == (2, 1)
+    assert "--sample" in error
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, error = failed(str(tmp_path), "--port", port)
+    assert (code, error.count("\n")) == (2, 1)
+    assert f"--port {port}" in error
+    (tmp_path / "data").mkdir()
+    code, error = failed(str(tmp_path), "--sample")
+    assert code == 2
+    assert "folder of its own" in error
+
+
+@pytest.mark.parametrize("option", [("--port", "70000"), ("--port", "x"), ("--latency", "-1"), ("--limit-rate", "0")])
+def test_a_number_that_is_none_is_exit_2(tmp_path: Path, option: tuple[str, str]) -> None:
+    code, error = failed(str(tmp_path), *option)
+    assert code == 2
+    assert option[0] in error
+    assert "Traceback" not in error
+
+
+def test_help_explains_every_option_and_shows_examples() -> None:
+    text = subprocess.run([sys.executable, str(SCRIPT), "--help"], capture_output=True, text=True, check=True).stdout
+    for word in ("--port", "--sample", "--seed", "--latency", "--limit-rate", "examples:", "exit codes:"):
+        assert word in text

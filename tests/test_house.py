@@ -1,0 +1,118 @@
+"""The house rules, read from the code: floors, registries, settings, and that the README tells the truth."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.datasets import DATASETS
+from core.settings import Settings, load_settings
+from core.storage.formats import FORMATS
+
+ROOT = Path(__file__).resolve().parent.parent
+GROUND = ("types", "errors", "dates", "nearest", "datasets", "layout", "events", "settings")
+"""Floor 0, each importing only what stands before it (`settings` last)."""
+FLOORS = {
+    **dict.fromkeys((f"core.{name}" for name in GROUND), 0),
+    **dict.fromkeys(("core.download", "core.storage"), 1),
+    **dict.fromkeys(("core.exchanges", "core.sample"), 2),
+    **dict.fromkeys(("loader", "core.jobs", "core.monitor"), 3),
+    **dict.fromkeys(("scripts", "_command"), 4),
+}
+FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "misc"}
+
+
+def sources() -> list[Path]:
+    return [path for folder in ("core", "loader", "scripts") for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def room_of(module: str) -> str | None:
+    parts = module.split(".")
+    if parts[0] in ("loader", "scripts", "_command"):
+        return parts[0]
+    return ".".join(parts[:2]) if parts[0] == "core" and len(parts) > 1 else None
+
+
+def imports_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Every imported module, also inside functions and under TYPE_CHECKING."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            yield node.lineno, node.module or ""
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_only_go_down(path: Path) -> None:
+    here = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    if here is None:
+        return
+    assert here in FLOORS, f"{here} has no floor: say in tests/test_house.py where it stands"
+    for line, module in imports_of(path):
+        there = room_of(module)
+        if there is None or there == here:
+            continue
+        assert there in FLOORS, f"{path}:{line}: {module} has no floor"
+        if FLOORS[here] == 0 and FLOORS[there] == 0:
+            order = [f"core.{name}" for name in GROUND]
+            assert order.index(there) < order.index(here), f"{path}:{line}: {here} may not import {there}"
+        else:
+            assert FLOORS[there] < FLOORS[here], f"{path}:{line}: {here} may not import {there}"
+
+
+def test_no_room_is_called_utils() -> None:
+    assert [path for path in sources() if path.stem in FORBIDDEN_NAMES] == []
+
+
+def test_every_dataset_file_is_registered() -> None:
+    files = {path.stem for path in (ROOT / "core" / "datasets").glob("*.py")} - {"__init__", "dataset"}
+    assert files == set(DATASETS)
+    assert all(dataset.name == name for name, dataset in DATASETS.items())
+
+
+def test_every_format_file_is_registered() -> None:
+    files = {path.stem for path in (ROOT / "core" / "storage" / "formats").glob("*.py")} - {"__init__"}
+    assert set(FORMATS) <= files
+
+
+def test_the_shipped_settings_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TAPEVAULT_HOME", raising=False)
+    assert load_settings(ROOT / "config" / "settings.yaml") == Settings()
+
+
+def test_the_top_level_is_what_was_agreed() -> None:
+    for name in ("scripts", "loader", "core", "config", "tests", "data", "requirements.txt"):
+        assert (ROOT / name).exists(), name
+
+
+def readme_commands() -> list[str]:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    return sorted(set(re.findall(r"python (?:-m )?((?:scripts|benchmarks)/\w+\.py)", text)))
+
+
+def test_every_script_the_documentation_names_exists() -> None:
+    assert readme_commands()
+    assert [command for command in readme_commands() if not (ROOT / command).exists()] == []
+
+
+def test_every_make_target_the_readme_names_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in set(re.findall(r"`make (\w+)`", (ROOT / "README.md").read_text(encoding="utf-8"))):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_pinned_requirements_say_an_exact_version() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+            requirement = line.split("#")[0].strip()
+            assert not requirement or requirement.startswith("-r ") or re.fullmatch(r"[\w.-]+==[\w.]+", requirement)
+
+
+def test_nothing_prints_below_the_scripts() -> None:
+    for path in sources():
+        if path.parts[-2] != "scripts":
+            calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "print"], path
