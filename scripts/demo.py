@@ -20,7 +20,7 @@ from loader import BacktestDataLoader
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SYMBOLS = ["BTCUSDT", "ETHUSDT", "1000SHIBUSDT"]
-COLUMNS = ["timestamp", "symbol", "close", "volume", "mark_close", "index_close", "premium_close", "funding_rate"]
+COLUMNS = ["timestamp", "symbol", "close", "mark_close", "premium_close", "funding_rate"]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -56,16 +56,17 @@ def _run(console: Console, options: Sequence[str]) -> None:
 def _show_frames(console: Console, data: Path) -> None:
     console.print(
         "from loader import BacktestDataLoader\n"
-        f"frame = BacktestDataLoader().load_aligned_data({SYMBOLS}, '2025-02-16', '2025-02-17')",
+        f"frame = BacktestDataLoader().load_aligned_data({SYMBOLS}, '2025-01-30', '2025-01-31')",
         style="bold",
         highlight=False,
         soft_wrap=True,
     )
     with BacktestDataLoader(data_dir=data) as loader:
-        frame = loader.load_aligned_data(SYMBOLS, "2025-02-16", "2025-02-17")
+        frame = loader.load_aligned_data(SYMBOLS, "2025-01-30", "2025-01-31")
     rows = frame.groupby("symbol", observed=True).tail(3)[COLUMNS]
+    rows = rows.assign(timestamp=rows["timestamp"].dt.strftime("%Y-%m-%d %H:%M"))
     console.print(rows.to_string(index=False), highlight=False, soft_wrap=True)
-    console.print(f"{len(frame)} rows, {len(frame.columns)} columns; each row was known at its `available_at`")
+    console.print(f"... of {len(frame)} rows and {len(frame.columns)} columns; a row was known at its `available_at`")
 
 
 def _parser() -> argparse.ArgumentParser:

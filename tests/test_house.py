@@ -19,7 +19,7 @@ FLOORS = {
     **dict.fromkeys(("core.download", "core.storage"), 1),
     **dict.fromkeys(("core.exchanges", "core.sample"), 2),
     **dict.fromkeys(("loader", "core.jobs", "core.monitor"), 3),
-    **dict.fromkeys(("scripts", "_command"), 4),
+    "scripts": 4,
 }
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "misc"}
 
@@ -30,9 +30,11 @@ def sources() -> list[Path]:
 
 def room_of(module: str) -> str | None:
     parts = module.split(".")
-    if parts[0] in ("loader", "scripts", "_command"):
+    if parts[0] in ("_root", "_command"):
+        return "scripts"
+    if parts[0] in ("loader", "scripts"):
         return parts[0]
-    return ".".join(parts[:2]) if parts[0] == "core" and len(parts) > 1 else None
+    return ".".join(parts[:2]) if parts[0] == "core" and parts[1:] not in ([], ["__init__"]) else None
 
 
 def imports_of(path: Path) -> Iterator[tuple[int, str]]:
