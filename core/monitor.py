@@ -38,14 +38,14 @@ def status_line(snapshot: Snapshot) -> str:
 
 
 def _overall(snapshot: Snapshot) -> Table:
-    done = snapshot.finished_files
+    done, files = snapshot.finished_files + snapshot.skipped, snapshot.files + snapshot.skipped
     grid = Table.grid(padding=(0, 1))
     grid.add_column(no_wrap=True)
     grid.add_column(ratio=1)
     grid.add_column(no_wrap=True, justify="right")
     grid.expand = True
-    bar = ProgressBar(total=max(1, snapshot.files), completed=done)
-    grid.add_row(Text("archives", style="bold"), bar, f"{done}/{snapshot.files}")
+    bar = ProgressBar(total=max(1, files), completed=done)
+    grid.add_row(Text("archives", style="bold"), bar, f"{done}/{files}")
     words = [
         f"{decimal(snapshot.bytes_done + snapshot.partial_bytes)} of {decimal(snapshot.size_bytes)}",
         f"{decimal(int(snapshot.rate_bytes))}/s",

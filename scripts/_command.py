@@ -109,6 +109,12 @@ def prepare_data_root(root: Path) -> None:
         ) from error
 
 
+def shown(path: Path) -> str:
+    """A path as short as it can be typed here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
 def run_command(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run a script's main; errors become one line on stderr and the exit code."""
     try:

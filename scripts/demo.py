@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.filesize import decimal
 
 import _root  # noqa: F401
-from _command import Parser, run_command
+from _command import Parser, run_command, shown
 from core.errors import MarketDataError
 from core.sample.archive import DEMO_SHELVES, write_archive
 from core.sample.market import demo_market
@@ -30,10 +30,12 @@ def main(arguments: Sequence[str]) -> int:
     console.rule("1 · a small exchange on this machine")
     with console.status("inventing fifteen months of trades, and all that follows from them"):
         counts = write_archive(demo_market(), home / "archive", DEMO_SHELVES)
-    console.print(f"{counts.zips} archives, {counts.rows:,} rows, {decimal(counts.size_bytes)} in {home / 'archive'}")
+    console.print(
+        f"{counts.zips} archives, {counts.rows:,} rows, {decimal(counts.size_bytes)} in {shown(home / 'archive')}"
+    )
     with running_server(home / "archive") as server:
         console.print(f"served at {server.url}")
-        common = ["--source", server.url, "--data-dir", str(home / "data")]
+        common = ["--source", server.url, "--data-dir", shown(home / "data")]
         trades = ["--symbols", "BTCUSDT", "--data-types", "trades,agg_trades", "--start", "2025-02-16"]
         console.rule("2 · download, verify, store")
         _run(console, common)

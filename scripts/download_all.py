@@ -6,8 +6,9 @@ import contextlib
 import json
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -24,6 +25,7 @@ from _command import (
     request_from,
     run_command,
     settings_from,
+    shown,
 )
 from core.download.smart import SmartDownloader, open_client
 from core.download.tracker import DownloadTracker, Plan
@@ -66,6 +68,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 async def _run(options: argparse.Namespace, settings: Settings, request: Request) -> int:
+    began = time.monotonic()
     layout = Layout(settings.data_root)
     snapshot = Snapshot()
     emit = fan_out(snapshot.apply, log_event)
@@ -100,6 +103,7 @@ async def _run(options: argparse.Namespace, settings: Settings, request: Request
             except asyncio.CancelledError:
                 print("\ninterrupted: what is here is kept; the same command goes on from there", file=sys.stderr)
                 return INTERRUPTED
+            summary = replace(summary, seconds=round(time.monotonic() - began, 3))
             _report(options, summary, snapshot, layout)
             return 1 if summary.failed else 0
 
@@ -109,13 +113,15 @@ async def _wanted(
 ) -> tuple[ArchiveFile, ...]:
     """The archives of the request, after its symbols are settled; what was found is recorded."""
     symbols = load_symbols()
-    if options.priority_only:
-        request, absent = await with_priority(request, archive, symbols)
-        if absent and not options.quiet:
-            print(f"not at this source: {', '.join(absent)}", file=sys.stderr)
-    elif request.symbols is None:
-        request = await with_all(request, archive, symbols)
-    files = await find_files(request, archive)
+    absent: tuple[str, ...] = ()
+    with _listing_status(options):
+        if options.priority_only:
+            request, absent = await with_priority(request, archive, symbols)
+        elif request.symbols is None:
+            request = await with_all(request, archive, symbols)
+        files = await find_files(request, archive)
+    if absent and not options.quiet:
+        print(f"not at this source: {', '.join(absent)}", file=sys.stderr)
     if not options.dry_run:
         prepare_data_root(settings.data_root)
         record_symbols(Layout(settings.data_root).symbols_info, files, settings.download.listing)
@@ -157,6 +163,14 @@ async def _display(options: argparse.Namespace, snapshot: Snapshot) -> AsyncIter
             ticker.cancel()
 
 
+def _listing_status(options: argparse.Namespace) -> contextlib.AbstractContextManager[object]:
+    """Something that moves while the exchange is asked what it publishes."""
+    console = Console(stderr=True)
+    if options.quiet or not console.is_terminal:
+        return contextlib.nullcontext()
+    return console.status("asking the exchange what it publishes")
+
+
 async def _tick(snapshot: Snapshot) -> None:
     while True:
         await asyncio.sleep(10)
@@ -196,7 +210,7 @@ def _table(summary: SyncSummary, snapshot: Snapshot, layout: Layout) -> Table:
         rows[f"verified: {proof}"] = count
     for name, value in rows.items():
         table.add_row(name, str(value))
-    table.add_row("data folder", str(layout.root))
+    table.add_row("data folder", shown(layout.root))
     return table
 
 

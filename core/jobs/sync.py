@@ -58,9 +58,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class SyncSummary:
-    """What a run did. planned = downloaded + already here + missing + failed; `stored` became partitions in this run.
+    """What a run did.
 
-    `skipped` files were complete before, or another run completed them meanwhile.
+    `planned` archives belong to the request; `skipped` of them were complete before, or another run completed them
+    meanwhile. `downloaded` were fetched and verified, `stored` became partitions, in this run. `missing` are listed but
+    not there, `failed` could not be had or stored. `bytes_downloaded` came over the network for what was downloaded.
     """
 
     planned: int = 0
