@@ -149,8 +149,18 @@ def log_event(event: Event) -> None:
             LOGGER.warning("finding %s %s: %s", finding.kind, finding.series, finding.detail)
         case FileRetrying(key, reason, attempt, wait):
             LOGGER.info("retry %s in %.1f s after attempt %d: %s", key, wait, attempt, reason)
-        case _:
-            LOGGER.info("%s", event)
+        case FileFetched(key, size, transferred, proof):
+            LOGGER.info("fetched %s: %d bytes, %d over the network, %s", key, size, transferred, proof)
+        case FileStored(key, rows):
+            LOGGER.info("stored %s: %d rows", key, rows)
+        case FileMissing(key):
+            LOGGER.info("missing %s: listed, but not there", key)
+        case RunStarted(run, files, size, skipped, goal):
+            LOGGER.info("run %d: %d archives to be %s, %d bytes to fetch, %d already", run, files, goal, size, skipped)
+        case RunWaiting(files, holder):
+            LOGGER.info("waiting for %d archives that %s works on", files, holder)
+        case RunFinished(run, seconds):
+            LOGGER.info("run %d finished after %.1f s", run, seconds)
 
 
 RATE_WINDOW_SECONDS: Final = 5.0

@@ -7,15 +7,18 @@ for the request, 130 interrupted.
 import argparse
 import logging
 import sys
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, NoReturn
 
 import _root  # noqa: F401
 from core.datasets import DATASETS, Dataset, dataset_named, interval_named
 from core.dates import span_of
-from core.errors import ConfigError, MarketDataError
+from core.errors import ConfigError, MarketDataError, storage_error
+from core.events import LOGGER
 from core.jobs.request import Request
 from core.nearest import did_you_mean
 from core.settings import Settings, load_settings
@@ -124,6 +127,7 @@ def run_command(main: Callable[[Sequence[str]], int]) -> NoReturn:
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         code = INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone: nothing more to say
@@ -137,11 +141,28 @@ def log_to_stderr(level: str | None) -> None:
     chosen = (level or "warning").lower()
     if chosen not in names:
         raise ConfigError(f"--log-level: {level!r}{did_you_mean(chosen, names)}; there are {', '.join(names)}")
-    logging.Formatter.converter = __import__("time").gmtime
-    logging.basicConfig(
-        stream=sys.stderr, level=names[chosen], format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    _listen(logging.StreamHandler(sys.stderr), names[chosen], "%H:%M:%S")
+
+
+def log_to_file(folder: Path) -> None:
+    """Every lasting event, one line each, in `tapevault.log`; ten files of 50 MB are kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handler = RotatingFileHandler(folder / "tapevault.log", maxBytes=50_000_000, backupCount=10, encoding="utf-8")
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    _listen(handler, logging.INFO, "%Y-%m-%dT%H:%M:%SZ")
+
+
+def _listen(handler: logging.Handler, level: int, times: str) -> None:
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", times)
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    handler.setLevel(level)
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is told by the run, once
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(min(level, LOGGER.level or level))
+    LOGGER.propagate = False
 
 
 def _market(name: str) -> Market:

@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import asdict, replace
 
 from rich.console import Console
@@ -20,6 +20,7 @@ from _command import (
     INTERRUPTED,
     Parser,
     add_common_options,
+    log_to_file,
     log_to_stderr,
     prepare_data_root,
     request_from,
@@ -63,8 +64,17 @@ def main(arguments: Sequence[str]) -> int:
     request = request_from(options)
     if options.priority_only and request.symbols:
         raise ConfigError("--priority-only and --symbols exclude each other")
-    with _sigterm_as_interrupt():
-        return asyncio.run(_run(options, settings, request))
+    try:
+        return asyncio.run(_stoppable(_run(options, settings, request)))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
+async def _stoppable(work: Coroutine[None, None, int]) -> int:
+    """A polite kill stops as cleanly as Ctrl-C, also where a shell has Ctrl-C ignored."""
+    task = asyncio.ensure_future(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
 
 
 async def _run(options: argparse.Namespace, settings: Settings, request: Request) -> int:
@@ -79,6 +89,7 @@ async def _run(options: argparse.Namespace, settings: Settings, request: Request
         if options.dry_run:
             return _report_dry_run(options, await _wanted(options, settings, request, archive), layout)
         prepare_data_root(layout.root)
+        log_to_file(layout.logs)
         with DownloadTracker(layout.database) as tracker:
             if options.scope is Scope.PROCESS:
                 files = _known_files(tracker, request)
@@ -230,16 +241,6 @@ def _look(layout: Layout, files: Sequence[ArchiveFile]) -> Plan:
         with DownloadTracker(layout.database) as tracker:
             return tracker.look(files)
     return Plan(tuple(range(len(files))), (), (), (), sum(file.size for file in files))
-
-
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """A polite kill stops as cleanly as Ctrl-C."""
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _rate(text: str) -> int:

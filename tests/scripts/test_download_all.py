@@ -246,6 +246,27 @@ def test_an_interrupt_stops_cleanly_and_the_next_run_goes_on(
     assert_nothing_half_written(data)
 
 
+def test_an_impatient_second_interrupt_is_no_traceback(archive: Path, data: Path) -> None:
+    with running_server(archive, bytes_per_second=30_000) as server:
+        process = command(server, data, "--workers", "4").start()
+        wait_until(lambda: len(zip_hits(server)) >= 15, process)
+        for _ in range(3):
+            process.send_signal(signal.SIGINT)
+        assert finished(process).code in (130, -signal.SIGINT)
+        server.bytes_per_second = None
+        assert command(server, data).run().json["failed"] == 0
+    assert_nothing_half_written(data)
+
+
+def test_an_interrupt_while_listing_says_so(archive: Path, data: Path) -> None:
+    with running_server(archive, latency_seconds=30) as server:
+        process = command(server, data).start()
+        wait_until(lambda: bool(server.hits), process)
+        process.send_signal(signal.SIGTERM)
+        stopped = finished(process)
+    assert (stopped.code, stopped.err.strip()) == (130, "interrupted")
+
+
 def test_two_runs_at_once_share_the_work(market: SampleMarket, archive: Path, data: Path) -> None:
     with running_server(archive, latency_seconds=0.01, bytes_per_second=200_000) as server:
         processes = [command(server, data, "--workers", "3").start() for _ in range(2)]
