@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-from core.datasets import DATASETS, Dataset, dataset_named, interval_named
+from core.datasets import DATASETS, Dataset, dataset_named, interval_named, market_named
 from core.errors import ConfigError
 from core.layout import SYMBOL
 from core.nearest import did_you_mean
@@ -72,15 +72,6 @@ def parse_request(
         interval=interval if any(kind.has_interval for kind in kinds) else None,
         columns=None if columns is None else _columns(columns, kinds, where),
     )
-
-
-def market_named(market: str) -> Market:
-    try:
-        return Market(market)
-    except ValueError:
-        known = [item.value for item in Market]
-        hint = did_you_mean(str(market), known)
-        raise ConfigError(f"unknown market {market!r}{hint}; there are {', '.join(known)}") from None
 
 
 def default_columns(dataset: Dataset, market: Market) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import _root  # noqa: F401
-from core.datasets import DATASETS, Dataset, dataset_named, interval_named
+from core.datasets import DATASETS, Dataset, dataset_named, interval_named, market_named
 from core.dates import span_of
 from core.errors import ConfigError, MarketDataError, storage_error
 from core.events import LOGGER
@@ -88,7 +88,7 @@ def settings_from(options: argparse.Namespace) -> Settings:
 
 def request_from(options: argparse.Namespace) -> Request:
     """What is asked for, every word checked."""
-    market = _market(options.market)
+    market = market_named(options.market)
     datasets = _datasets(options.data_types, market)
     interval = options.interval
     for dataset in datasets:
@@ -163,13 +163,6 @@ def _listen(handler: logging.Handler, level: int, times: str) -> None:
     LOGGER.addHandler(handler)
     LOGGER.setLevel(min(level, LOGGER.level or level))
     LOGGER.propagate = False
-
-
-def _market(name: str) -> Market:
-    known = [market.value for market in Market]
-    if name not in known:
-        raise ConfigError(f"unknown market {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}")
-    return Market(name)
 
 
 def _datasets(text: str | None, market: Market) -> tuple[Dataset, ...]:

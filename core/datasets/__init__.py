@@ -13,7 +13,7 @@ from core.errors import ConfigError
 from core.nearest import did_you_mean
 from core.types import Market
 
-__all__ = ["DATASETS", "SCHEMA_VERSION", "Column", "Dataset", "Kind", "dataset_named", "interval_named"]
+__all__ = ["DATASETS", "SCHEMA_VERSION", "Column", "Dataset", "Kind", "dataset_named", "interval_named", "market_named"]
 
 DATASETS: dict[str, Dataset] = {
     "klines": KLINES,
@@ -24,6 +24,16 @@ DATASETS: dict[str, Dataset] = {
     "trades": TRADES,
     "agg_trades": AGG_TRADES,
 }
+
+
+def market_named(name: str) -> Market:
+    """The market of that name. Raises ConfigError, with a near match, if there is none."""
+    try:
+        return Market(name)
+    except ValueError:
+        known = [market.value for market in Market]
+        hint = did_you_mean(str(name), known)
+        raise ConfigError(f"unknown market {name!r}{hint}; there are {', '.join(known)}") from None
 
 
 def dataset_named(name: str, market: Market) -> Dataset:
