@@ -21,7 +21,7 @@ from core.errors import ConfigError, MarketDataError, storage_error
 from core.events import LOGGER
 from core.jobs.request import Request
 from core.nearest import did_you_mean
-from core.settings import Settings, load_settings
+from core.settings import Settings, load_settings, load_symbols
 from core.types import Market
 
 INTERRUPTED = 130
@@ -53,7 +53,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--rest", metavar="URL", help="REST API, for what the archive lacks")
     what = parser.add_argument_group("what")
     what.add_argument("--market", default=Market.UM.value, help="um (default), cm or spot")
-    what.add_argument("--symbols", metavar="A,B", help="symbols as the exchange writes them (default: all)")
+    what.add_argument("--symbols", metavar="A,B", help="symbols, or @majors for a category (default: all)")
     what.add_argument("--data-types", metavar="a,b", help=f"of {', '.join(DATASETS)}")
     what.add_argument("--interval", default="1h", help="of candles (default 1h)")
     what.add_argument("--start", metavar="YYYY-MM-DD", help="first UTC day, included")
@@ -95,8 +95,7 @@ def request_from(options: argparse.Namespace) -> Request:
         if dataset.has_interval:
             interval_named(interval, dataset, market)
     span = span_of(options.start, options.end, datetime.now(UTC).date())
-    symbols = _words(options.symbols, "--symbols")
-    return Request(market, datasets, interval, span, tuple(dict.fromkeys(symbols)) if symbols else None)
+    return Request(market, datasets, interval, span, _symbols(options.symbols))
 
 
 def prepare_data_root(root: Path) -> None:
@@ -168,6 +167,21 @@ def _listen(handler: logging.Handler, level: int, times: str) -> None:
 def _datasets(text: str | None, market: Market) -> tuple[Dataset, ...]:
     names = _words(text, "--data-types") or (SPOT_TYPES if market is Market.SPOT else FUTURES_TYPES)
     return tuple(dataset_named(name, market) for name in dict.fromkeys(names))
+
+
+def _symbols(text: str | None) -> tuple[str, ...] | None:
+    """The named symbols, each once; `@majors` stands for a category of config/symbols.yaml. None: all."""
+    symbols: list[str] = []
+    for word in _words(text, "--symbols"):
+        if word.startswith("@"):
+            categories = load_symbols().categories
+            if word[1:] not in categories:
+                known = ", ".join(categories)
+                raise ConfigError(f"no category {word[1:]!r}{did_you_mean(word[1:], categories)}; there are {known}")
+            symbols += categories[word[1:]]
+        else:
+            symbols.append(word)
+    return tuple(dict.fromkeys(symbols)) or None
 
 
 def _words(text: str | None, option: str) -> tuple[str, ...]:

@@ -302,6 +302,7 @@ def test_a_run_takes_over_when_the_one_it_waits_for_is_killed(market: SampleMark
         (["--symbols", "BTCUSD"], 2, "um has no symbol 'BTCUSD'; did you mean 'BTCUSDT'?"),
         (["--symbols", "../etc"], 2, "um has no symbol '../etc'"),
         (["--symbols", ","], 2, "--symbols is empty"),
+        (["--symbols", "@major"], 2, "no category 'major'; did you mean 'majors'?"),
         (["--data-types", "kline"], 2, "unknown data type 'kline'; did you mean 'klines'?"),
         (["--data-types", "funding_rate", "--market", "spot"], 2, "spot has no funding_rate; it exists for um, cm"),
         (["--interval", "1M"], 2, "the archive writes the month as 1mo"),
@@ -595,6 +596,13 @@ def test_priority_only_takes_what_the_source_has_and_names_the_rest(archive: Pat
     assert done.code == 0
     assert "not at this source: ETHUSDT, BNBUSDT" in done.err
     assert {path.parent.name for path in data.rglob("1h")} == {"BTCUSDT"}
+
+
+def test_a_category_stands_for_its_symbols(archive: Path, data: Path) -> None:
+    with running_server(archive) as server:
+        done = command(server, data, "--data-types", "klines").run("--symbols", "@layer2,BTCUSDT")
+    assert done.code == 2
+    assert "um has no symbol 'ARBUSDT'" in done.err
 
 
 def plain(server: ArchiveServer, data: Path, *options: str) -> Outcome:
