@@ -40,6 +40,8 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         asyncio.run(_serve(server))
+    except KeyboardInterrupt:
+        pass
     except OSError as error:
         raise ConfigError(f"--port {options.port}: {error.strerror}; choose another, or 0 for any free one") from error
     return INTERRUPTED
