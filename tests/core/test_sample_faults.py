@@ -81,14 +81,18 @@ def test_a_cut_ends_the_connection_after_exactly_so_many_bytes(tmp_path: Path, l
         assert server.body_bytes[KEY] == len(BODY)
 
 
+def receive_all(connection: socket.socket, into: bytearray) -> None:
+    while more := connection.recv(65536):
+        into += more
+
+
 def test_a_reset_is_a_reset(tmp_path: Path) -> None:
     with served(tmp_path, on(KEY, faults.reset(5000))) as (server, _), socket.socket() as raw:
         raw.connect(("127.0.0.1", server.port))
         raw.sendall(f"GET /{KEY} HTTP/1.1\r\n\r\n".encode())
-        answer = b""
+        answer = bytearray()
         with pytest.raises(ConnectionResetError):
-            while more := raw.recv(65536):
-                answer += more
+            receive_all(raw, answer)
         assert len(answer.partition(b"\r\n\r\n")[2]) <= 5000
         assert server.body_bytes[KEY] == 5000
 
