@@ -14,10 +14,9 @@ def uncovered(span: Span, files: Sequence[ArchiveFile]) -> tuple[Span, ...]:
     """What is left of a span beside these files, in order."""
     left: list[Span] = []
     start = span.start_us
-    for file in sorted(files, key=lambda file: file.period.span):
-        covered = file.period.span
+    for covered in sorted(file.period.span for file in files if file.period.span.overlaps(span)):
         if covered.start_us > start:
-            left.append(Span(start, min(covered.start_us, span.end_us)))
+            left.append(Span(start, covered.start_us))
         start = max(start, covered.end_us)
     if start < span.end_us:
         left.append(Span(start, span.end_us))
@@ -31,14 +30,13 @@ def choose(span: Span, months: Sequence[ArchiveFile], days: Sequence[ArchiveFile
     """
     chosen = list(whole_months(span, months))
     rest = uncovered(span, chosen)
-    wanted_days = [day for day in days if any(part.contains(day.period.span) for part in rest)]
+    wanted = [day for day in days if any(part.contains(day.period.span) for part in rest)]
     for month in months:
-        partial = (
-            Span(max(month.period.span.start_us, span.start_us), min(month.period.span.end_us, span.end_us))
-            if month.period.span.overlaps(span) and month not in chosen
-            else None
-        )
-        if partial is not None and uncovered(partial, wanted_days):
-            wanted_days = [day for day in wanted_days if not month.period.span.contains(day.period.span)]
+        covers = month.period.span
+        if not covers.overlaps(span) or span.contains(covers):
+            continue
+        part = Span(max(covers.start_us, span.start_us), min(covers.end_us, span.end_us))
+        if uncovered(part, wanted):
+            wanted = [day for day in wanted if not covers.contains(day.period.span)]
             chosen.append(month)
-    return tuple(sorted([*chosen, *wanted_days], key=lambda file: file.period.span))
+    return tuple(sorted([*chosen, *wanted], key=lambda file: file.period.span))
