@@ -40,8 +40,8 @@ class MemberStream:
                 f"{self._path.name}: the zip is damaged ({error}); it will be fetched again"
             ) from error
         self.size += len(data)
-        if self.size > self._declared:
-            raise MalformedArchive(f"{self._path.name}: the zip holds more than the {self._declared} bytes it declares")
+        if self.size > self._declared or (not data and self.size != self._declared):
+            raise MalformedArchive(f"{self._path.name}: the zip is damaged (it declares {self._declared} bytes)")
         if data:
             self.newlines += data.count(b"\n")
             self.ends_with_newline = data.endswith(b"\n")

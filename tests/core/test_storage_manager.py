@@ -1,0 +1,329 @@
+"""Verified archives become partitions: exact, ordered, counted, never half-written."""
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+from factories import ROOT, kline_csv, zip_bytes
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from core.errors import MalformedArchive, StorageError
+from core.exchanges.binance.urls import key_of
+from core.layout import Layout
+from core.settings import QualitySettings, StorageSettings
+from core.storage.manager import StorageManager
+from core.types import ArchiveFile, FetchedFile, Market, Partition, Period, Proof, Series, Span
+
+KLINES = Series(Market.UM, "klines", "BTCUSDT", "1h")
+TRADES = Series(Market.UM, "trades", "BTCUSDT")
+AGGS = Series(Market.SPOT, "agg_trades", "BTCUSDT")
+JANUARY = Period.month(2024, 1)
+FIRST_MS = 1_704_067_200_000
+
+
+class World:
+    def __init__(self, folder: Path, settings: StorageSettings | None = None) -> None:
+        self.layout = Layout(folder)
+        self.storage = StorageManager(self.layout, settings or StorageSettings(), QualitySettings())
+
+    def fetched(self, series: Series, period: Period, text: bytes) -> FetchedFile:
+        path = self.layout.raw(series, period)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(zip_bytes({f"{path.stem}.csv": text}))
+        key = key_of(series, period)
+        file = ArchiveFile(series, period, key, path.stat().st_size, "e", None, "")
+        return FetchedFile(file, path, path.stat().st_size, "5" * 64, Proof.SHA256_BY_ETAG)
+
+    def store(self, series: Series, period: Period, text: bytes) -> Partition:
+        return self.storage.store(self.fetched(series, period, text))
+
+    @property
+    def made(self) -> list[str]:
+        """Everything under processed/ and extracted/."""
+        return sorted(
+            path.name for name in ("processed", "extracted") for path in (self.layout.root / name).rglob("*.*")
+        )
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def trade_line(number: int, price: str = "42000.1", qty: str = "0.005", maker: str = "true") -> str:
+    return f"{number},{price},{qty},210.0005,{FIRST_MS + number},{maker}"
+
+
+def lines(rows: Sequence[str]) -> bytes:
+    return ("\n".join(rows) + "\n").encode()
+
+
+def test_a_month_of_candles_becomes_one_partition(world: World) -> None:
+    partition = world.store(KLINES, JANUARY, kline_csv(rows=744))
+    assert partition == Partition(
+        series=KLINES,
+        period=JANUARY,
+        path=world.layout.processed(KLINES, JANUARY),
+        rows=744,
+        first_us=FIRST_MS * 1000,
+        last_us=(FIRST_MS + 743 * 3_600_000) * 1000,
+        source_sha256="5" * 64,
+        source_unit="ms",
+    )
+    assert world.storage.partitions(KLINES) == (partition,)
+    assert world.storage.series() == (KLINES,)
+    row = pq.read_table(partition.path).slice(1, 1).to_pylist()[0]
+    assert row == {
+        "timestamp": datetime(2024, 1, 1, 1, tzinfo=UTC),
+        "open": 42000.1,
+        "high": 42100.5,
+        "low": 41900.0,
+        "close": 42050.25,
+        "volume": 12.5,
+        "close_time": datetime(2024, 1, 1, 1, 59, 59, 999000, tzinfo=UTC),
+        "quote_volume": 525000.125,
+        "trades": 101,
+        "taker_buy_base": 6.25,
+        "taker_buy_quote": 262500.0,
+    }
+
+
+def test_the_same_archive_twice_gives_the_same_bytes(world: World) -> None:
+    path = world.store(KLINES, JANUARY, kline_csv(rows=700)).path
+    first = path.read_bytes()
+    world.store(KLINES, JANUARY, kline_csv(rows=700))
+    assert path.read_bytes() == first
+
+
+def test_duckdb_and_pandas_see_the_same_utc_times(world: World) -> None:
+    path = world.store(KLINES, JANUARY, kline_csv(rows=3)).path
+    connection = duckdb.connect()
+    kinds = connection.sql("select typeof(timestamp), epoch_us(timestamp) from read_parquet(?)", params=[[str(path)]])
+    assert kinds.fetchall()[1] == ("TIMESTAMP WITH TIME ZONE", (FIRST_MS + 3_600_000) * 1000)
+    connection.close()
+    times = pq.read_table(path).to_pandas()["timestamp"]
+    assert str(times.dtype) == "datetime64[us, UTC]"
+
+
+def test_the_footer_says_where_the_rows_came_from(world: World) -> None:
+    path = world.store(KLINES, JANUARY, kline_csv(rows=3)).path
+    facts = {
+        name.decode().removeprefix("tapevault."): value.decode()
+        for name, value in pq.read_metadata(path).metadata.items()
+        if name.startswith(b"tapevault.")
+    }
+    assert facts == {
+        "schema_version": "1",
+        "series": "um/klines/BTCUSDT/1h",
+        "period": "2024-01",
+        "rows": "3",
+        "first_us": str(FIRST_MS * 1000),
+        "last_us": str((FIRST_MS + 2 * 3_600_000) * 1000),
+        "source_key": "data/futures/um/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip",
+        "source_sha256": "5" * 64,
+        "source_proof": "sha256-by-etag",
+        "source_unit": "ms",
+        "duplicates": "0",
+        "reordered": "0",
+        "outside_period": "0",
+    }
+
+
+def test_csv_is_kept_for_the_kinds_that_settings_name(tmp_path: Path) -> None:
+    world = World(tmp_path, StorageSettings(csv_datasets=("klines",)))
+    world.store(KLINES, JANUARY, kline_csv(rows=2))
+    (path,) = (tmp_path / "extracted").rglob("*.csv")
+    assert path == tmp_path / "extracted/um/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.csv"
+    header, row = list(csv.reader(path.read_text().splitlines()))[:2]
+    assert header[:3] == ["timestamp", "open", "high"]
+    assert row[:3] == ["2024-01-01 00:00:00.000000Z", "42000.1", "42100.5"]
+    assert world.made == ["BTCUSDT-1h-2024-01.csv", "BTCUSDT-1h-2024-01.parquet"]
+
+
+DECIMALS = st.decimals(0, 999_999_999, allow_nan=False, allow_infinity=False, places=8).map(lambda d: f"{d:f}")
+
+
+@given(prices=st.lists(DECIMALS | st.sampled_from(["0.1", "1e-8", "9007199254740993.5", "0.30000000000000004"])))
+@hypothesis_settings(max_examples=40, deadline=None)
+def test_every_decimal_becomes_the_nearest_double(tmp_path_factory: pytest.TempPathFactory, prices: list[str]) -> None:
+    prices = [*prices, "0.00000001", "123456789.12345678"]
+    world = World(tmp_path_factory.mktemp("exact"))
+    path = world.store(TRADES, JANUARY, lines([trade_line(n, price) for n, price in enumerate(prices)])).path
+    assert pq.read_table(path)["price"].to_pylist() == [float(price) for price in prices]
+
+
+@given(
+    numbers=st.lists(st.integers(0, 40), min_size=1, max_size=60),
+)
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_order_is_put_right_and_exact_duplicates_are_counted(
+    tmp_path_factory: pytest.TempPathFactory, numbers: list[int]
+) -> None:
+    world = World(tmp_path_factory.mktemp("order"))
+    partition = world.store(TRADES, JANUARY, lines([trade_line(number) for number in numbers]))
+    stable = sorted(range(len(numbers)), key=lambda place: (numbers[place], place))
+    assert pq.read_table(partition.path)["id"].to_pylist() == sorted(set(numbers))
+    assert partition.rows == len(set(numbers))
+    assert partition.duplicates == len(numbers) - len(set(numbers))
+    assert partition.reordered == sum(place != origin for place, origin in enumerate(stable))
+
+
+def test_two_different_rows_with_one_key_refuse_the_file(world: World) -> None:
+    text = lines([trade_line(1), trade_line(2), trade_line(2, price="42000.2")])
+    with pytest.raises(MalformedArchive, match="two different rows with one key") as caught:
+        world.store(TRADES, JANUARY, text)
+    assert "42000.2" in str(caught.value)
+    assert world.made == []
+
+
+def test_aggregates_are_told_apart_by_both_parts_of_their_key(world: World) -> None:
+    rows = [f"7,1.5,2,{first},{first},{FIRST_MS},True,True" for first in (20, 10)]
+    partition = world.store(AGGS, JANUARY, lines(rows))
+    assert pq.read_table(partition.path)["first_trade_id"].to_pylist() == [10, 20]
+    assert (partition.rows, partition.reordered, partition.duplicates) == (2, 2, 0)
+
+
+def test_a_month_hides_its_days_and_strangers_are_ignored(world: World) -> None:
+    day, other = Period.day(date(2024, 1, 5)), Period.day(date(2024, 2, 1))
+    start = int(datetime(2024, 1, 5, tzinfo=UTC).timestamp()) * 1000
+    world.store(KLINES, day, kline_csv(rows=24, start_ms=start))
+    world.store(KLINES, other, kline_csv(rows=24, start_ms=1_706_745_600_000))
+    assert [part.period for part in world.storage.partitions(KLINES)] == [day, other]
+    world.store(KLINES, JANUARY, kline_csv(rows=744))
+    folder = world.layout.processed_folder(KLINES)
+    (folder / "notes.txt").write_text("mine")
+    (folder / f".BTCUSDT-1h-2024-03.parquet.{os.getpid()}.tmp").write_text("half")
+    (folder / "ETHUSDT-1h-2024-03.parquet").write_text("stranger")
+    assert [part.period for part in world.storage.partitions(KLINES)] == [JANUARY, other]
+    february = Span.of_days(date(2024, 2, 1), date(2024, 2, 2))
+    assert [part.period for part in world.storage.partitions(KLINES, february)] == [other]
+    assert world.storage.partitions(Series(Market.UM, "klines", "NOSUCH", "1h")) == ()
+
+
+def test_a_file_that_is_no_partition_is_named_with_the_remedy(world: World) -> None:
+    path = world.store(KLINES, JANUARY, kline_csv()).path
+    path.write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(StorageError, match=r"BTCUSDT-1h-2024-01\.parquet is no partition of ours .* delete it"):
+        world.storage.partitions(KLINES)
+
+
+def test_scan_gives_the_rows_of_the_span_in_order(world: World) -> None:
+    world.store(KLINES, JANUARY, kline_csv(rows=744))
+    world.store(KLINES, Period.month(2024, 2), kline_csv(rows=100, start_ms=1_706_745_600_000))
+    span = Span((FIRST_MS + 700 * 3_600_000) * 1000, (1_706_745_600_000 + 10 * 3_600_000) * 1000)
+    batches = list(world.storage.scan(KLINES, span, ["trades"]))
+    assert [name for batch in batches for name in batch.schema.names] == ["trades"] * len(batches)
+    counts = [count for batch in batches for count in batch.column("trades").to_pylist()]
+    assert counts == [100 + n for n in range(700, 744)] + [100 + n for n in range(10)]
+
+
+def test_removed_is_gone(world: World) -> None:
+    partition = world.store(KLINES, JANUARY, kline_csv())
+    assert world.storage.holds(KLINES, JANUARY)
+    world.storage.remove(partition)
+    assert not world.storage.holds(KLINES, JANUARY)
+    assert world.storage.partitions(KLINES) == ()
+
+
+RUN = """
+import os, random, resource, signal, sys
+sys.path[:0] = ["tests", "tests/core"]
+from pathlib import Path
+from test_storage_manager import JANUARY, KLINES, TRADES, World, lines, trade_line
+world = World(Path(sys.argv[1]))
+{body}
+"""
+
+
+def run_child(folder: Path, body: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", RUN.format(body=body), str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def random_trades(count: int) -> bytes:
+    chance = random.Random(5)
+    return lines([trade_line(n, f"{chance.randrange(10**9)}.{n % 10}") for n in range(count)])
+
+
+FULL_DISK = """
+from test_storage_manager import random_trades
+from core.errors import DiskFull
+fetched = world.fetched(TRADES, JANUARY, random_trades(60_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    world.storage.store(fetched)
+except DiskFull as error:
+    print(error)
+    sys.exit(7)
+"""
+
+
+def test_a_full_disk_leaves_nothing_behind(world: World) -> None:
+    done = run_child(world.layout.root, FULL_DISK)
+    assert done.returncode == 7, done.stderr
+    assert "no room left for" in done.stdout
+    assert "BTCUSDT-trades-2024-01.parquet" in done.stdout
+    assert world.made == []
+
+
+KILLED = """
+from test_storage_manager import random_trades
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+world.store(TRADES, JANUARY, random_trades(1000))
+"""
+
+
+def test_a_kill_before_the_rename_leaves_only_what_the_next_run_sweeps(world: World) -> None:
+    assert run_child(world.layout.root, KILLED).returncode == -signal.SIGKILL
+    (left,) = world.made
+    assert left.startswith(".BTCUSDT-trades-2024-01.parquet.")
+    living = world.layout.processed_folder(TRADES) / f".BTCUSDT-trades-2024-02.parquet.{os.getppid()}.tmp"
+    living.write_bytes(b"somebody is writing this")
+    assert world.storage.sweep() == 1
+    assert world.made == [living.name]
+
+
+STORE = """
+from core.types import ArchiveFile, FetchedFile, Proof
+from core.exchanges.binance.urls import key_of
+path = world.layout.raw(TRADES, JANUARY)
+file = ArchiveFile(TRADES, JANUARY, key_of(TRADES, JANUARY), path.stat().st_size, "e", None, "")
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+world.store(KLINES, JANUARY, __import__("factories").kline_csv())
+Path("/proc/self/clear_refs").write_text("5")
+before = resident()
+partition = world.storage.store(FetchedFile(file, path, file.size, "5" * 64, Proof.UNVERIFIED))
+peak = next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith("VmHWM"))
+print(partition.rows, peak - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+def test_memory_does_not_grow_with_the_file(world: World) -> None:
+    body = b"".join(
+        b"%d,42000.%d,0.%03d,210.0005,%d,true\n" % (n, n % 10, n % 1000, FIRST_MS + n) for n in range(3_000_000)
+    )
+    world.fetched(TRADES, JANUARY, body)
+    done = run_child(world.layout.root, STORE)
+    assert done.returncode == 0, done.stderr
+    rows, grown = map(int, done.stdout.split())
+    assert rows == 3_000_000
+    assert len(body) > 110_000_000
+    assert grown < 90_000_000  # the CSV would be 120 MB, its rows as Arrow 123 MB
