@@ -188,7 +188,7 @@ class FetchedFile:
 class Partition:
     """One Parquet file of a series.
 
-    `first_us` and `last_us` are the first and last row's timestamp (None when it has no rows);
+    `first_us` and `last_us` are the earliest and latest timestamp (None when it has no rows);
     `duplicates` exact duplicate rows were dropped and `reordered` rows were moved while storing;
     `source_sha256` is the digest of the archive it was made from and `source_unit` its time unit.
     """

@@ -6,25 +6,22 @@ under `.<name>.<pid>.tmp`, synced and renamed once, so that a reader never sees 
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from core.datasets import DATASETS, SCHEMA_VERSION, Dataset
-from core.errors import MalformedArchive, StorageError, storage_error
-from core.layout import Layout, period_in, sync_folder
+from core.datasets import DATASETS, SCHEMA_VERSION
+from core.errors import StorageError, storage_error
+from core.layout import SYMBOL, Layout, period_in
 from core.settings import QualitySettings, StorageSettings
 from core.storage.archive_csv import ArchiveCsv
 from core.storage.formats import FORMATS
+from core.storage.order import OutOfOrder, Repairs, in_order, repaired
+from core.storage.output import Output, sweep
 from core.types import Cadence, FetchedFile, Market, Partition, Period, Series, Span
-
-_TEMPORARY: Final = re.compile(r"\..+\.(\d+)\.tmp")
 
 
 class StorageManager:
@@ -49,10 +46,10 @@ class StorageManager:
             targets["csv"] = self._layout.extracted(series, period, FORMATS["csv"].SUFFIX)
         archive = self._archive(fetched)
         try:
-            return self._write(fetched, archive, _in_order(archive, dataset), _Repairs(), targets)
-        except _OutOfOrder:
+            return self._write(fetched, archive, in_order(archive, dataset), Repairs(), targets)
+        except OutOfOrder:
             archive = self._archive(fetched)
-            table, repairs = _repaired(archive, dataset)
+            table, repairs = repaired(archive, dataset)
             return self._write(
                 fetched, archive, iter(table.to_batches(self._settings.row_group_rows)), repairs, targets
             )
@@ -67,16 +64,21 @@ class StorageManager:
             if (span is None or period.span.overlaps(span))
             and not (period.cadence is Cadence.DAILY and any(month.contains(period.span) for month in months))
         ]
-        return tuple(_partition(series, period, found[period]) for period in chosen)
+        read = [_partition(series, period, found[period]) for period in chosen]
+        return tuple(partition for partition in read if partition is not None)
 
     def series(self, market: Market | None = None, dataset: str | None = None) -> tuple[Series, ...]:
         """Every series that has a partition, sorted."""
-        root = self._layout.root / "processed"
-        found = {
-            _series_of(path.parent.relative_to(root))
-            for path in root.glob(f"{market or '*'}/{dataset or '*'}/**/*.parquet")
-        }
-        return tuple(sorted(found, key=str))
+        markets = (market,) if market else tuple(Market)
+        kinds = (DATASETS[dataset],) if dataset else tuple(DATASETS.values())
+        return tuple(sorted((one for m in markets for kind in kinds for one in self._stored(m, kind)), key=str))
+
+    def _stored(self, market: Market, kind: Dataset) -> Iterator[Series]:
+        for symbol in _folders(self._layout.root / "processed" / market / kind.name):
+            for folder in _folders(symbol) if kind.has_interval else [symbol]:
+                series = Series(market, kind.name, symbol.name, folder.name if kind.has_interval else None)
+                if self._files(series):
+                    yield series
 
     def scan(self, series: Series, span: Span, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Rows of `span` in key order, a row group at a time."""
@@ -100,14 +102,7 @@ class StorageManager:
 
     def sweep(self) -> int:
         """Delete temporary files that dead processes left; returns how many."""
-        count = 0
-        for folder in ("processed", "extracted"):
-            for path in (self._layout.root / folder).rglob(".*.tmp"):
-                match = _TEMPORARY.fullmatch(path.name)
-                if match and not _is_alive(int(match.group(1))):
-                    path.unlink(missing_ok=True)
-                    count += 1
-        return count
+        return sum(sweep(self._layout.root / folder) for folder in ("processed", "extracted"))
 
     def _archive(self, fetched: FetchedFile) -> ArchiveCsv:
         series = fetched.file.series
@@ -118,13 +113,16 @@ class StorageManager:
         fetched: FetchedFile,
         archive: ArchiveCsv,
         batches: Iterator[pa.RecordBatch],
-        repairs: "_Repairs",
+        repairs: Repairs,
         targets: dict[str, Path],
     ) -> Partition:
         series, period = fetched.file.series, fetched.file.period
-        rows, first_us, last_us = 0, None, None
+        rows, first_us, last_us, group = 0, None, None, self._settings.row_group_rows
         with contextlib.ExitStack() as stack:
-            writers = [stack.enter_context(self._open(name, path, series)) for name, path in targets.items()]
+            writers = [
+                stack.enter_context(Output(name, path, series, self._settings.row_group_rows))
+                for name, path in targets.items()
+            ]
             for batch in batches:
                 for writer in writers:
                     writer.write(batch)
@@ -150,9 +148,6 @@ class StorageManager:
                 writer.publish(facts)
         return partition
 
-    def _open(self, name: str, path: Path, series: Series) -> "_Output":
-        return _Output(name, path, series, self._settings.row_group_rows)
-
     def _files(self, series: Series) -> dict[Period, Path]:
         folder = self._layout.processed_folder(series)
         try:
@@ -165,107 +160,6 @@ class StorageManager:
             name: period_in(name.removesuffix(".parquet"), series) for name in names if name.endswith(".parquet")
         }
         return {period: folder / name for name, period in periods.items() if period is not None}
-
-
-class _OutOfOrder(Exception):
-    """Rows are not strictly in the order of their key."""
-
-
-class _Repairs:
-    """What putting a file in order took."""
-
-    def __init__(self, duplicates: int = 0, reordered: int = 0) -> None:
-        self.duplicates = duplicates
-        self.reordered = reordered
-
-
-class _Output:
-    """A file on its way to its place: removed unless it was published."""
-
-    def __init__(self, name: str, path: Path, series: Series, row_group_rows: int) -> None:
-        self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        self._make = FORMATS[name].Writer
-        self._arguments = (self._temporary, DATASETS[series.dataset], series.market, row_group_rows)
-
-    def __enter__(self) -> "_Output":
-        with self._guard():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = self._make(*self._arguments)
-        return self
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        with self._guard():
-            self._writer.write(batch)
-
-    def publish(self, facts: dict[str, str]) -> None:
-        """Finish the file, sync it, and give it its name."""
-        with self._guard():
-            self._writer.close(facts)
-            with self._temporary.open("rb+") as stream:
-                os.fsync(stream.fileno())
-            self._temporary.replace(self._path)
-            sync_folder(self._path.parent)
-
-    def __exit__(self, *_: object) -> None:
-        if self._temporary.exists():
-            with contextlib.suppress(OSError, pa.ArrowException):
-                self._writer.abandon()
-            self._temporary.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _guard(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise storage_error(error, self._path) from error
-
-
-def _in_order(archive: ArchiveCsv, dataset: Dataset) -> Iterator[pa.RecordBatch]:
-    """The batches, as long as the key rises strictly. Raises _OutOfOrder."""
-    last: tuple[int, ...] | None = None
-    for batch in archive.batches():
-        keys = _keys(batch, dataset)
-        rises = np.zeros(batch.num_rows - 1, dtype=np.bool_)
-        ties = np.ones(batch.num_rows - 1, dtype=np.bool_)
-        for column in keys:
-            rises |= ties & (column[1:] > column[:-1])
-            ties &= column[1:] == column[:-1]
-        first = tuple(int(column[0]) for column in keys)
-        if not rises.all() or (last is not None and first <= last):
-            raise _OutOfOrder
-        last = tuple(int(column[-1]) for column in keys)
-        yield batch
-
-
-def _repaired(archive: ArchiveCsv, dataset: Dataset) -> tuple[pa.Table, _Repairs]:
-    """All rows in key order without exact duplicates, and what that took. Raises MalformedArchive for a conflict."""
-    table = pa.Table.from_batches(list(archive.batches())).combine_chunks()
-    keys = _keys(table, dataset)
-    order = np.lexsort(keys[::-1])
-    moved = int(np.count_nonzero(order != np.arange(len(order))))
-    table = table.take(pa.array(order))
-    repeats = _repeats(table, dataset.key)
-    same = _repeats(table, table.column_names)
-    conflicts = np.flatnonzero(repeats & ~same)
-    if len(conflicts):
-        one, other = (table.slice(int(conflicts[0]) + step, 1).to_pylist()[0] for step in (0, 1))
-        raise MalformedArchive(f"{archive.path.name}: two different rows with one key: {one} and {other}")
-    keep = np.concatenate([[True], ~same])
-    return table.filter(pa.array(keep)), _Repairs(int(np.count_nonzero(same)), moved)
-
-
-def _keys(rows: pa.RecordBatch | pa.Table, dataset: Dataset) -> list["np.ndarray[tuple[int], np.dtype[np.int64]]"]:
-    return [rows.column(name).cast(pa.int64()).to_numpy() for name in dataset.key]
-
-
-def _repeats(table: pa.Table, names: Sequence[str]) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
-    """For each row but the first: whether it equals the one before it in these columns."""
-    equal = np.ones(table.num_rows - 1, dtype=np.bool_)
-    for name in names:
-        values = table.column(name).to_numpy()
-        equal &= values[1:] == values[:-1]
-    return equal
 
 
 def _facts(partition: Partition, fetched: FetchedFile, archive: ArchiveCsv) -> dict[str, str]:
@@ -287,8 +181,8 @@ def _facts(partition: Partition, fetched: FetchedFile, archive: ArchiveCsv) -> d
     return {f"tapevault.{name}": str(value) for name, value in facts.items()}
 
 
-def _partition(series: Series, period: Period, path: Path) -> Partition:
-    """A partition from its footer. Raises StorageError if it is not one of ours, or says two things."""
+def _partition(series: Series, period: Period, path: Path) -> Partition | None:
+    """A partition from its footer; None if it has gone meanwhile. Raises StorageError if it is not one of ours."""
     try:
         metadata = pq.read_metadata(path)
         facts = {k.decode(): v.decode() for k, v in (metadata.metadata or {}).items() if k.startswith(b"tapevault.")}
@@ -307,6 +201,8 @@ def _partition(series: Series, period: Period, path: Path) -> Partition:
             int(facts["tapevault.duplicates"]),
             int(facts["tapevault.reordered"]),
         )
+    except FileNotFoundError:
+        return None
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise StorageError(f"{path} is no partition of ours ({error}); delete it and run the download again") from error
 
@@ -316,18 +212,8 @@ def _between(batch: pa.RecordBatch, span: Span) -> pa.RecordBatch:
     return batch.filter(pc.and_(pc.greater_equal(times, span.start_us), pc.less(times, span.end_us)))
 
 
-def _series_of(folder: Path) -> Series:
-    market, dataset, symbol, *interval = folder.parts
-    return Series(Market(market), dataset, symbol, interval[0] if interval else None)
-
-
-def _is_alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False  # a run sweeps before it writes: what carries our number is of an earlier process
+def _folders(folder: Path) -> list[Path]:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        return [path for path in folder.iterdir() if path.is_dir() and SYMBOL.fullmatch(path.name)]
+    except FileNotFoundError:
+        return []

@@ -211,6 +211,18 @@ def test_a_month_hides_its_days_and_strangers_are_ignored(world: World) -> None:
     assert world.storage.partitions(Series(Market.UM, "klines", "NOSUCH", "1h")) == ()
 
 
+def test_only_series_are_series(world: World) -> None:
+    world.store(KLINES, JANUARY, kline_csv())
+    world.store(TRADES, JANUARY, lines([trade_line(1)]))
+    strangers = ["processed/bars/dollar-1/um/BTCUSDT", "processed/um/klines/EMPTY/1h", "processed/um/klines/a.b/1h"]
+    for name in strangers:
+        (world.layout.root / name).mkdir(parents=True)
+    (world.layout.root / "processed/bars/dollar-1/um/BTCUSDT/x.parquet").write_bytes(b"bars")
+    assert world.storage.series() == (KLINES, TRADES)
+    assert world.storage.series(Market.UM, "trades") == (TRADES,)
+    assert world.storage.series(Market.SPOT) == ()
+
+
 def test_a_file_that_is_no_partition_is_named_with_the_remedy(world: World) -> None:
     path = world.store(KLINES, JANUARY, kline_csv()).path
     path.write_bytes(b"PAR1 and then nothing")

@@ -1,0 +1,71 @@
+"""Rows in the order of their key, each once: proved while streaming, or put right and counted."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from core.datasets import Dataset
+from core.errors import MalformedArchive
+from core.storage.archive_csv import ArchiveCsv
+
+
+class OutOfOrder(Exception):
+    """Rows are not strictly in the order of their key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repairs:
+    """What putting a file in order took: exact duplicate rows dropped, and rows that stood elsewhere."""
+
+    duplicates: int = 0
+    reordered: int = 0
+
+
+def in_order(archive: ArchiveCsv, dataset: Dataset) -> Iterator[pa.RecordBatch]:
+    """The batches, as long as the key rises strictly. Raises OutOfOrder."""
+    last: tuple[int, ...] | None = None
+    for batch in archive.batches():
+        keys = _keys(batch, dataset)
+        rises = np.zeros(batch.num_rows - 1, dtype=np.bool_)
+        ties = np.ones(batch.num_rows - 1, dtype=np.bool_)
+        for column in keys:
+            rises |= ties & (column[1:] > column[:-1])
+            ties &= column[1:] == column[:-1]
+        first = tuple(int(column[0]) for column in keys)
+        if not rises.all() or (last is not None and first <= last):
+            raise OutOfOrder
+        last = tuple(int(column[-1]) for column in keys)
+        yield batch
+
+
+def repaired(archive: ArchiveCsv, dataset: Dataset) -> tuple[pa.Table, Repairs]:
+    """All rows in key order without exact duplicates, and what that took. Raises MalformedArchive for a conflict."""
+    table = pa.Table.from_batches(list(archive.batches())).combine_chunks()
+    keys = _keys(table, dataset)
+    order = np.lexsort(keys[::-1])
+    moved = int(np.count_nonzero(order != np.arange(len(order))))
+    table = table.take(pa.array(order))
+    repeats = _repeats(table, dataset.key)
+    same = _repeats(table, table.column_names)
+    conflicts = np.flatnonzero(repeats & ~same)
+    if len(conflicts):
+        one, other = (table.slice(int(conflicts[0]) + step, 1).to_pylist()[0] for step in (0, 1))
+        raise MalformedArchive(f"{archive.path.name}: two different rows with one key: {one} and {other}")
+    keep = np.concatenate([[True], ~same])
+    return table.filter(pa.array(keep)), Repairs(int(np.count_nonzero(same)), moved)
+
+
+def _keys(rows: pa.RecordBatch | pa.Table, dataset: Dataset) -> list[npt.NDArray[np.int64]]:
+    return [rows.column(name).cast(pa.int64()).to_numpy() for name in dataset.key]
+
+
+def _repeats(table: pa.Table, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """For each row but the first: whether it equals the one before it in these columns."""
+    equal = np.ones(table.num_rows - 1, dtype=np.bool_)
+    for name in names:
+        values = table.column(name).to_numpy()
+        equal &= values[1:] == values[:-1]
+    return equal
