@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from core.datasets import DATASETS, SCHEMA_VERSION
+from core.datasets import DATASETS, SCHEMA_VERSION, Dataset
 from core.errors import StorageError, storage_error
 from core.layout import SYMBOL, Layout, period_in
 from core.settings import QualitySettings, StorageSettings
@@ -119,10 +119,7 @@ class StorageManager:
         series, period = fetched.file.series, fetched.file.period
         rows, first_us, last_us, group = 0, None, None, self._settings.row_group_rows
         with contextlib.ExitStack() as stack:
-            writers = [
-                stack.enter_context(Output(name, path, series, self._settings.row_group_rows))
-                for name, path in targets.items()
-            ]
+            writers = [stack.enter_context(Output(name, path, series, group)) for name, path in targets.items()]
             for batch in batches:
                 for writer in writers:
                     writer.write(batch)
