@@ -19,7 +19,7 @@ from core.layout import SYMBOL, Layout, period_in
 from core.settings import QualitySettings, StorageSettings
 from core.storage.archive_csv import ArchiveCsv
 from core.storage.formats import FORMATS
-from core.storage.order import OutOfOrder, Repairs, in_order, repaired
+from core.storage.order import OutOfOrder, Repairs, in_order, repaired, row_groups
 from core.storage.output import Output, sweep
 from core.types import Cadence, FetchedFile, Market, Partition, Period, Series, Span
 
@@ -120,7 +120,7 @@ class StorageManager:
         rows, first_us, last_us, group = 0, None, None, self._settings.row_group_rows
         with contextlib.ExitStack() as stack:
             writers = [stack.enter_context(Output(name, path, series, group)) for name, path in targets.items()]
-            for batch in batches:
+            for batch in row_groups(batches, group):
                 for writer in writers:
                     writer.write(batch)
                 times = batch.column("timestamp").cast(pa.int64())
@@ -141,7 +141,7 @@ class StorageManager:
                 repairs.reordered,
             )
             facts = _facts(partition, fetched, archive)
-            for writer in writers:
+            for writer in reversed(writers):  # the Parquet last: with it the archive counts as stored
                 writer.publish(facts)
         return partition
 

@@ -58,6 +58,21 @@ def repaired(archive: ArchiveCsv, dataset: Dataset) -> tuple[pa.Table, Repairs]:
     return table.filter(pa.array(keep)), Repairs(int(np.count_nonzero(same)), moved)
 
 
+def row_groups(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of exactly `rows`, but the last: how a file was cut while reading leaves no trace."""
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        held.append(batch)
+        count += batch.num_rows
+        while count >= rows:
+            whole = pa.concat_batches(held)
+            yield whole.slice(0, rows)
+            held, count = [whole.slice(rows)], count - rows
+    if count:
+        yield pa.concat_batches(held)
+
+
 def _keys(rows: pa.RecordBatch | pa.Table, dataset: Dataset) -> list[npt.NDArray[np.int64]]:
     return [rows.column(name).cast(pa.int64()).to_numpy() for name in dataset.key]
 

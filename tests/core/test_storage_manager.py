@@ -106,6 +106,15 @@ def test_the_same_archive_twice_gives_the_same_bytes(world: World) -> None:
     assert path.read_bytes() == first
 
 
+def test_row_groups_are_of_the_size_that_settings_say(tmp_path: Path) -> None:
+    world = World(tmp_path, StorageSettings(row_group_rows=30_000))
+    path = world.store(TRADES, JANUARY, lines([trade_line(number) for number in range(70_001)])).path
+    metadata = pq.read_metadata(path)
+    groups = [metadata.row_group(place).num_rows for place in range(metadata.num_row_groups)]
+    assert groups == [30_000, 30_000, 10_001]
+    assert pq.read_table(path)["id"].to_pylist() == list(range(70_001))
+
+
 def test_duckdb_and_pandas_see_the_same_utc_times(world: World) -> None:
     path = world.store(KLINES, JANUARY, kline_csv(rows=3)).path
     connection = duckdb.connect()
