@@ -73,7 +73,8 @@ def main(arguments: Sequence[str]) -> int:
 async def _stoppable(work: Coroutine[None, None, int]) -> int:
     """A polite kill stops as cleanly as Ctrl-C, also where a shell has Ctrl-C ignored."""
     task = asyncio.ensure_future(work)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with contextlib.suppress(NotImplementedError):  # Windows has no signal handlers in its loop
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
 
 

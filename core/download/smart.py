@@ -163,7 +163,7 @@ class SmartDownloader:
         async with self._stream(transfer.url, headers) as response:
             declared = _place_body(response, transfer)
             total = expected.size if declared is None else declared
-            if total != part.size:
+            if response.status_code != httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                 await self._receive_body(response, transfer, total)
             _expect_length(transfer, total)
 

@@ -129,6 +129,12 @@ def test_a_part_is_continued_from_any_byte(tmp_path_factory: pytest.TempPathFact
     assert fetched.transferred == world.sent == len(BODY) - offset
 
 
+def test_an_empty_object_is_an_empty_file(tmp_path: Path) -> None:
+    world = World(tmp_path, body=b"")
+    fetched = world.fetch(expected=expecting(b""))
+    assert (fetched.size, world.target.read_bytes(), world.part.exists()) == (0, b"", False)
+
+
 def test_a_complete_part_needs_no_request(world: World) -> None:
     world.leave_part(BODY)
     assert world.fetch().transferred == 0

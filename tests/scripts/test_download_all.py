@@ -429,9 +429,9 @@ def bad_archives() -> Iterator[tuple[str, bytes, str]]:
     yield "other member", zip_bytes({"other.csv": kline_csv()}), "other.csv"
     yield "two members", zip_bytes({member: kline_csv(), "second.csv": b"1"}), "2 members"
     yield "path in the member", zip_bytes({f"../{member}": kline_csv()}), "../BTCUSDT"
-    yield "broken data", bytes(broken), "BTCUSDT-1h-2024-01.zip"
-    yield "no zip", b"<html>502</html>", "BTCUSDT-1h-2024-01.zip"
-    yield "zero bytes", b"", "BTCUSDT-1h-2024-01.zip"
+    yield "broken data", bytes(broken), "BTCUSDT-1h-2024-01.zip: the zip is damaged"
+    yield "no zip", b"<html>502</html>", "BTCUSDT-1h-2024-01.zip is no readable zip"
+    yield "zero bytes", b"", "BTCUSDT-1h-2024-01.zip has zero bytes"
     yield "wrong column count", zip_bytes({member: "\n".join([*lines[:2], "1,2,3"]).encode()}), "line 3"
     yield (
         "a letter in a number",
@@ -439,7 +439,7 @@ def bad_archives() -> Iterator[tuple[str, bytes, str]]:
         "421O0.5",
     )
     yield "an empty file", zip_bytes({member: b""}), "empty"
-    yield "a bomb", zip_bytes({member: b"0" * 400_000_000}), "BTCUSDT-1h-2024-01.zip"
+    yield "a bomb", zip_bytes({member: b"0" * 400_000_000}), "quality.max_compression_ratio is 200"
 
 
 @pytest.mark.parametrize(("content", "message"), [pytest.param(c, m, id=i) for i, c, m in bad_archives()])
