@@ -64,13 +64,15 @@ def format_us(us: int) -> str:
 def span_of(start: str | None, end: str | None, today: date) -> Span:
     """The span from two option texts: UTC days, both included; None means "as far as there is".
 
-    Raises ConfigError for a malformed day, an end before the start, or a day in the future.
+    Nothing is older than 1970, so an earlier day means that one. Raises ConfigError for a malformed day, an end before
+    the start, or a day in the future.
     """
-    first = parse_day(start, "--start") if start else date(1970, 1, 1)
-    last = parse_day(end, "--end") if end else today
+    first = parse_day(start, "--start") if start is not None else date(1970, 1, 1)
+    last = parse_day(end, "--end") if end is not None else today
     for option, day in (("--start", first), ("--end", last)):
         if day > today:
             raise ConfigError(f"{option}: {day} lies in the future (today is {today} UTC)")
     if last < first:
         raise ConfigError(f"--end {last} lies before --start {first}")
-    return Span.of_days(first, last)
+    span = Span.of_days(first, last)
+    return Span(max(0, span.start_us), max(0, span.end_us))

@@ -178,12 +178,11 @@ def _overlay(settings: Settings, node: yaml.Node | None, path: Path) -> Settings
     for section, section_node in _entries(node, path, sections):
         current = getattr(settings, section)
         hints = get_type_hints(type(current))
-        changes = {
-            key: _value(value_node, hints[key], f"{section}.{key}", path)
-            for key, value_node in _entries(section_node, path, set(hints))
-        }
+        changes = {}
+        for key, value_node in _entries(section_node, path, set(hints)):
+            changes[key] = _value(value_node, hints[key], f"{section}.{key}", path)
+            _check(changes[key], f"{section}.{key}", value_node, path)
         settings = settings.replace(**{section: changes})
-    _check(settings, path)
     return settings
 
 
@@ -197,11 +196,14 @@ def _value(node: yaml.Node, wanted: Any, name: str, path: Path) -> Any:
     plain = next(option for option in options if option is not type(None))
     if get_origin(plain) is tuple:
         return _texts(node, path)
-    value = yaml.SafeLoader("").construct_object(node) if isinstance(node, yaml.ScalarNode) else node
-    if plain is float and type(value) is int:
-        return float(value)
-    if plain is Path and type(value) is str:
-        return Path(value).expanduser()
+    try:
+        value = yaml.SafeLoader("").construct_object(node) if isinstance(node, yaml.ScalarNode) else node
+        if plain is float and type(value) is int:
+            return float(value)
+        if plain is Path and type(value) is str and value:
+            return Path(value).expanduser()
+    except (yaml.YAMLError, ValueError, OverflowError, RuntimeError):  # an unknown tag, a day that is none, ~nobody
+        value = node
     if type(value) is not plain:
         raise _wrong(path, node, f"{name} should be {_WORDS[plain]}")
     return value
@@ -233,22 +235,29 @@ def _symbols(node: yaml.Node, path: Path) -> tuple[str, ...]:
     return symbols
 
 
-def _check(settings: Settings, path: Path) -> None:
-    """Values that have the right type but make no sense."""
-    positive = {
-        "download": ("workers", "listing_workers", "timeout_seconds", "max_attempts"),
-        "storage": ("row_group_rows",),
-        "quality": ("max_csv_bytes", "max_compression_ratio"),
-    }
-    for section, names in positive.items():
-        for name in names:
-            if getattr(getattr(settings, section), name) <= 0:
-                raise ConfigError(f"{path}: {section}.{name} should be above 0")
-    for dataset in settings.storage.csv_datasets:
+_POSITIVE: Final = {
+    "download.workers",
+    "download.listing_workers",
+    "download.limit_rate_bytes",
+    "download.timeout_seconds",
+    "download.max_attempts",
+    "storage.row_group_rows",
+    "quality.max_csv_bytes",
+    "quality.max_compression_ratio",
+    "loader.threads",
+}
+_NOT_NEGATIVE: Final = {"download.backoff_seconds", "download.backoff_cap_seconds", "quality.period_slack_hours"}
+
+
+def _check(value: Any, name: str, node: yaml.Node, path: Path) -> None:
+    """Values that have the right type but make no sense; written so that `.nan` is refused too."""
+    if name in _POSITIVE and value is not None and not value > 0:
+        raise _wrong(path, node, f"{name} should be above 0")
+    if name in _NOT_NEGATIVE and not value >= 0:
+        raise _wrong(path, node, f"{name} should not be below 0")
+    for dataset in value if name == "storage.csv_datasets" else ():
         if dataset not in DATASETS:
-            raise ConfigError(
-                f"{path}: storage.csv_datasets: unknown data type {dataset!r}{did_you_mean(dataset, DATASETS)}"
-            )
+            raise _wrong(path, node, f"{name}: unknown data type {dataset!r}{did_you_mean(dataset, DATASETS)}")
 
 
 def _wrong(path: Path, node: yaml.Node, problem: str) -> ConfigError:

@@ -4,7 +4,7 @@ Times are UTC. A time that is an `int` is microseconds since 1970-01-01 and its 
 """
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -85,6 +85,8 @@ class Period:
     def __post_init__(self) -> None:
         if self.cadence is Cadence.MONTHLY and self.first.day != 1:
             raise ValueError(f"a month starts on its first day, not on {self.first}")
+        if self.first.year == MAXYEAR:
+            raise ValueError(f"{self.first} lies where the calendar ends, so its span cannot be said")
 
     @classmethod
     def day(cls, day: date) -> "Period":

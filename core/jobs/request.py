@@ -1,13 +1,14 @@
 """From what a user asks for to the archives that hold it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from core.datasets import Dataset
 from core.errors import ConfigError, NoData
 from core.exchanges.archive import Archive
+from core.layout import SYMBOL
 from core.nearest import did_you_mean
 from core.settings import SymbolSettings
 from core.types import ArchiveFile, Market, Series, Span
@@ -45,7 +46,8 @@ async def find_files(request: Request, archive: Archive) -> tuple[ArchiveFile, .
     published for the request.
     """
     symbols = request.symbols if request.symbols is not None else await listed_symbols(request, archive)
-    series = sorted({request.series(dataset, symbol) for dataset in request.datasets for symbol in symbols})
+    named = [symbol for symbol in symbols if SYMBOL.fullmatch(symbol)]  # the others are refused below
+    series = sorted({request.series(dataset, symbol) for dataset in request.datasets for symbol in named})
     found = await asyncio.gather(*(archive.list_files(one, request.span) for one in series))
     if request.symbols is not None:
         present = {one.symbol for one, files in zip(series, found, strict=True) if files}
@@ -68,8 +70,13 @@ async def with_priority(request: Request, archive: Archive, symbols: SymbolSetti
     """The request for the priority symbols that the source has, and those that it has not."""
     wanted = symbols.priority.get(request.market, ())
     listed = set(await listed_symbols(request, archive))
-    absent = tuple(symbol for symbol in wanted if symbol not in listed)
-    return replace(request, symbols=tuple(symbol for symbol in wanted if symbol in listed)), absent
+    present = tuple(symbol for symbol in wanted if _is_filed(symbol, request, listed))
+    return replace(request, symbols=present), tuple(symbol for symbol in wanted if symbol not in present)
+
+
+def _is_filed(symbol: str, request: Request, folders: Collection[str]) -> bool:
+    """Whether any of the datasets has the symbol, under its own name or its pair's, among these folders."""
+    return any(dataset.directory(symbol) in folders for dataset in request.datasets)
 
 
 async def with_all(request: Request, archive: Archive, symbols: SymbolSettings) -> Request:
@@ -85,16 +92,12 @@ def _passes(symbol: str, symbols: SymbolSettings) -> bool:
 
 async def _refuse_unknown(request: Request, present: set[str], archive: Archive) -> None:
     """A symbol with no file in the span is fine if it is listed at all."""
-    absent = [
-        symbol
-        for symbol in request.symbols or ()
-        if not any(dataset.directory(symbol) in present for dataset in request.datasets)
-    ]
+    absent = [symbol for symbol in request.symbols or () if not _is_filed(symbol, request, present)]
     if not absent:
         return
     listed = await listed_symbols(request, archive)
     for symbol in absent:
-        if not any(dataset.directory(symbol) in listed for dataset in request.datasets):
+        if not _is_filed(symbol, request, listed):
             raise ConfigError(f"{request.market} has no symbol {symbol!r}{_near(symbol, listed)}")
 
 

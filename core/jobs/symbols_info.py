@@ -28,6 +28,15 @@ def record_symbols(path: Path, files: Sequence[ArchiveFile], listing: str) -> No
     """
     known = _read(path)
     symbols = known.get("symbols", {}) if known.get("listing") == listing else {}
+    try:
+        _widen(symbols, files)
+    except (AttributeError, TypeError) as error:
+        raise StorageError(f"{path} is not of our making ({error}); delete it, the next run writes it anew") from error
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    _write(path, {"version": VERSION, "listing": listing, "updated": now, "symbols": symbols})
+
+
+def _widen(symbols: dict[str, Any], files: Sequence[ArchiveFile]) -> None:
     for series, (first, last) in _coverage(files).items():
         entry = symbols.setdefault(series.market.value, {}).setdefault(series.symbol, {"status": "unknown"})
         kind = f"{series.dataset}/{series.interval}" if series.interval else series.dataset
@@ -38,8 +47,6 @@ def record_symbols(path: Path, files: Sequence[ArchiveFile], listing: str) -> No
         }
     for market, symbol, status in _statuses(files):
         symbols[market][symbol]["status"] = status
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    _write(path, {"version": VERSION, "listing": listing, "updated": now, "symbols": symbols})
 
 
 def _coverage(files: Sequence[ArchiveFile]) -> dict[Series, tuple[date, date]]:
@@ -56,10 +63,13 @@ def _statuses(files: Sequence[ArchiveFile]) -> list[tuple[str, str, str]]:
         if file.period.cadence is Cadence.DAILY:
             where = (file.series.market.value, file.series.symbol)
             newest[where] = max(newest.get(where, file.period.first), file.period.first)
-    if not newest:
-        return []
-    edge = max(newest.values()) - STILL_TRADING
-    return [(market, symbol, "trading" if day >= edge else "ended") for (market, symbol), day in newest.items()]
+    edges: dict[str, date] = {}
+    for (market, _), day in newest.items():
+        edges[market] = max(edges.get(market, day), day)
+    return [
+        (market, symbol, "trading" if day >= edges[market] - STILL_TRADING else "ended")
+        for (market, symbol), day in newest.items()
+    ]
 
 
 def _read(path: Path) -> dict[str, Any]:

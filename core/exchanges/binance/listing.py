@@ -84,10 +84,12 @@ def _page(root: ElementTree.Element) -> ListingPage:
 
 
 def _object(fields: dict[str, str]) -> ListedObject:
-    size = int(fields["Size"])
-    if size < 0:
+    size, etag = int(fields["Size"]), fields["ETag"].strip('"')
+    if not 0 <= size < 2**63:
         raise ValueError(f"the size of {fields['Key']} is {size}")
-    return ListedObject(fields["Key"], size, fields["ETag"].strip('"'), fields["LastModified"])
+    if not (etag.isascii() and etag.isprintable()):  # it goes into the header If-Range
+        raise ValueError(f"the ETag of {fields['Key']} is {etag!r}")
+    return ListedObject(fields["Key"], size, etag, fields["LastModified"])
 
 
 async def walk(

@@ -48,7 +48,9 @@ def parse_key(key: str) -> tuple[Series, Period] | None:
         return None
     dataset = _BY_REMOTE.get(rest[1])
     interval = rest[3] if len(rest) == 5 else None
-    if dataset is None or not SYMBOL.fullmatch(rest[2]) or (interval is not None and interval not in INTERVAL_US):
+    if dataset is None or market not in dataset.markets or not SYMBOL.fullmatch(rest[2]):
+        return None
+    if interval is not None and interval not in INTERVAL_US:
         return None
     series = Series(market, dataset.name, rest[2], interval)
     period = period_in(rest[-1].removesuffix(".zip"), series)

@@ -51,12 +51,14 @@ class DataVisionDownloader:
         reported as findings and otherwise ignored.
         """
         cadences = DATASETS[series.dataset].cadences
-        months = await self._listed(series, Cadence.MONTHLY, span) if Cadence.MONTHLY in cadences else []
+        listed = await self._listed(series, Cadence.MONTHLY, span) if Cadence.MONTHLY in cadences else {}
+        months = self._paired(series, listed, span)
         if Cadence.DAILY not in cadences:
             return tuple(months)
         rest = uncovered(span, whole_months(span, months))
         found = await asyncio.gather(*(self._listed(series, Cadence.DAILY, part) for part in rest))
-        return choose(span, months, [day for days in found for day in days])
+        days = {key: each for objects in found for key, each in objects.items()}  # pages may reach over their part
+        return choose(span, months, self._paired(series, days, span))
 
     async def download(self, download: Download) -> FetchedFile:
         """The verified archive under its place in `raw/`. Raises ChecksumMismatch when no proof can be had."""
@@ -78,8 +80,8 @@ class DataVisionDownloader:
             folder.removeprefix(prefix).rstrip("/") async for page in self._walk(prefix) for folder in page.prefixes
         ]
 
-    async def _listed(self, series: Series, cadence: Cadence, span: Span) -> list[ArchiveFile]:
-        """The archives of one cadence that overlap the span, in order of time."""
+    async def _listed(self, series: Series, cadence: Cadence, span: Span) -> dict[str, ListedObject]:
+        """The objects of one cadence on the pages that hold the span, by key."""
         prefix = folder_of(series, cadence)
         objects: dict[str, ListedObject] = {}
         async for page in self._walk(prefix, self._before(series, cadence, span)):
@@ -87,7 +89,7 @@ class DataVisionDownloader:
             last = parse_key(page.objects[-1].key.removesuffix(CHECKSUM)) if page.objects else None
             if last is not None and last[1].span.start_us >= span.end_us:
                 break
-        return self._paired(series, objects, span)
+        return objects
 
     def _before(self, series: Series, cadence: Cadence, span: Span) -> str:
         """A key just before the first one that is wanted: names of a folder are in order of time."""
@@ -98,6 +100,7 @@ class DataVisionDownloader:
         return f"{folder_of(series, cadence)}{series.symbol}-{name}-{label}{after}"
 
     def _paired(self, series: Series, objects: dict[str, ListedObject], span: Span) -> list[ArchiveFile]:
+        """The archives among them that overlap the span, in order of time; names of odd shape are reported."""
         files = []
         for key, each in objects.items():
             if key.endswith(CHECKSUM):
