@@ -153,7 +153,9 @@ def _read(path: Path) -> yaml.Node | None:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         line = f":{where.line + 1}" if where else ""
-        raise ConfigError(f"{path}{line}: not YAML: {getattr(error, 'problem', None) or error}") from error
+        raise ConfigError(
+            f"{path}{line}: not YAML: {getattr(error, 'problem', None) or str(error).splitlines()[0]}"
+        ) from error
 
 
 def _entries(node: yaml.Node | None, path: Path, known: set[str] | None) -> list[tuple[str, yaml.Node]]:

@@ -13,7 +13,7 @@ from typing import Final
 from core.datasets import DATASETS, Dataset, dataset_named, interval_named, market_named
 from core.errors import ConfigError
 from core.layout import SYMBOL
-from core.nearest import did_you_mean
+from core.nearest import one_of
 from core.types import Market, Series, Span
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -148,8 +148,7 @@ def _columns(value: Iterable[str], kinds: Iterable[Dataset], market: Market) -> 
     for name in names:
         if name not in known and name != "symbol":
             kinds_text = ", ".join(kind.name for kind in kinds)
-            listed = ", ".join(sorted(known))
-            raise ConfigError(f"unknown column {name!r} of {kinds_text}{did_you_mean(name, known)}; there are {listed}")
+            raise ConfigError(f"unknown column {name!r} of {kinds_text}{one_of(name, sorted(known))}")
     return tuple(name for name in names if name not in _ALWAYS)
 
 

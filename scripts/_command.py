@@ -6,6 +6,7 @@ for the request, 130 interrupted.
 
 import argparse
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from core.dates import span_of
 from core.errors import ConfigError, MarketDataError, storage_error
 from core.events import LOGGER
 from core.jobs.request import Request
-from core.nearest import did_you_mean
+from core.nearest import did_you_mean, one_of
 from core.settings import Settings, load_settings, load_symbols
 from core.types import Market
 
@@ -100,7 +101,7 @@ def request_from(options: argparse.Namespace) -> Request:
 
 def prepare_data_root(root: Path) -> None:
     """Make sure that the data root can be written before anything else is done."""
-    probe = root / "metadata" / ".writable"
+    probe = root / "metadata" / f".writable.{os.getpid()}"
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")
@@ -139,7 +140,7 @@ def log_to_stderr(level: str | None) -> None:
     names = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
     chosen = (level or "warning").lower()
     if chosen not in names:
-        raise ConfigError(f"--log-level: {level!r}{did_you_mean(chosen, names)}; there are {', '.join(names)}")
+        raise ConfigError(f"--log-level: {level!r}{one_of(chosen, names)}")
     _listen(logging.StreamHandler(sys.stderr), names[chosen], "%H:%M:%S")
 
 
@@ -176,8 +177,7 @@ def _symbols(text: str | None) -> tuple[str, ...] | None:
         if word.startswith("@"):
             categories = load_symbols().categories
             if word[1:] not in categories:
-                known = ", ".join(categories)
-                raise ConfigError(f"no category {word[1:]!r}{did_you_mean(word[1:], categories)}; there are {known}")
+                raise ConfigError(f"no category {word[1:]!r}{one_of(word[1:], categories)}")
             symbols += categories[word[1:]]
         else:
             symbols.append(word)

@@ -28,8 +28,9 @@ from _command import (
     settings_from,
     shown,
 )
-from core.download.smart import SmartDownloader, open_client
+from core.download.smart import SmartDownloader
 from core.download.tracker import DownloadTracker, Plan
+from core.download.transport import open_transport
 from core.errors import ConfigError, NoData
 from core.events import Snapshot, fan_out, log_event
 from core.exchanges import EXCHANGES
@@ -83,10 +84,9 @@ async def _run(options: argparse.Namespace, settings: Settings, request: Request
     layout = Layout(settings.data_root)
     snapshot = Snapshot()
     emit = fan_out(snapshot.apply, log_event)
-    async with open_client(settings.download) as client:
-        archive = EXCHANGES["binance"](
-            settings.download, layout, SmartDownloader(client, settings.download, emit), emit
-        )
+    async with open_transport(settings.download.workers + settings.download.listing_workers) as transport:
+        smart = SmartDownloader(transport, settings.download, emit)
+        archive = EXCHANGES["binance"](settings.download, layout, smart, emit)
         if options.dry_run:
             return _report_dry_run(options, await _wanted(options, settings, request, archive), layout)
         prepare_data_root(layout.root)

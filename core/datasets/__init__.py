@@ -10,7 +10,7 @@ from core.datasets.premium_index import PREMIUM_INDEX
 from core.datasets.trades import TRADES
 from core.dates import INTERVAL_US
 from core.errors import ConfigError
-from core.nearest import did_you_mean
+from core.nearest import one_of
 from core.types import Market
 
 __all__ = ["DATASETS", "SCHEMA_VERSION", "Column", "Dataset", "Kind", "dataset_named", "interval_named", "market_named"]
@@ -31,16 +31,15 @@ def market_named(name: str) -> Market:
     try:
         return Market(name)
     except ValueError:
-        known = [market.value for market in Market]
-        hint = did_you_mean(str(name), known)
-        raise ConfigError(f"unknown market {name!r}{hint}; there are {', '.join(known)}") from None
+        known = one_of(str(name), [market.value for market in Market])
+        raise ConfigError(f"unknown market {name!r}{known}") from None
 
 
 def dataset_named(name: str, market: Market) -> Dataset:
     """The dataset of that name. Raises ConfigError, with a near match, if there is none in `market`."""
     dataset = DATASETS.get(name)
     if dataset is None:
-        raise ConfigError(f"unknown data type {name!r}{did_you_mean(name, DATASETS)}; there are {', '.join(DATASETS)}")
+        raise ConfigError(f"unknown data type {name!r}{one_of(name, DATASETS)}")
     if market not in dataset.markets:
         raise ConfigError(f"{market} has no {name}; it exists for {', '.join(dataset.markets)}")
     return dataset
@@ -52,7 +51,5 @@ def interval_named(name: str, dataset: Dataset, market: Market) -> str:
     if name == "1M":
         raise ConfigError("the archive writes the month as 1mo, not 1M (1m is one minute)")
     if name not in known:
-        raise ConfigError(
-            f"{market} {dataset.name} has no interval {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}"
-        )
+        raise ConfigError(f"{market} {dataset.name} has no interval {name!r}{one_of(name, known)}")
     return name

@@ -17,6 +17,7 @@ from typing import Final
 
 import httpx
 
+from core import VERSION
 from core.download.limits import RateLimit, backoff_seconds, parse_retry_after
 from core.download.part import PartFile
 from core.errors import (
@@ -37,6 +38,7 @@ MAX_MISMATCHES: Final = 3
 CONNECT_SECONDS: Final = 10.0
 LONGEST_WAIT_SECONDS: Final = 300.0
 """A source that asks for a longer pause than this is left alone; the next run asks again."""
+_HEADERS: Final = {"User-Agent": f"tapevault/{VERSION}", "Accept": "*/*", "Accept-Encoding": "identity"}
 _CONTENT_RANGE: Final = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 
 
@@ -73,22 +75,16 @@ class Fetched:
     transferred: int
 
 
-def open_client(settings: DownloadSettings) -> httpx.AsyncClient:
-    """A client with our timeouts and one connection per worker. Proxies and CA bundles are read as httpx reads them."""
-    connections = settings.workers + settings.listing_workers
-    return httpx.AsyncClient(
-        timeout=httpx.Timeout(settings.timeout_seconds, connect=min(CONNECT_SECONDS, settings.timeout_seconds)),
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-        headers={"User-Agent": "tapevault/0.1", "Accept-Encoding": "identity"},
-    )
-
-
 class SmartDownloader:
-    """Fetches and reads URLs through `client`; `emit` hears of starts, progress and retries."""
+    """Fetches and reads URLs through `transport`; `emit` hears of starts, progress and retries."""
 
-    def __init__(self, client: httpx.AsyncClient, settings: DownloadSettings, emit: Emit = lambda _: None) -> None:
-        self._client = client
+    def __init__(
+        self, transport: httpx.AsyncBaseTransport, settings: DownloadSettings, emit: Emit = lambda _: None
+    ) -> None:
+        self._transport = transport
         self._settings = settings
+        connect = min(CONNECT_SECONDS, settings.timeout_seconds)
+        self._extensions = {"timeout": httpx.Timeout(settings.timeout_seconds, connect=connect, pool=None).as_dict()}
         self._emit = emit
         self._limit = RateLimit(settings.limit_rate_bytes)
 
@@ -191,8 +187,12 @@ class SmartDownloader:
     async def _stream(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
         """httpx's stream with its errors turned into ours."""
         try:
-            async with self._client.stream("GET", url, headers=headers) as response:
+            request = httpx.Request("GET", url, headers=_HEADERS | headers, extensions=self._extensions)
+            response = await self._transport.handle_async_request(request)
+            try:
                 yield response
+            finally:
+                await response.aclose()
         except httpx.TimeoutException as error:
             raise ConnectionLost(f"{_host(url)} did not answer in time ({type(error).__name__})") from error
         except httpx.TransportError as error:

@@ -62,9 +62,9 @@ class Wire:
             chunk = _chunk(reply, first, min(step, last - first), fault.flip_at)
             if not chunk:
                 return False
+            count(len(chunk))  # before it leaves: whoever has received it may look at the count at once
             self.writer.write(chunk)
             await self.writer.drain()
-            count(len(chunk))
             first += len(chunk)
             if pace:
                 await asyncio.sleep(len(chunk) / pace)

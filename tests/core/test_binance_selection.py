@@ -2,8 +2,10 @@
 
 from collections import Counter
 from datetime import date, timedelta
+from itertools import pairwise
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.exchanges.binance.selection import choose, uncovered, whole_months
@@ -27,6 +29,7 @@ def labels(files: tuple[ArchiveFile, ...]) -> list[str]:
     return [file.period.label for file in files]
 
 
+@settings(deadline=None)
 @given(
     start=st.integers(0, 120),
     length=st.integers(0, 120),
@@ -80,3 +83,56 @@ def test_uncovered_is_what_lies_beside_the_files() -> None:
         Span.of_days(date(2024, 2, 1), date(2024, 2, 29)),
         Span.of_days(date(2024, 4, 1), date(2024, 4, 10)),
     )
+
+
+@settings(deadline=None)
+@given(
+    start=st.integers(0, 120),
+    length=st.integers(0, 120),
+    months=st.sets(st.sampled_from(MONTHS)),
+    days=st.sets(st.sampled_from(DAYS)),
+)
+def test_uncovered_days_are_those_that_no_file_covers(
+    start: int, length: int, months: set[Period], days: set[date]
+) -> None:
+    wanted = DAYS[start : start + length + 1]
+    files = [listed(period) for period in [*months, *map(Period.day, days)]]
+    held = {day for file in files for day in days_of(file.period)}
+    left = uncovered(Span.of_days(wanted[0], wanted[-1]), files)
+    assert [day for day in DAYS if any(part.contains(Period.day(day).span) for part in left)] == [
+        day for day in wanted if day not in held
+    ]
+    assert all(before.end_us < after.start_us for before, after in pairwise(left))
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "without", "expected"),
+    [
+        ("2024-01-30", "2024-01-31", set(), ["2024-01-30", "2024-01-31"]),
+        ("2024-01-30", "2024-01-31", {"2024-01-31"}, ["2024-01"]),
+        ("2024-01-31", "2024-02-29", {"2024-01-30"}, ["2024-01-31", "2024-02"]),
+        ("2024-02-01", "2024-02-29", set(), ["2024-02"]),
+        ("2024-02-01", "2024-02-28", {"2024-02-28"}, ["2024-02"]),
+        ("2024-02-29", "2024-02-29", set(), ["2024-02-29"]),
+        ("2024-01-31", "2024-03-01", {"2024-01-31", "2024-03-01"}, ["2024-01", "2024-02", "2024-03"]),
+        ("2024-01-31", "2024-03-01", {"2024-03-01"}, ["2024-01-31", "2024-02", "2024-03"]),
+    ],
+)
+def test_a_partial_month_is_taken_by_days_unless_one_is_missing(
+    first: str, last: str, without: set[str], expected: list[str]
+) -> None:
+    span = Span.of_days(date.fromisoformat(first), date.fromisoformat(last))
+    days = [listed(Period.day(day)) for day in DAYS if day.isoformat() not in without]
+    assert labels(choose(span, [listed(month) for month in MONTHS], days)) == expected
+
+
+def test_without_months_all_days_of_the_span_come_and_no_others() -> None:
+    span = Span.of_days(date(2024, 1, 31), date(2024, 2, 2))
+    days = [listed(Period.day(day)) for day in DAYS if day != date(2024, 2, 1)]
+    assert labels(choose(span, [], days)) == ["2024-01-31", "2024-02-02"]
+
+
+def test_an_empty_span_chooses_nothing() -> None:
+    files = [listed(month) for month in MONTHS]
+    assert choose(Span(0, 0), files, [listed(Period.day(FIRST))]) == ()
+    assert uncovered(Span(0, 0), files) == ()

@@ -1,9 +1,12 @@
 """The archive's key grammar, both ways."""
 
+import re
 from datetime import date
+from urllib.parse import unquote, urlsplit
 
 import pytest
-from hypothesis import given
+from factories import real_folder
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.datasets import DATASETS
@@ -24,11 +27,45 @@ def files(draw: st.DrawFn) -> tuple[Series, Period]:
     return series, Period(day if cadence is Cadence.DAILY else day.replace(day=1), cadence)
 
 
+@settings(deadline=None)
 @given(file=files())
 def test_a_key_names_what_it_was_made_from(file: tuple[Series, Period]) -> None:
     assert parse_key(key_of(*file)) == file
 
 
+def test_every_dataset_market_cadence_interval_and_symbol_has_a_key_of_its_own() -> None:
+    periods = (Period.day(date(2024, 2, 29)), Period.month(2024, 2))
+    files = [
+        (Series(market, dataset.name, symbol, interval), period)
+        for dataset in DATASETS.values()
+        for market in dataset.markets
+        for interval in (INTERVAL_US if dataset.has_interval else (None,))
+        for symbol in SYMBOLS
+        for period in periods
+    ]
+    keys = [key_of(*file) for file in files]
+    assert [parse_key(key) for key in keys] == files
+    assert len(set(keys)) == len(keys) == ((3 + 2 + 2 + 2) * 16 + 3 + 3 + 2) * len(SYMBOLS) * 2
+
+
+@settings(deadline=None)
+@given(
+    file=files(),
+    at=st.integers(0, 200),
+    instead=st.sampled_from(["", "/", ".", "..", "\\", "%2F", "\x00", "\n", " ", "0", "-", "_", "é"]),
+    cut=st.integers(0, 2),
+)
+def test_a_key_with_something_else_in_it_is_another_key_or_none(
+    file: tuple[Series, Period], at: int, instead: str, cut: int
+) -> None:
+    key = key_of(*file)
+    damaged = key[:at] + instead + key[at + cut :]
+    parsed = parse_key(damaged)
+    assert parsed is None or key_of(*parsed) == damaged
+    assert (parsed == file) == (damaged == key)
+
+
+@settings(deadline=None)
 @given(text=st.text(max_size=120) | st.text(alphabet="data/futures.umzip-0123%2F\\BTC", max_size=120))
 def test_any_text_is_a_key_of_ours_or_none(text: str) -> None:
     parsed = parse_key(text)
@@ -58,6 +95,26 @@ def test_any_text_is_a_key_of_ours_or_none(text: str) -> None:
             Series(Market.UM, "mark_price", "BTCUSDT", "1mo"),
             "2024-02",
         ),
+        (
+            "data/futures/um/daily/markPriceKlines/BTCUSDT/5m/BTCUSDT-5m-2024-01-01.zip",
+            Series(Market.UM, "mark_price", "BTCUSDT", "5m"),
+            "2024-01-01",
+        ),
+        (
+            "data/futures/cm/daily/trades/ETHUSD_PERP/ETHUSD_PERP-trades-2024-08-08.zip",
+            Series(Market.CM, "trades", "ETHUSD_PERP"),
+            "2024-08-08",
+        ),
+        (
+            "data/spot/daily/aggTrades/BTCUSDT/BTCUSDT-aggTrades-2020-01-02.zip",
+            Series(Market.SPOT, "agg_trades", "BTCUSDT"),
+            "2020-01-02",
+        ),
+        (
+            "data/futures/um/monthly/premiumIndexKlines/1000SHIBUSDT/3d/1000SHIBUSDT-3d-2022-04.zip",
+            Series(Market.UM, "premium_index", "1000SHIBUSDT", "3d"),
+            "2022-04",
+        ),
     ],
 )
 def test_keys_of_the_exchange_are_understood(key: str, series: Series, label: str) -> None:
@@ -74,12 +131,37 @@ GOOD = "data/futures/um/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
         "",
         "/" + GOOD,
         GOOD + ".CHECKSUM",
+        GOOD + "/",
+        GOOD.removesuffix(".zip"),
+        GOOD + ".zip",
+        GOOD + " ",
+        GOOD + "\n",
+        GOOD.upper(),
+        "x" + GOOD,
+        "../" + GOOD,
+        GOOD.replace("/", "\\"),
+        GOOD.replace("data/", "data//"),
+        GOOD.replace("/", "%2F"),
+        GOOD.replace("data/", "data/../data/"),
         GOOD + "x",
         GOOD.replace("BTCUSDT/1h", "ETHUSDT/1h"),
         GOOD.replace("BTCUSDT-1h", "BTCUSDT-4h"),
         GOOD.replace("2024-01", "2024-1"),
         GOOD.replace("2024-01", "2024-13"),
+        GOOD.replace("2024-01", "2024-00"),
+        GOOD.replace("2024-01", "24-01"),
+        GOOD.replace("2024-01", "0999-01"),
+        GOOD.replace("2024-01", "9999-12"),
+        GOOD.replace("2024-01", "２０２４-０１"),
         GOOD.replace("2024-01", "2024-01-01"),
+        GOOD.replace("monthly", "daily"),
+        GOOD.replace("monthly", "daily").replace("2024-01", "2023-02-29"),
+        GOOD.replace("BTCUSDT-1h", "btcusdt-1h"),
+        GOOD.replace("BTCUSDT-1h", "BTCUSDT-klines"),
+        GOOD.replace("1h", "1M"),
+        GOOD.replace("klines", "metrics"),
+        GOOD.replace("futures/um", "um"),
+        GOOD.replace("futures/um", "spot/um"),
         GOOD.replace("monthly", "weekly"),
         GOOD.replace("klines", "candles"),
         GOOD.replace("futures/um", "futures/xx"),
@@ -90,6 +172,18 @@ GOOD = "data/futures/um/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
         GOOD.replace("BTCUSDT", "BTC%2FUSDT"),
         GOOD.replace("BTCUSDT", "BTC\\USDT"),
         GOOD.replace("BTCUSDT", "BTC\nUSDT"),
+        GOOD.replace("BTCUSDT", "BTC\x00USDT"),
+        GOOD.replace("BTCUSDT", "BTC\udcffUSDT"),
+        GOOD.replace("BTCUSDT", "BTC USDT"),
+        GOOD.replace("BTCUSDT", "BTC-USDT"),
+        GOOD.replace("BTCUSDT", "."),
+        GOOD.replace("BTCUSDT", ""),
+        GOOD.replace("futures/um", "spot").replace("klines", "markPriceKlines"),
+        "data/spot/monthly/fundingRate/BTCUSDT/BTCUSDT-fundingRate-2024-01.zip",
+        "data/futures/um/daily/metrics/BTCUSDT/BTCUSDT-metrics-2026-09-15.zip",
+        "data/option/daily/BVOLIndex/BTCBVOLUSDT/BTCBVOLUSDT-BVOLIndex-2024-06-10.zip",
+        "data/futures/um/monthly/fundingRate/BTCUSDT/8h/BTCUSDT-8h-2024-01.zip",
+        "data/futures/um/monthly/trades/BTCUSDT/BTCUSDT-aggTrades-2024-01.zip",
         GOOD.replace("BTCUSDT", "B" * 41),
         GOOD.replace("/1h/", "/1h/../1h/"),
         "data/spot/daily/trades/ADABKRW/1d/ADABKRW-1d-2020-8.zip",
@@ -113,3 +207,30 @@ def test_prefixes_end_in_a_slash_so_that_btcusdt_does_not_match_its_deliveries()
     klines = DATASETS["klines"]
     assert prefix_of(Market.SPOT, klines, Cadence.DAILY) == "data/spot/daily/klines/"
     assert prefix_of(Market.UM, klines, Cadence.MONTHLY, "BTCUSDT") == "data/futures/um/monthly/klines/BTCUSDT/"
+    assert prefix_of(Market.CM, DATASETS["index_price"], Cadence.DAILY, "BTCUSD", "1m") == (
+        "data/futures/cm/daily/indexPriceKlines/BTCUSD/1m/"
+    )
+
+
+@settings(deadline=None)
+@given(file=files())
+def test_a_url_is_ascii_and_decodes_to_the_key_in_one_step(file: tuple[Series, Period]) -> None:
+    url = url_of("https://data.binance.vision", key_of(*file))
+    assert url.isascii()
+    assert "%25" not in url
+    assert unquote(urlsplit(url).path) == "/" + key_of(*file)
+
+
+@pytest.mark.parametrize("symbol", SYMBOLS)
+def test_upper_casing_never_changes_a_symbol(symbol: str) -> None:
+    assert symbol.upper() == symbol
+    series = Series(Market.UM, "trades", symbol)
+    assert f"/{symbol}/{symbol}-trades-2024-01.zip" in key_of(series, Period.month(2024, 1))
+
+
+def test_every_real_archive_of_a_kind_we_know_has_a_key_we_know() -> None:
+    folder = real_folder()
+    keys = [path.relative_to(folder).as_posix() for path in (folder / "data").rglob("*.zip")]
+    unknown = {re.sub(r"/[^/]+$", "", key) for key in keys if parse_key(key) is None}
+    assert len(keys) > 50
+    assert all("/metrics/" in key for key in unknown), unknown

@@ -7,16 +7,17 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from factories import publish, zip_bytes
+from factories import publish
 
 from core.datasets import DATASETS
-from core.download.smart import SmartDownloader, open_client
-from core.errors import ChecksumMismatch, NotPublished
+from core.download.smart import SmartDownloader
+from core.download.transport import open_transport
+from core.errors import ChecksumMismatch, ConnectionLost, NotPublished, RemoteError
 from core.events import Event, FindingRaised
 from core.exchanges.binance.urls import key_of
 from core.exchanges.binance.vision import DataVisionDownloader
 from core.layout import Layout
-from core.sample.faults import Rule, flip, not_found, on, status
+from core.sample.faults import Rule, flip, garbage, not_found, on, status, truncated, wrong_etag
 from core.sample.server import ArchiveServer
 from core.settings import DownloadSettings
 from core.types import ArchiveFile, Download, FetchedFile, Market, Period, Proof, Series, Span, State
@@ -43,8 +44,8 @@ class World:
                 settings = DownloadSettings(
                     source=server.url, listing=server.url, backoff_seconds=0.001, backoff_cap_seconds=0.002
                 )
-                async with open_client(settings) as client:
-                    smart = SmartDownloader(client, settings)
+                async with open_transport(8) as transport:
+                    smart = SmartDownloader(transport, settings)
                     try:
                         return await work(DataVisionDownloader(settings, self.layout, smart, self.events.append))
                     finally:
@@ -155,9 +156,136 @@ def test_symbols_come_from_the_folders_delisted_and_foreign_ones_too(world: Worl
     assert found == ("BTCUSDT", "BTCUSDT_240329", "LUNAUSDT", "NEWUSDT", "币安人生USDT")
 
 
+def test_a_name_of_odd_shape_among_days_is_reported_once_however_many_holes_are_filled(world: World) -> None:
+    for month in (1, 3, 5):
+        world.add(SERIES, Period.month(2024, month))
+    for period in days(date(2024, 1, 1), 200):
+        key = world.add(SERIES, period)
+    (world.served / key).with_name("BTCUSDT-1h-2024-6.zip").write_bytes(b"odd")
+    (world.served / key).with_name("BTCUSDT-1h-9999-12-31.zip").write_bytes(b"beyond the calendar")
+    files = world.list_files(SERIES, date(2024, 1, 1), date(2024, 6, 30))
+    assert len(files) == 3 + 29 + 30 + 30
+    assert sorted(event.finding.detail for event in world.events if isinstance(event, FindingRaised)) == [
+        "data/futures/um/daily/klines/BTCUSDT/1h/BTCUSDT-1h-2024-6.zip is listed, but is no name we know",
+        "data/futures/um/daily/klines/BTCUSDT/1h/BTCUSDT-1h-9999-12-31.zip is listed, but is no name we know",
+    ]
+    assert world.findings == ["odd-key", "odd-key"]
+
+
+def test_a_month_is_filled_by_days_while_it_is_open(world: World) -> None:
+    for month in (1, 2):
+        world.add(SERIES, Period.month(2024, month))
+    for period in days(date(2024, 1, 1), 70):
+        world.add(SERIES, period)
+    files = world.list_files(SERIES, date(2024, 1, 1), date(2024, 3, 20))
+    assert labels(files) == ["2024-01", "2024-02", *(f"2024-03-{n:02d}" for n in range(1, 11))]
+
+
+def test_a_month_without_all_its_days_is_taken_whole_for_a_part_of_it(world: World) -> None:
+    world.add(SERIES, Period.month(2024, 1))
+    for period in days(date(2024, 1, 1), 20):
+        world.add(SERIES, period)
+    assert labels(world.list_files(SERIES, date(2024, 1, 10), date(2024, 1, 20))) == [
+        f"2024-01-{n}" for n in range(10, 21)
+    ]
+    assert labels(world.list_files(SERIES, date(2024, 1, 10), date(2024, 1, 21))) == ["2024-01"]
+
+
+def test_one_day_of_a_long_history_costs_two_pages(world: World) -> None:
+    for period in days(date(2019, 12, 31), 1100):
+        world.add(SERIES, period)
+    assert labels(world.list_files(SERIES, date(2022, 3, 1), date(2022, 3, 1))) == ["2022-03-01"]
+    assert world.listing_requests() == 2
+
+
+def test_a_sidecar_on_the_next_page_still_belongs_to_its_archive(world: World) -> None:
+    """The page of 1000 ends with the archive of the 500th day: an odd name shifts the pairs by one."""
+    for period in days(date(2020, 1, 1), 500):
+        key = world.add(SERIES, period)
+    (world.served / key).with_name("BTCUSDT-1h-2020-01-01.zip.BAK").write_bytes(b"shifts")
+    files = world.list_files(SERIES, date(2020, 1, 1), date(2021, 12, 31))
+    assert len(files) == 500
+    assert all(file.checksum_etag is not None for file in files)
+    assert labels(files)[-1] == "2021-05-14"
+
+
+def test_what_is_listed_is_kept_with_its_etags(world: World) -> None:
+    key = world.add(SERIES, Period.month(2024, 1), b"content", "a checksum")
+    (file,) = world.list_files(SERIES, date(2024, 1, 1), date(2024, 1, 31))
+    assert (file.series, file.period, file.key, file.name) == (
+        SERIES,
+        Period.month(2024, 1),
+        "data/futures/um/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip",
+        "BTCUSDT-1h-2024-01.zip",
+    )
+    assert key == file.key
+    assert (file.size, file.etag, file.checksum_etag) == (7, md5("content"), md5("a checksum"))
+    assert file.modified.endswith(".000Z")
+
+
+def test_an_index_is_listed_under_the_pair_of_a_contract(world: World) -> None:
+    index = DATASETS["index_price"]
+    series = Series(Market.CM, "index_price", index.directory("BTCUSD_PERP"), "1h")
+    world.add(series, Period.month(2024, 1))
+    (file,) = world.list_files(series, date(2024, 1, 1), date(2024, 1, 31))
+    assert file.key == "data/futures/cm/monthly/indexPriceKlines/BTCUSD/1h/BTCUSD-1h-2024-01.zip"
+    assert world.run(lambda vision: vision.list_symbols(Market.CM, index, "1h")) == ("BTCUSD",)
+
+
+def test_neighbours_whose_name_begins_alike_are_not_mixed_in(world: World) -> None:
+    for symbol, interval in (("BTCUSDT", "1h"), ("BTCUSDT", "1m"), ("BTCUSDT_240329", "1h"), ("BTCUSDTSETTLED", "1h")):
+        world.add(Series(Market.UM, "klines", symbol, interval), Period.month(2024, 1))
+    (file,) = world.list_files(SERIES, date(2024, 1, 1), date(2024, 1, 31))
+    assert file.series == SERIES
+    assert world.findings == []
+
+
+def test_more_symbols_than_a_page_holds_are_all_found(world: World) -> None:
+    names = [f"S{number:04d}USDT" for number in range(1100)]
+    for name in names:
+        folder = world.served / "data/futures/um/monthly/fundingRate" / name
+        folder.mkdir(parents=True)
+        (folder / "x").write_bytes(b"x")
+    found = world.run(lambda vision: vision.list_symbols(Market.UM, DATASETS["funding_rate"], None))
+    assert found == tuple(names)
+    assert world.hits == {"?data/futures/um/monthly/fundingRate/": 2}
+
+
+@pytest.mark.parametrize("body", [b"<html>busy</html>", b"", b"<Error><Code>AccessDenied</Code></Error>"])
+def test_a_listing_that_is_none_is_an_error_and_not_an_empty_history(world: World, body: bytes) -> None:
+    world.add(SERIES, Period.month(2024, 1))
+    with pytest.raises(RemoteError, match=r"the answer to http://127\.0\.0\.1:\d+/\?prefix=.* is no bucket listing"):
+        world.run(
+            lambda vision: vision.list_files(SERIES, Span.of_days(date(2024, 1, 1), date(2024, 1, 31))),
+            on("?", garbage(body)),
+        )
+
+
+def test_a_listing_that_breaks_off_is_an_error(world: World) -> None:
+    for period in days(date(2020, 1, 1), 20):
+        world.add(SERIES, period)
+    with pytest.raises(RemoteError, match="it is not XML"):
+        world.run(
+            lambda vision: vision.list_files(SERIES, Span.of_days(date(2020, 1, 1), date(2020, 1, 20))),
+            on("?data/futures/um/daily", truncated(2000)),
+        )
+
+
+def test_a_listing_that_fails_is_asked_for_again_and_then_given_up(world: World) -> None:
+    world.add(SERIES, Period.month(2024, 1))
+    span = Span.of_days(date(2024, 1, 1), date(2024, 1, 31))
+    files = world.run(lambda vision: vision.list_files(SERIES, span), on("?", status(500), times=2))
+    assert isinstance(files, tuple)
+    assert len(files) == 1
+    assert world.hits["?data/futures/um/monthly/klines/BTCUSDT/1h/"] == 3
+    with pytest.raises(ConnectionLost, match="answered 500"):
+        world.run(lambda vision: vision.list_files(SERIES, span), on("?", status(500)))
+    assert world.hits == {"?data/futures/um/monthly/klines/BTCUSDT/1h/": 5}
+
+
 # proofs
 
-CONTENT = zip_bytes({"BTCUSDT-1h-2024-01.csv": b"1,2,3\n"})
+CONTENT = b"what a proof is about, be it a zip or not; the same in every process, for it is in the names of tests"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 NAME = "BTCUSDT-1h-2024-01.zip"
 
@@ -175,7 +303,7 @@ def put(world: World, checksum: str | None = None) -> None:
     world.add(SERIES, Period.month(2024, 1), CONTENT, checksum)
 
 
-@pytest.mark.parametrize("end", ["", "\n"])
+@pytest.mark.parametrize("end", ["", "\n"], ids=["older", "newer"])
 def test_two_listed_md5s_prove_the_sha256_without_a_second_request(world: World, end: str) -> None:
     put(world)
     fetched = world.fetch(as_listed(checksum_etag=md5(f"{SHA256}  {NAME}{end}")))
@@ -202,7 +330,9 @@ def test_where_the_listing_does_not_settle_it_the_checksum_is_fetched(world: Wor
 
 
 @pytest.mark.parametrize(
-    "text", [f"{SHA256}  {NAME}", f"{SHA256} *{NAME}\n", f"{SHA256.upper()}  {NAME}  \r\n", f"{SHA256}\t{NAME}\n"]
+    "text",
+    [f"{SHA256}  {NAME}", f"{SHA256} *{NAME}\n", f"{SHA256.upper()}  {NAME}  \r\n", f"{SHA256}\t{NAME}\n"],
+    ids=["no newline", "star", "upper case and carriage return", "tab"],
 )
 def test_a_checksum_line_may_be_written_in_several_ways(world: World, text: str) -> None:
     put(world, text)
@@ -216,7 +346,12 @@ def test_a_checksum_line_may_be_written_in_several_ways(world: World, text: str)
         (f"{SHA256}  OTHER-1h-2024-01.zip\n", "OTHER-1h-2024-01.zip"),
         ("<html>busy</html>", "is not a checksum line"),
         ("", "is not a checksum line"),
+        (f"{SHA256[:63]}  {NAME}\n", "is not a checksum line"),
+        (f"{SHA256}\n", "is not a checksum line"),
+        (f"{SHA256}  {NAME}\n{SHA256}  {NAME}\n", "is not a checksum line"),
+        (f"{SHA256}  other/{NAME}\n", f"other/{NAME}"),
     ],
+    ids=["digest", "name", "html", "empty", "short", "no name", "two lines", "path"],
 )
 def test_a_checksum_that_disagrees_is_tried_thrice_and_leaves_nothing(world: World, text: str, said: str) -> None:
     put(world, text)
@@ -248,3 +383,88 @@ def test_listed_but_gone_is_not_published(world: World) -> None:
     put(world)
     with pytest.raises(NotPublished):
         world.fetch(as_listed(), on(NAME, status(404)))
+
+
+def test_a_digest_that_disagrees_is_told_with_both(world: World) -> None:
+    put(world, f"{'1' * 64}  {NAME}\n")
+    with pytest.raises(ChecksumMismatch) as caught:
+        world.fetch(as_listed(checksum_etag=md5(f"{'1' * 64}  {NAME}\n")))
+    assert (caught.value.expected, caught.value.actual) == ("1" * 64, SHA256)
+    assert str(caught.value) == (
+        f"{as_listed().key}: the exchange's SHA-256 is {'1' * 64}, ours is {SHA256}; nothing was kept"
+    )
+
+
+def test_a_checksum_of_another_file_is_told_with_its_name(world: World) -> None:
+    put(world, f"{SHA256}  OTHER-1h-2024-01.zip\n")
+    with pytest.raises(ChecksumMismatch) as caught:
+        world.fetch(as_listed(checksum_etag=None))
+    assert (caught.value.expected, caught.value.actual) == ("OTHER-1h-2024-01.zip", NAME)
+
+
+def test_the_md5_of_another_name_s_checksum_proves_nothing(world: World) -> None:
+    """The right digest with a wrong name in a listed sidecar is no proof by ETag; the text is asked for."""
+    put(world)
+    fetched = world.fetch(as_listed(checksum_etag=md5(f"{SHA256}  OTHER.zip\n")))
+    assert fetched.proof is Proof.SHA256_BY_CHECKSUM
+
+
+def test_a_republished_archive_is_believed_only_by_its_own_checksum(world: World) -> None:
+    """Replaced since it was listed, with the same length: the stale ETags neither prove nor refuse the new bytes."""
+    new = CONTENT[::-1]
+    world.add(SERIES, Period.month(2024, 1), new)
+    fetched = world.fetch(as_listed())
+    assert (fetched.proof, fetched.path.read_bytes()) == (Proof.SHA256_BY_CHECKSUM, new)
+
+
+def test_an_etag_of_the_answer_that_differs_from_the_listing_is_not_a_proof_nor_a_refusal(world: World) -> None:
+    put(world)
+    assert world.fetch(as_listed(), on(NAME, wrong_etag())).proof is Proof.SHA256_BY_ETAG
+
+
+def test_an_unverified_archive_is_found_once_with_its_name(world: World) -> None:
+    put(world)
+    world.fetch(as_listed(), on(".CHECKSUM", not_found()))
+    assert world.events == []  # the two listed MD5s settle it; nobody asks for the sidecar
+    world.layout.raw(SERIES, Period.month(2024, 1)).unlink()
+    world.fetch(as_listed(checksum_etag=None), on(".CHECKSUM", not_found()))
+    (event,) = world.events
+    assert isinstance(event, FindingRaised)
+    assert (event.finding.series, event.finding.span) == (SERIES, Period.month(2024, 1).span)
+    assert event.finding.detail == f"{as_listed().key} has no .CHECKSUM; only size and MD5 agree with the listing"
+
+
+def test_without_a_checksum_a_different_md5_is_told_with_both(world: World) -> None:
+    put(world)
+    with pytest.raises(ChecksumMismatch) as caught:
+        world.fetch(as_listed(etag="0" * 32, checksum_etag=None), on(".CHECKSUM", not_found()))
+    assert (caught.value.expected, caught.value.actual) == ("0" * 32, md5(CONTENT))
+    assert list(world.layout.root.rglob("*.zip*")) == []
+
+
+def test_a_checksum_that_cannot_be_had_now_is_not_a_missing_one(world: World) -> None:
+    """A failing server must not turn a verified archive into an unverified one."""
+    put(world)
+    with pytest.raises(ConnectionLost):
+        world.fetch(as_listed(checksum_etag=None), on(".CHECKSUM", status(500)))
+    assert world.findings == []
+    assert not world.layout.raw(SERIES, Period.month(2024, 1)).exists()
+    assert world.fetch(as_listed(checksum_etag=None), on(".CHECKSUM", status(500), times=2)).proof is (
+        Proof.SHA256_BY_CHECKSUM
+    )
+
+
+def test_a_page_instead_of_a_checksum_is_not_read_to_its_end(world: World) -> None:
+    put(world)
+    with pytest.raises(RemoteError, match="the answer is longer than 4096 bytes"):
+        world.fetch(as_listed(checksum_etag=None), on(".CHECKSUM", garbage(b"<html>" * 1000)))
+
+
+def test_a_foreign_symbol_is_fetched_under_its_own_name(world: World) -> None:
+    series = Series(Market.UM, "klines", "币安人生USDT", "1h")
+    world.add(series, Period.month(2025, 11), CONTENT)
+    (file,) = world.list_files(series, date(2025, 11, 1), date(2025, 11, 30))
+    fetched = world.fetch(file)
+    assert fetched.proof is Proof.SHA256_BY_ETAG
+    assert fetched.path == world.layout.root / "raw/um/klines/币安人生USDT/1h/币安人生USDT-1h-2025-11.zip"
+    assert fetched.path.read_bytes() == CONTENT

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from core.download.limits import RateLimit, backoff_seconds, parse_retry_after
 from core.download.part import BLOCK_BYTES
-from core.download.smart import Digests, Expected, Fetched, SmartDownloader, open_client
+from core.download.smart import Digests, Expected, Fetched, SmartDownloader
+from core.download.transport import open_transport
 from core.errors import (
     ChecksumMismatch,
     ConfigError,
@@ -82,8 +83,8 @@ class World:
         self, faults: Rule | None = None, expected: Expected | None = None, settings: DownloadSettings = QUICK
     ) -> Fetched:
         async def run() -> Fetched:
-            async with ArchiveServer(self.served, faults=faults) as server, open_client(settings) as client:
-                smart = SmartDownloader(client, settings, self.events.append)
+            async with ArchiveServer(self.served, faults=faults) as server, open_transport(8) as transport:
+                smart = SmartDownloader(transport, settings, self.events.append)
                 try:
                     return await smart.fetch(
                         f"{server.url}/file.zip", self.target, expected or expecting(BODY), "file.zip"
@@ -262,8 +263,8 @@ def test_a_source_that_asks_for_hours_is_left_alone(world: World) -> None:
 
 def read(url: str, max_bytes: int = 1000) -> bytes:
     async def run() -> bytes:
-        async with open_client(QUICK) as client:
-            return await SmartDownloader(client, QUICK).read(url, max_bytes, "page")
+        async with open_transport(8) as transport:
+            return await SmartDownloader(transport, QUICK).read(url, max_bytes, "page")
 
     return asyncio.run(run())
 
@@ -281,8 +282,8 @@ def test_a_url_that_is_none_is_a_mistake_of_the_user(url: str) -> None:
 
 def test_an_answer_longer_than_allowed_is_refused(world: World) -> None:
     async def run() -> None:
-        async with ArchiveServer(world.served) as server, open_client(QUICK) as client:
-            await SmartDownloader(client, QUICK).read(f"{server.url}/file.zip", 1000, "page")
+        async with ArchiveServer(world.served) as server, open_transport(8) as transport:
+            await SmartDownloader(transport, QUICK).read(f"{server.url}/file.zip", 1000, "page")
 
     with pytest.raises(RemoteError, match="longer than 1000 bytes"):
         asyncio.run(run())

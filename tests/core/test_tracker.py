@@ -237,6 +237,28 @@ def test_migrations_run_once_in_order_and_are_recorded() -> None:
     engine.dispose()
 
 
+def open_when_told(path: Path, ready, go) -> None:  # type: ignore[no-untyped-def]
+    ready.release()
+    go.wait(60)
+    DownloadTracker(path).close()
+
+
+def test_many_first_runs_at_once_may_open_the_same_new_database(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    for attempt in range(3):
+        ready, go = context.Semaphore(0), context.Event()
+        path = tmp_path / str(attempt) / "status.db"
+        processes = [context.Process(target=open_when_told, args=(path, ready, go)) for _ in range(4)]
+        for process in processes:
+            process.start()
+        for _ in processes:
+            ready.acquire()
+        go.set()
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+
+
 def test_the_database_is_in_wal_mode_so_that_readers_never_wait(tracker: DownloadTracker, tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "metadata" / "status.db")
     assert connection.execute("pragma journal_mode").fetchone() == ("wal",)

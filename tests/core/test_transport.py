@@ -1,0 +1,339 @@
+"""HTTP/1.1 by hand: reuse, limits, timeouts, cancellation, back-pressure, TLS, and answers that are none."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+import trustme
+
+from core.download.transport import PAUSE_BYTES, PoolTransport, StockTransport, open_transport
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+BODY = b"0123456789" * 1000
+
+
+class Server:
+    """Answers every request on a connection with `answer`; counts connections and requests."""
+
+    def __init__(self, answer: Callable[[int], bytes], close_after: int | None = None) -> None:
+        self.answer = answer
+        self.close_after = close_after
+        self.connections = 0
+        self.requests: list[bytes] = []
+        self.port = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        served = 0
+        try:
+            while True:
+                self.requests.append(await reader.readuntil(b"\r\n\r\n"))
+                writer.write(self.answer(len(self.requests)))
+                await writer.drain()
+                served += 1
+                if self.close_after is not None and served >= self.close_after:
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            writer.close()
+
+
+def ok(body: bytes = BODY, extra: bytes = b"") -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%s\r\n" % (len(body), extra) + body
+
+
+def run(
+    handler: Handler,
+    work: Callable[[PoolTransport, str], Awaitable[Any]],
+    limit: int = 4,
+    tls: ssl.SSLContext | None = None,
+    client_tls: ssl.SSLContext | None = None,
+) -> Any:
+    """Serve on loopback, do the work with a fresh transport, stop."""
+
+    async def main() -> Any:
+        server = await asyncio.start_server(handler, "127.0.0.1", 0, ssl=tls)
+        port = server.sockets[0].getsockname()[1]
+        async with server, PoolTransport(limit, client_tls) as transport:
+            return await work(transport, f"{'https' if tls else 'http'}://127.0.0.1:{port}/x")
+
+    return asyncio.run(main())
+
+
+def request(url: str, seconds: float = 5.0, **timeouts: float) -> httpx.Request:
+    limits = httpx.Timeout(seconds).as_dict() | timeouts
+    return httpx.Request("GET", url, headers={"Range": "bytes=5-"}, extensions={"timeout": limits})
+
+
+async def body_of(transport: PoolTransport, url: str, **timeouts: float) -> bytes:
+    response = await transport.handle_async_request(request(url, **timeouts))
+    try:
+        return b"".join([data async for data in response.aiter_raw()])
+    finally:
+        await response.aclose()
+
+
+def test_one_connection_serves_request_after_request() -> None:
+    server = Server(lambda number: ok(b"%d" % number))
+
+    async def work(transport: PoolTransport, url: str) -> list[bytes]:
+        return [await body_of(transport, url) for _ in range(5)]
+
+    assert run(server, work) == [b"1", b"2", b"3", b"4", b"5"]
+    assert server.connections == 1
+    assert server.requests[0].startswith(b"GET /x HTTP/1.1\r\n")
+    assert b"\r\nRange: bytes=5-\r\n" in server.requests[0]
+    assert server.requests[0].count(b"Host: 127.0.0.1:") == 1
+
+
+def test_status_and_headers_are_those_sent() -> None:
+    async def work(transport: PoolTransport, url: str) -> tuple[int, str]:
+        response = await transport.handle_async_request(request(url))
+        await response.aclose()
+        return response.status_code, response.headers["ETag"]
+
+    answer = b'HTTP/1.1 206 Partial Content\r\nContent-Length: 0\r\nETag: "abc"\r\n\r\n'
+    assert run(Server(lambda _: answer), work) == (206, '"abc"')
+
+
+def test_no_more_connections_than_allowed() -> None:
+    open_now, most = [0], [0]
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_now[0] += 1
+        most[0] = max(most[0], open_now[0])
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.02)
+        open_now[0] -= 1
+        writer.write(ok(b"x", b"Connection: close\r\n"))
+        writer.close()
+
+    async def work(transport: PoolTransport, url: str) -> list[bytes]:
+        return await asyncio.gather(*(body_of(transport, url) for _ in range(12)))
+
+    assert run(slow, work, limit=3) == [b"x"] * 12
+    assert most[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", b"abcde"),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"hi"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", b""),
+        (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 0\r\n\r\n", b""),
+    ],
+)
+def test_bodies_of_every_form(answer: bytes, body: bytes) -> None:
+    server = Server(lambda _: answer)
+
+    async def work(transport: PoolTransport, url: str) -> list[bytes]:
+        return [await body_of(transport, url), await body_of(transport, url)]
+
+    assert run(server, work) == [body, body]
+    assert server.connections == 1
+
+
+def test_a_body_without_a_length_ends_with_the_connection() -> None:
+    server = Server(lambda _: b"HTTP/1.1 200 OK\r\n\r\nall there is", close_after=1)
+
+    async def work(transport: PoolTransport, url: str) -> list[bytes]:
+        return [await body_of(transport, url), await body_of(transport, url)]
+
+    assert run(server, work) == [b"all there is"] * 2
+    assert server.connections == 2
+
+
+def test_a_connection_that_the_server_closed_while_idle_is_replaced() -> None:
+    server = Server(lambda number: ok(b"%d" % number), close_after=1)
+
+    async def work(transport: PoolTransport, url: str) -> list[bytes]:
+        found = []
+        for _ in range(4):
+            found.append(await body_of(transport, url))
+            await asyncio.sleep(0.01)
+        return found
+
+    assert run(server, work) == [b"1", b"2", b"3", b"4"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", httpx.RemoteProtocolError),
+        (b"HTTP/1.1 200 OK\r\nContent-", httpx.RemoteProtocolError),
+        (b"", httpx.RemoteProtocolError),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", httpx.RemoteProtocolError),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", httpx.RemoteProtocolError),
+    ],
+)
+def test_what_is_no_whole_answer_is_an_error(answer: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        run(Server(lambda _: answer, close_after=1), body_of)
+
+
+def test_silence_ends_after_the_read_timeout_and_the_place_is_free_again() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if first.pop(0):
+            await reader.read()
+        writer.write(ok(b"late", b"Connection: close\r\n"))
+        writer.close()
+
+    first = [True, False]
+
+    async def work(transport: PoolTransport, url: str) -> bytes:
+        with pytest.raises(httpx.ReadTimeout):
+            await body_of(transport, url, read=0.05)
+        return await body_of(transport, url)
+
+    assert run(silent, work, limit=1) == b"late"
+
+
+def test_no_free_connection_in_time_is_a_pool_timeout() -> None:
+    async def work(transport: PoolTransport, url: str) -> None:
+        response = await transport.handle_async_request(request(url))
+        with pytest.raises(httpx.PoolTimeout):
+            await body_of(transport, url, pool=0.05)
+        await response.aclose()
+        assert await body_of(transport, url, pool=0.05) == BODY
+
+    run(Server(lambda _: ok()), work, limit=1)
+
+
+def test_nobody_listening_is_a_connect_error() -> None:
+    async def work() -> None:
+        async with PoolTransport(1) as transport:
+            with pytest.raises(httpx.ConnectError):
+                await body_of(transport, "http://127.0.0.1:1/x")
+            with pytest.raises(httpx.UnsupportedProtocol):
+                await body_of(transport, "ftp://127.0.0.1/x")
+
+    asyncio.run(work())
+
+
+def test_a_cancelled_request_gives_back_its_place() -> None:
+    async def stuck(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        if waiting.pop(0):
+            asked.set()
+            await reader.read()
+        writer.write(ok(b"free", b"Connection: close\r\n"))
+        writer.close()
+
+    waiting, asked = [True, False], asyncio.Event()
+
+    async def work(transport: PoolTransport, url: str) -> bytes:
+        task = asyncio.ensure_future(body_of(transport, url))
+        await asked.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return await body_of(transport, url)
+
+    assert run(stuck, work, limit=1) == b"free"
+
+
+def test_a_response_left_half_read_takes_its_connection_with_it() -> None:
+    server = Server(lambda _: ok(b"x" * 3_000_000))
+
+    async def work(transport: PoolTransport, url: str) -> int:
+        response = await transport.handle_async_request(request(url))
+        async for _ in response.aiter_raw():
+            break
+        await response.aclose()
+        return len(await body_of(transport, url))
+
+    assert run(server, work, limit=1) == 3_000_000
+    assert server.connections == 2
+
+
+def test_a_body_that_nobody_reads_stops_the_sender() -> None:
+    sent = [0]
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.set_write_buffer_limits(high=65536)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 200000000\r\n\r\n")
+        try:
+            for _ in range(2000):
+                writer.write(b"x" * 100_000)
+                await writer.drain()
+                sent[0] += 100_000
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async def work(transport: PoolTransport, url: str) -> int:
+        response = await transport.handle_async_request(request(url))
+        before = -1
+        while sent[0] != before:
+            before = sent[0]
+            await asyncio.sleep(0.1)
+        size = 0
+        async for data in response.aiter_raw():
+            size += len(data)
+        await response.aclose()
+        assert before < PAUSE_BYTES + 20_000_000  # ours, and what the two sockets hold
+        return size
+
+    assert run(flood, work) == 200_000_000
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+def test_tls_is_verified(authority: trustme.CA, server_tls: ssl.SSLContext) -> None:
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    assert run(Server(lambda _: ok()), body_of, tls=server_tls, client_tls=trusting) == BODY
+    with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+        run(Server(lambda _: ok()), body_of, tls=server_tls)
+
+
+def test_a_ca_bundle_is_read_from_the_environment(
+    authority: trustme.CA, server_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with authority.cert_pem.tempfile() as bundle:
+        monkeypatch.setenv("SSL_CERT_FILE", bundle)
+        assert run(Server(lambda _: ok()), body_of, tls=server_tls) == BODY
+
+
+def test_a_proxy_in_the_environment_takes_the_stock_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert isinstance(open_transport(2), PoolTransport)
+    proxied: list[bytes] = []
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        proxied.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(ok(b"by proxy", b"Connection: close\r\n"))
+        writer.close()
+
+    async def work() -> bytes:
+        server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
+        async with server, open_transport(2) as transport:
+            assert isinstance(transport, StockTransport)
+            response = await transport.handle_async_request(request("http://archive.invalid/x"))
+            body = b"".join([data async for data in response.aiter_raw()])
+            await response.aclose()
+            return body
+
+    assert asyncio.run(work()) == b"by proxy"
+    assert proxied[0].startswith(b"GET http://archive.invalid/x HTTP/1.1\r\n")
