@@ -13,7 +13,17 @@ from core.errors import ConfigError
 from core.nearest import one_of
 from core.types import Market
 
-__all__ = ["DATASETS", "SCHEMA_VERSION", "Column", "Dataset", "Kind", "dataset_named", "interval_named", "market_named"]
+__all__ = [
+    "DATASETS",
+    "FUNDING_RATE",
+    "SCHEMA_VERSION",
+    "Column",
+    "Dataset",
+    "Kind",
+    "dataset_named",
+    "interval_named",
+    "market_named",
+]
 
 DATASETS: dict[str, Dataset] = {
     "klines": KLINES,

@@ -12,25 +12,28 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from core.datasets import FUNDING_RATE
 from core.errors import StorageError, storage_error
-from core.types import ArchiveFile, Cadence, Series
+from core.types import ArchiveFile, Series
 
 VERSION: Final = 1
 STILL_TRADING: Final = timedelta(days=3)
-"""A symbol whose last daily archive is this much older than the newest one of its market has ended."""
+"""A symbol whose newest archive is older than that of its market by more than this has ended."""
 
 
 def record_symbols(path: Path, files: Sequence[ArchiveFile], listing: str) -> None:
     """Widen what is known by what these listed files show. `first` and `last` are days covered by archives.
 
-    `status` is `trading` or `ended`, judged by the daily archives among `files`; `unknown` where there are none.
+    `status` of the symbols among `files` is `trading`, or `ended` if their newest archive is days older than the newest
+    known of their market; `unknown` while the market has no other symbol to compare with. Funding does not count: it
+    is published by the month.
     Raises StorageError if the file cannot be read or written.
     """
     known = _read(path)
     symbols = known.get("symbols", {}) if known.get("listing") == listing else {}
     try:
         _widen(symbols, files)
-    except (AttributeError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{path} is not of our making ({error}); delete it, the next run writes it anew") from error
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     _write(path, {"version": VERSION, "listing": listing, "updated": now, "symbols": symbols})
@@ -45,8 +48,9 @@ def _widen(symbols: dict[str, Any], files: Sequence[ArchiveFile]) -> None:
             "first": min(before.get("first", first.isoformat()), first.isoformat()),
             "last": max(before.get("last", last.isoformat()), last.isoformat()),
         }
-    for market, symbol, status in _statuses(files):
-        symbols[market][symbol]["status"] = status
+    for series in {file.series for file in files}:
+        market = symbols[series.market.value]
+        market[series.symbol]["status"] = _status(market, series.symbol)
 
 
 def _coverage(files: Sequence[ArchiveFile]) -> dict[Series, tuple[date, date]]:
@@ -57,19 +61,17 @@ def _coverage(files: Sequence[ArchiveFile]) -> dict[Series, tuple[date, date]]:
     return covered
 
 
-def _statuses(files: Sequence[ArchiveFile]) -> list[tuple[str, str, str]]:
-    newest: dict[tuple[str, str], date] = {}
-    for file in files:
-        if file.period.cadence is Cadence.DAILY:
-            where = (file.series.market.value, file.series.symbol)
-            newest[where] = max(newest.get(where, file.period.first), file.period.first)
-    edges: dict[str, date] = {}
-    for (market, _), day in newest.items():
-        edges[market] = max(edges.get(market, day), day)
-    return [
-        (market, symbol, "trading" if day >= edges[market] - STILL_TRADING else "ended")
-        for (market, symbol), day in newest.items()
-    ]
+def _status(market: dict[str, Any], symbol: str) -> str:
+    newest = {name: _newest(entry) for name, entry in market.items()}
+    if len(newest) < 2 or newest[symbol] == date.min:
+        return "unknown"
+    return "trading" if newest[symbol] >= max(newest.values()) - STILL_TRADING else "ended"
+
+
+def _newest(entry: dict[str, Any]) -> date:
+    """The last day of any archive but funding's."""
+    lasts = [kind["last"] for name, kind in entry.get("data_types", {}).items() if name != FUNDING_RATE.name]
+    return date.fromisoformat(max(lasts)) if lasts else date.min
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def test_a_symbol_more_than_three_days_behind_the_newest_of_its_market_has_ended
         "BTCUSDT": "trading",
         "LATEUSDT": "trading",
         "GONEUSDT": "ended",
-        "MONTHUSDT": "unknown",
+        "MONTHUSDT": "ended",
         "BTCUSD_PERP": "trading",
         "ETHUSD_PERP": "ended",
     }
@@ -112,6 +112,17 @@ def test_a_status_changes_only_by_what_is_shown(path: Path) -> None:
     assert statuses(path) == {"BTCUSDT": "trading", "NEWUSDT": "ended"}
     record_symbols(path, [listed("BTCUSDT", "2024-05-20"), listed("NEWUSDT", "2024-05-20")], LISTING)
     assert statuses(path) == {"BTCUSDT": "trading", "NEWUSDT": "trading"}
+    record_symbols(path, [listed("BTCUSDT", "2024-07")], LISTING)
+    assert statuses(path) == {"BTCUSDT": "trading", "NEWUSDT": "trading"}  # it was not asked for
+
+
+def test_a_symbol_alone_or_known_by_its_funding_only_is_not_judged(path: Path) -> None:
+    record_symbols(path, [listed("LUNAUSDT", "2022-05")], LISTING)
+    assert statuses(path) == {"LUNAUSDT": "unknown"}
+    record_symbols(path, [listed("BTCUSDT", "2024-05"), listed("ETHUSDT", "2024-04", dataset="funding_rate")], LISTING)
+    assert statuses(path) == {"LUNAUSDT": "unknown", "BTCUSDT": "trading", "ETHUSDT": "unknown"}
+    record_symbols(path, [listed("LUNAUSDT", "2022-05")], LISTING)
+    assert statuses(path)["LUNAUSDT"] == "ended"
 
 
 def test_another_listing_begins_anew(path: Path) -> None:

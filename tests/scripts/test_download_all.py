@@ -57,7 +57,7 @@ def test_the_main_job_and_then_again(market: SampleMarket, archive: Path, data: 
     assert_nothing_half_written(data)
     info = json.loads((data / "metadata" / "symbols_info.json").read_text())
     entry = info["symbols"]["um"]["BTCUSDT"]
-    assert entry["status"] == "trading"
+    assert entry["status"] == "unknown"  # the only symbol of its market
     assert entry["data_types"]["klines/1h"] == {"first": "2024-12-01", "last": "2025-01-25"}
     assert entry["data_types"]["funding_rate"]["last"] == "2024-12-31"
 
