@@ -93,6 +93,7 @@ class Sync:
     progress: Callable[[], Mapping[str, int]] = dict
     _run: int = 0
     _rows: deque[int] = field(default_factory=deque)
+    _claimed: deque[Download] = field(default_factory=deque)
     _elsewhere: list[int] = field(default_factory=list)
     _ids: dict[str, int] = field(default_factory=dict)
     _planned: int = 0
@@ -165,14 +166,18 @@ class Sync:
             self.tracker.heartbeat(self._run, done)
 
     async def _work(self) -> None:
-        while self._rows:
-            row = self._rows.popleft()
-            claimed = self.tracker.claim(self._run, [row])
-            if not claimed:
-                self._elsewhere.append(row)
-            for download in claimed:
-                self._ids[download.file.key] = download.id
-                await self._take(download)
+        while (download := self._next()) is not None:
+            await self._take(download)
+
+    def _next(self) -> Download | None:
+        """The next row that is ours: claimed a handful at a time, for one transaction costs as much as many rows."""
+        while not self._claimed and self._rows:
+            rows = [self._rows.popleft() for _ in range(min(len(self._rows), self.workers))]
+            claimed = self.tracker.claim(self._run, rows)
+            self._elsewhere += set(rows) - {download.id for download in claimed}
+            self._ids |= {download.file.key: download.id for download in claimed}
+            self._claimed.extend(claimed)
+        return self._claimed.popleft() if self._claimed else None
 
     async def _take(self, download: Download) -> None:
         """One archive to its end, whatever that is."""
