@@ -92,10 +92,17 @@ class DownloadTracker:
         except OSError as error:
             raise storage_error(error, path.parent) from error
         self._engine = _open_engine(path)
+        try:
+            self._bring_up_to_date()
+        except BaseException:
+            self.close()
+            raise
+
+    def _bring_up_to_date(self) -> None:
         with self._write() as connection:
             if applied_steps(connection) > len(MIGRATIONS):
                 raise TrackerError(
-                    f"{path} was written by a newer Tapevault; update this one, or use another --data-dir"
+                    f"{self._path} was written by a newer Tapevault; update it, or use another --data-dir"
                 )
             migrate(connection)
 
