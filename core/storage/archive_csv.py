@@ -20,15 +20,17 @@ from core.datasets import Column, Dataset, Kind
 from core.dates import HOUR_US, MICROSECONDS_FROM, format_us
 from core.errors import MalformedArchive
 from core.settings import QualitySettings
-from core.storage.member import OddBytes, open_member
+from core.storage.member import MemberStream, OddBytes, open_member
 from core.types import Market, Period
 
 BLOCK_BYTES: Final = 1 << 20
 LONGEST_LINE: Final = 4096
+LATEST_US: Final = 253_402_300_800_000_000
+"""The year 10000, where the calendar ends."""
 _CELLS: Final = {
-    Kind.TIME: re.compile(r"\d{1,18}"),
-    Kind.INTEGER: re.compile(r"-?\d{1,19}"),
-    Kind.DECIMAL: re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?"),
+    Kind.TIME: re.compile(r"\d+"),
+    Kind.INTEGER: re.compile(r"-?\d+"),
+    Kind.DECIMAL: re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"),
     Kind.BOOLEAN: re.compile("true|True|TRUE|false|False|FALSE"),
 }
 
@@ -73,29 +75,40 @@ class ArchiveCsv:
                 start += data
         lines = start.split(b"\n")
         self.has_header = bool(start) and not start[:1].isdigit()
-        if not start or (self.has_header and not (len(lines) > 1 and lines[1])):
-            raise MalformedArchive(f"{self.path.name}: the CSV is empty")
-        columns = self.dataset.columns[self.market]
         if self.has_header:
             self._check_header(lines[0])
-        count = lines[1 if self.has_header else 0].count(b",") + 1
-        least = sum(not column.optional for column in columns)
-        if not least <= count <= len(columns):
-            self._refuse(1 + self.has_header, f"{count} columns instead of {len(columns)}", lines[self.has_header])
-        self._columns = columns[:count]
-        return len(lines[0]) + 1 if self.has_header else 0
+        header_bytes = len(lines[0]) + 1 if self.has_header else 0
+        if not start[header_bytes:].strip(b"\r\n"):
+            raise MalformedArchive(f"{self.path.name}: the CSV is empty")
+        self._choose_columns(lines)
+        return header_bytes
+
+    def _choose_columns(self, lines: list[bytes]) -> None:
+        """As many as the first row has; where there is a header, it has to have as many."""
+        line = lines[self.has_header]
+        count, said = line.count(b",") + 1, lines[0].count(b",") + 1
+        allowed = self._widths if not self.has_header else range(said, said + 1)
+        if count not in allowed:
+            self._refuse(1 + self.has_header, f"{count} columns instead of {allowed[-1]}", line)
+        self._columns = self.dataset.columns[self.market][:count]
+
+    @property
+    def _widths(self) -> range:
+        """How many columns a row may have."""
+        columns = self.dataset.columns[self.market]
+        return range(sum(not column.optional for column in columns), len(columns) + 1)
 
     def _check_header(self, line: bytes) -> None:
         words = line.decode("utf-8", "replace").strip("\ufeff\r").split(",")
-        columns = self.dataset.columns[self.market][: len(words)]
-        known = len(columns) == len(words) and all(
-            word == column.source or word in column.aliases for word, column in zip(words, columns, strict=True)
+        columns = self.dataset.columns[self.market]
+        known = len(words) in self._widths and all(
+            word == column.source or word in column.aliases for word, column in zip(words, columns, strict=False)
         )
         if not known:
-            expected = ",".join(column.source for column in self.dataset.columns[self.market])
+            expected = ",".join(column.source for column in columns)
             self._refuse(1, f"the header is not {expected}", line)
 
-    def _read(self, member: object) -> pa.csv.CSVStreamingReader:
+    def _read(self, member: MemberStream) -> pa.csv.CSVStreamingReader:
         return pyarrow.csv.open_csv(
             pa.PythonFile(member, mode="r"),
             read_options=pyarrow.csv.ReadOptions(
@@ -132,6 +145,8 @@ class ArchiveCsv:
     def _microseconds(self, values: pa.Array) -> pa.Array:
         """int64 microseconds; the file's first time decides the unit, and every other one must agree."""
         times = values.to_numpy()
+        if times.min() < 0 or times.max() >= LATEST_US:
+            raise pa.ArrowInvalid("a time is beyond the calendar")
         in_us = times >= MICROSECONDS_FROM
         if not self.source_unit:
             self.source_unit = "us" if in_us[0] else "ms"
@@ -166,8 +181,8 @@ class ArchiveCsv:
         for cell, column in zip(cells, self._columns, strict=True):
             if not _CELLS[column.kind].fullmatch(cell):
                 return f"{column.source} is {cell!r}"
-            if column.kind is Kind.DECIMAL and not np.isfinite(float(cell)):
-                return f"{column.source} is {cell!r}, beyond any double"
+            if beyond := _beyond(cell, column):
+                return f"{column.source} is {cell!r}, beyond {beyond}"
         return ""
 
     def _refuse(self, line: int, why: str, text: bytes) -> NoReturn:
@@ -175,9 +190,21 @@ class ArchiveCsv:
         raise MalformedArchive(f"{self.path.name}, line {line}: {why}{shown}")
 
 
-def _lines(member: object) -> Iterator[bytes]:
+def _beyond(cell: str, column: Column) -> str:
+    """What a number in the right form is too large for."""
+    if column.kind is Kind.DECIMAL and column.name and not np.isfinite(float(cell)):
+        return "any double"
+    if column.kind is Kind.TIME and int(cell[:40]) >= LATEST_US:
+        return "the calendar"
+    if column.kind is Kind.INTEGER and not -(2**63) <= int(cell[:40]) < 2**63:
+        return "64 bits"
+    return ""
+
+
+def _lines(member: MemberStream) -> Iterator[bytes]:
+    """The lines of a member; one that is longer than a block ends there, and the rest is not looked at."""
     rest = b""
-    while data := member.read(BLOCK_BYTES):  # type: ignore[attr-defined]
+    while len(rest) <= BLOCK_BYTES and (data := member.read(BLOCK_BYTES)):
         *lines, rest = (rest + data).split(b"\n")
         yield from lines
     if rest:

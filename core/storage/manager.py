@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from core.datasets import DATASETS, SCHEMA_VERSION, Dataset
-from core.errors import StorageError, storage_error
+from core.datasets import DATASETS, Dataset
+from core.errors import storage_error
 from core.layout import SYMBOL, Layout, period_in
 from core.settings import QualitySettings, StorageSettings
 from core.storage.archive_csv import ArchiveCsv
+from core.storage.footer import facts_of, partition_at, unusable
 from core.storage.formats import FORMATS
 from core.storage.order import OutOfOrder, Repairs, in_order, repaired, row_groups
 from core.storage.output import Output, sweep
@@ -64,14 +65,15 @@ class StorageManager:
             if (span is None or period.span.overlaps(span))
             and not (period.cadence is Cadence.DAILY and any(month.contains(period.span) for month in months))
         ]
-        read = [_partition(series, period, found[period]) for period in chosen]
+        read = [partition_at(found[period], series, period) for period in chosen]
         return tuple(partition for partition in read if partition is not None)
 
     def series(self, market: Market | None = None, dataset: str | None = None) -> tuple[Series, ...]:
         """Every series that has a partition, sorted."""
         markets = (market,) if market else tuple(Market)
         kinds = (DATASETS[dataset],) if dataset else tuple(DATASETS.values())
-        return tuple(sorted((one for m in markets for kind in kinds for one in self._stored(m, kind)), key=str))
+        found = (one for m in markets for kind in kinds if m in kind.markets for one in self._stored(m, kind))
+        return tuple(sorted(found, key=str))
 
     def _stored(self, market: Market, kind: Dataset) -> Iterator[Series]:
         for symbol in _folders(self._layout.root / "processed" / market / kind.name):
@@ -81,13 +83,20 @@ class StorageManager:
                     yield series
 
     def scan(self, series: Series, span: Span, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Rows of `span` in key order, a row group at a time."""
+        """Rows of `span` in key order, a row group at a time. Raises StorageError."""
+        wanted = None if columns is None else [*dict.fromkeys([*columns, "timestamp"])]
         for partition in self.partitions(series, span):
-            wanted = None if columns is None else [*dict.fromkeys([*columns, "timestamp"])]
-            for batch in pq.ParquetFile(partition.path).iter_batches(columns=wanted):
+            for batch in self._row_groups(partition.path, wanted):
                 inside = _between(batch, span)
                 if inside.num_rows:
                     yield inside if columns is None else inside.select(list(columns))
+
+    def _row_groups(self, path: Path, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        try:
+            with pq.ParquetFile(path) as parquet:
+                yield from parquet.iter_batches(self._settings.row_group_rows, columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            raise unusable(path, error) from error
 
     def holds(self, series: Series, period: Period) -> bool:
         """Whether the partition of an archive is there."""
@@ -116,33 +125,21 @@ class StorageManager:
         repairs: Repairs,
         targets: dict[str, Path],
     ) -> Partition:
-        series, period = fetched.file.series, fetched.file.period
-        rows, first_us, last_us, group = 0, None, None, self._settings.row_group_rows
+        extent, group = _Extent(), self._settings.row_group_rows
         with contextlib.ExitStack() as stack:
-            writers = [stack.enter_context(Output(name, path, series, group)) for name, path in targets.items()]
+            outputs = [
+                stack.enter_context(Output(name, path, fetched.file.series, group)) for name, path in targets.items()
+            ]
             for batch in row_groups(batches, group):
-                for writer in writers:
-                    writer.write(batch)
-                times = batch.column("timestamp").cast(pa.int64())
-                low, high = pc.min(times).as_py(), pc.max(times).as_py()
-                first_us = low if first_us is None else min(first_us, low)
-                last_us = high if last_us is None else max(last_us, high)
-                rows += batch.num_rows
-            partition = Partition(
-                series,
-                period,
-                targets["parquet"],
-                rows,
-                first_us,
-                last_us,
-                fetched.sha256,
-                archive.source_unit,
-                repairs.duplicates,
-                repairs.reordered,
-            )
-            facts = _facts(partition, fetched, archive)
-            for writer in reversed(writers):  # the Parquet last: with it the archive counts as stored
-                writer.publish(facts)
+                for output in outputs:
+                    output.write(batch)
+                extent.add(batch)
+            partition = _made(fetched, archive, extent, repairs, targets["parquet"])
+            facts = facts_of(partition, fetched, archive)
+            for output in outputs:
+                output.finish(facts)
+            for output in reversed(outputs):  # the Parquet last: with it the archive counts as stored
+                output.publish()
         return partition
 
     def _files(self, series: Series) -> dict[Period, Path]:
@@ -159,49 +156,34 @@ class StorageManager:
         return {period: folder / name for name, period in periods.items() if period is not None}
 
 
-def _facts(partition: Partition, fetched: FetchedFile, archive: ArchiveCsv) -> dict[str, str]:
-    facts = {
-        "schema_version": SCHEMA_VERSION,
-        "series": partition.series,
-        "period": partition.period.label,
-        "rows": partition.rows,
-        "first_us": "" if partition.first_us is None else partition.first_us,
-        "last_us": "" if partition.last_us is None else partition.last_us,
-        "source_key": fetched.file.key,
-        "source_sha256": fetched.sha256,
-        "source_proof": fetched.proof,
-        "source_unit": archive.source_unit,
-        "duplicates": partition.duplicates,
-        "reordered": partition.reordered,
-        "outside_period": archive.outside_period,
-    }
-    return {f"tapevault.{name}": str(value) for name, value in facts.items()}
+def _made(fetched: FetchedFile, archive: ArchiveCsv, extent: "_Extent", repairs: Repairs, path: Path) -> Partition:
+    return Partition(
+        fetched.file.series,
+        fetched.file.period,
+        path,
+        extent.rows,
+        extent.first_us,
+        extent.last_us,
+        fetched.sha256,
+        archive.source_unit,
+        repairs.duplicates,
+        repairs.reordered,
+    )
 
 
-def _partition(series: Series, period: Period, path: Path) -> Partition | None:
-    """A partition from its footer; None if it has gone meanwhile. Raises StorageError if it is not one of ours."""
-    try:
-        metadata = pq.read_metadata(path)
-        facts = {k.decode(): v.decode() for k, v in (metadata.metadata or {}).items() if k.startswith(b"tapevault.")}
-        rows = int(facts["tapevault.rows"])
-        if rows != metadata.num_rows:
-            raise ValueError(f"{metadata.num_rows} rows instead of {rows}")
-        return Partition(
-            series,
-            period,
-            path,
-            rows,
-            int(facts["tapevault.first_us"]) if facts["tapevault.first_us"] else None,
-            int(facts["tapevault.last_us"]) if facts["tapevault.last_us"] else None,
-            facts["tapevault.source_sha256"],
-            facts["tapevault.source_unit"],
-            int(facts["tapevault.duplicates"]),
-            int(facts["tapevault.reordered"]),
-        )
-    except FileNotFoundError:
-        return None
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        raise StorageError(f"{path} is no partition of ours ({error}); delete it and run the download again") from error
+class _Extent:
+    """How many rows there are, and from when to when."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.first_us: int | None = None
+        self.last_us: int | None = None
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        times = pc.min_max(batch.column("timestamp").cast(pa.int64())).as_py()
+        self.rows += batch.num_rows
+        self.first_us = times["min"] if self.first_us is None else min(self.first_us, times["min"])
+        self.last_us = times["max"] if self.last_us is None else max(self.last_us, times["max"])
 
 
 def _between(batch: pa.RecordBatch, span: Span) -> pa.RecordBatch:
@@ -212,5 +194,7 @@ def _between(batch: pa.RecordBatch, span: Span) -> pa.RecordBatch:
 def _folders(folder: Path) -> list[Path]:
     try:
         return [path for path in folder.iterdir() if path.is_dir() and SYMBOL.fullmatch(path.name)]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise storage_error(error, folder) from error

@@ -1,5 +1,7 @@
 """The one CSV inside a published zip, as a bounded stream of bytes that is checked to its end."""
 
+import errno
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -11,6 +13,10 @@ from core.errors import MalformedArchive, storage_error
 from core.settings import QualitySettings
 
 _SMALL: Final = 1_000_000
+_METHODS: Final = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+_BROKEN: Final = (zipfile.BadZipFile, NotImplementedError, EOFError, UnicodeDecodeError, struct.error)
+_MISLED: Final = {None, errno.EINVAL}
+"""What a seek or a read fails with that a damaged zip sent to a place that is none; anything else is the disk's."""
 _ALLOWED: Final = b"0123456789.,-+\r\neEtrualsfTRUALSF"
 """Everything that numbers, true and false are written with."""
 
@@ -89,10 +95,14 @@ def open_member(path: Path, quality: QualitySettings, header_bytes: int = 0) -> 
             _refuse_bomb(path, info, quality)
             with archive.open(info) as stream:
                 yield MemberStream(path, stream, info.file_size, header_bytes)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-        raise MalformedArchive(f"{path.name} is no readable zip ({error}); the exchange's file is broken") from error
+    except _BROKEN as error:
+        raise _unreadable(path, error) from error
     except OSError as error:
-        raise storage_error(error, path) from error
+        raise (_unreadable(path, error) if error.errno in _MISLED else storage_error(error, path)) from error
+
+
+def _unreadable(path: Path, error: Exception) -> MalformedArchive:
+    return MalformedArchive(f"{path.name} is no readable zip ({error}); the exchange's file is broken")
 
 
 def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
@@ -104,6 +114,8 @@ def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         raise MalformedArchive(f"{path.name} holds {info.filename!r} instead of {wanted!r}")
     if info.flag_bits & 1:
         raise MalformedArchive(f"{path.name} is encrypted")
+    if info.compress_type not in _METHODS:
+        raise MalformedArchive(f"{path.name} is compressed by method {info.compress_type}; only deflate is read")
     return info
 
 

@@ -1,4 +1,4 @@
-"""A file on its way to its place: written beside it, synced, renamed once; removed if anything goes wrong."""
+"""A file on its way to its place: written beside it, finished, renamed once; removed if anything goes wrong."""
 
 import contextlib
 import os
@@ -30,19 +30,27 @@ class Output:
     def __enter__(self) -> "Output":
         with self._guard():
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = self._make(*self._arguments)
+            try:
+                self._writer = self._make(*self._arguments)
+            except BaseException:
+                self._temporary.unlink(missing_ok=True)
+                raise
         return self
 
     def write(self, batch: pa.RecordBatch) -> None:
         with self._guard():
             self._writer.write(batch)
 
-    def publish(self, facts: dict[str, str]) -> None:
-        """Finish the file, sync it, and give it its name."""
+    def finish(self, facts: dict[str, str]) -> None:
+        """Write the end of the file and sync it: after this, no lack of room can stop it."""
         with self._guard():
             self._writer.close(facts)
             with self._temporary.open("rb+") as stream:
                 os.fsync(stream.fileno())
+
+    def publish(self) -> None:
+        """Give the finished file its name."""
+        with self._guard():
             self._temporary.replace(self._path)
             sync_folder(self._path.parent)
 
@@ -66,9 +74,16 @@ def sweep(folder: Path) -> int:
     for path in folder.rglob(".*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
         if match and not _is_alive(int(match.group(1))):
-            path.unlink(missing_ok=True)
+            _unlink(path)
             count += 1
     return count
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(error, path) from error
 
 
 def _is_alive(pid: int) -> bool:
@@ -76,7 +91,7 @@ def _is_alive(pid: int) -> bool:
         return False  # a run sweeps before it writes: what carries our number is of an earlier process
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

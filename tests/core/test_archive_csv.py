@@ -1,8 +1,6 @@
-"""A published zip as rows: every rule about its form, each with what is said when it is broken."""
+"""A published CSV as rows: every rule about its form, each with what is said when it is broken."""
 
-import struct
-import zipfile
-from io import BytesIO
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from core.datasets import DATASETS
+from core.datasets import DATASETS, Kind
 from core.errors import MalformedArchive
 from core.settings import QualitySettings
 from core.storage.archive_csv import ArchiveCsv
@@ -54,64 +52,6 @@ def csv_refusal(folder: Path, text: bytes | str, **options) -> str:  # type: ign
     return refusal(folder, zip_bytes({f"{NAME}.csv": raw}), **options)
 
 
-# the zip
-
-GOOD = zip_bytes({f"{NAME}.csv": CSV})
-
-
-def patched(content: bytes, local_at: int, central_at: int, layout: str, value: int) -> bytes:
-    """A zip with one field of its local and its central header replaced."""
-    changed = bytearray(content)
-    struct.pack_into(layout, changed, content.index(b"PK\3\4") + local_at, value)
-    struct.pack_into(layout, changed, content.index(b"PK\1\2") + central_at, value)
-    return bytes(changed)
-
-
-def test_bad_zips_are_refused_by_name(tmp_path: Path) -> None:
-    assert "zero bytes" in refusal(tmp_path, b"")
-    assert "no readable zip" in refusal(tmp_path, b"<html>502 Bad Gateway</html>")
-    assert "no readable zip" in refusal(tmp_path, GOOD[: len(GOOD) // 2])
-    assert "2 members" in refusal(tmp_path, zip_bytes({f"{NAME}.csv": CSV, "more.csv": CSV}))
-    assert "0 members" in refusal(tmp_path, zip_bytes({}))
-    assert "holds 'other.csv' instead of" in refusal(tmp_path, zip_bytes({"other.csv": CSV}))
-    assert f"holds '../{NAME}.csv'" in refusal(tmp_path, zip_bytes({f"../{NAME}.csv": CSV}))
-    assert f"holds '/tmp/{NAME}.csv'" in refusal(tmp_path, zip_bytes({f"/tmp/{NAME}.csv": CSV}))
-    assert "encrypted" in refusal(tmp_path, patched(GOOD, 6, 8, "<H", 1))
-    assert "zip" in refusal(tmp_path, patched(GOOD, 8, 10, "<H", 99))
-
-
-def test_a_wrong_crc_is_found(tmp_path: Path) -> None:
-    assert "damaged" in refusal(tmp_path, patched(GOOD, 14, 16, "<I", 12345))
-
-
-def test_a_broken_stream_is_found(tmp_path: Path) -> None:
-    broken = bytearray(GOOD)
-    middle = len(NAME) + 34 + 60
-    broken[middle : middle + 20] = b"\xff" * 20
-    assert "damaged" in refusal(tmp_path, bytes(broken))
-
-
-def test_a_header_that_lies_about_the_size_is_found(tmp_path: Path) -> None:
-    assert "damaged" in refusal(tmp_path, patched(GOOD, 22, 24, "<I", len(CSV) - 40))
-    assert "it declares" in refusal(tmp_path, patched(GOOD, 22, 24, "<I", len(CSV) + 40))
-
-
-def test_bombs_are_refused_before_they_unpack(tmp_path: Path) -> None:
-    bomb = zip_bytes({f"{NAME}.csv": b"1" * 50_000_000})
-    assert "times its size; quality.max_compression_ratio is 200" in refusal(tmp_path, bomb)
-    small = QualitySettings(max_csv_bytes=1000)
-    text = refusal(tmp_path, zip_bytes({f"{NAME}.csv": kline_csv(rows=100)}), quality=small)
-    assert "quality.max_csv_bytes is 1,000" in text
-
-
-def test_a_stored_member_is_read_too(tmp_path: Path) -> None:
-    buffer = BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as stored:
-        stored.writestr(f"{NAME}.csv", CSV)
-    batches = list(archive(tmp_path, buffer.getvalue()).batches())
-    assert sum(batch.num_rows for batch in batches) == 3
-
-
 # the CSV
 
 
@@ -120,6 +60,21 @@ def test_header_or_none_is_decided_by_the_first_byte(tmp_path: Path) -> None:
     assert read(tmp_path, CSV).equals(read(tmp_path, bare))
     assert read(tmp_path, CSV).num_rows == 3
     assert read(tmp_path, CSV.replace(b"\n", b"\r\n")).equals(read(tmp_path, bare + "\n"))
+    assert read(tmp_path, b"\xef\xbb\xbf" + CSV).equals(read(tmp_path, bare))
+
+
+@pytest.mark.parametrize("market", list(Market))
+@pytest.mark.parametrize("name", list(DATASETS))
+def test_every_kind_of_data_is_read_by_the_words_of_its_header(tmp_path: Path, name: str, market: Market) -> None:
+    columns = DATASETS[name].columns.get(market, ())
+    cells = {Kind.TIME: "1704067200000", Kind.INTEGER: "7", Kind.DECIMAL: "-0.25", Kind.BOOLEAN: "true"}
+    row = ",".join(cells[column.kind] for column in columns)
+    for words in ([column.source for column in columns], [[c.source, *c.aliases][-1] for c in columns]):
+        table = read(tmp_path, f"{','.join(words)}\n{row}", name, market) if words else None
+        if table is not None:
+            assert table.schema == DATASETS[name].schema(market)
+            assert table.to_pylist()[0]["timestamp"] == datetime(2024, 1, 1, tzinfo=UTC)
+            assert table.equals(read(tmp_path, row, name, market))
 
 
 @pytest.mark.parametrize(
@@ -143,11 +98,49 @@ def test_header_or_none_is_decided_by_the_first_byte(tmp_path: Path) -> None:
         ("\n".join([HEADER, ROWS[0].replace("42100.5", '"42100.5"')]), "line 2: high is '\"42100.5\"'"),
         ("\n".join([HEADER, ROWS[0].replace(",100,", ",99999999999999999999,")]), "99999999999999999999"),
         ("\n".join([HEADER, ROWS[0].replace(",100,", ",1.5,")]), "line 2: count is '1.5'"),
+        (
+            "\n".join([HEADER, ROWS[0].replace(",100,", ",9223372036854775808,")]),
+            "'9223372036854775808', beyond 64 bits",
+        ),
+        ("\n".join([HEADER, ROWS[0].replace(",100,", f",{'9' * 6000},")]), "line 2: "),
+        ("\n".join([HEADER, ROWS[0], ROWS[1].replace(",", ";")]), "line 3: 1 columns instead of 12"),
+        ("\n".join([HEADER, "", *ROWS]), "line 2: 1 columns instead of 12"),
+        ("\n".join([HEADER, *ROWS, "", ""]), "line 5: 1 columns instead of 12"),
+        ("\n".join([HEADER, ROWS[0], HEADER, ROWS[1]]), "line 3: open_time is 'open_time'"),
+        ("\r".join([HEADER, *ROWS]), "line 1: the header is not"),
+        ("\r".join(ROWS), "line 1: 34 columns instead of 12"),
+        (f"{ROWS[0]}\n{ROWS[1]}\r{ROWS[2]}\n", "3 rows were read, but it has 2"),
+        ("\ufeff" + ROWS[0], "line 1: the header is not open_time,open"),
+        ("-1" + ROWS[0], "line 1: the header is not open_time,open"),
+        (HEADER.rpartition(",")[0] + "\n" + ROWS[0], "line 1: the header is not"),
+        (HEADER + "\r\n\r\n", "the CSV is empty"),
         (CSV + b"\xff\xfe\n", "line 5"),
+        (CSV + b"\0\n", "line 5"),
+        (CSV.replace(b"42050.25", b"42050.2\t"), "line 2: close is '42050.2\\t'"),
     ],
 )
 def test_a_line_that_cannot_be_trusted_is_named(tmp_path: Path, text: str | bytes, said: str) -> None:
     assert said in csv_refusal(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", [".5", "5.", "+5", "1e-8", "1E+5", "-0", "007.50", "1e-400", "0.1" + "0" * 400])
+def test_every_spelling_of_a_decimal_is_a_decimal(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path, ROWS[0].replace("42100.5", text))["high"].to_pylist() == [float(text)]
+    said = csv_refusal(tmp_path, f"{ROWS[0].replace('42100.5', text)}\n{ROWS[1].replace('42100.5', '1.2.3')}")
+    assert "line 2: high is '1.2.3'" in said
+
+
+def test_a_column_that_nobody_keeps_may_hold_any_number(tmp_path: Path) -> None:
+    assert read(tmp_path, ROWS[0] + "e999").num_rows == 1
+    said = csv_refusal(tmp_path, f"{ROWS[0]}e999\n{ROWS[1].replace('42100.5', '1.2.3')}")
+    assert "line 2: high is '1.2.3'" in said
+
+
+def test_a_line_without_an_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    text = f"{ROWS[0]}\n{'1' * 5_000_000}"
+    said = csv_refusal(tmp_path, text, quality=QualitySettings(max_compression_ratio=10_000))
+    assert f"line 2: 1 columns instead of 12: {'1' * 120}" in said
+    assert len(said) < 300
 
 
 TRADE = "1,42000.1,0.005,210.0005,1704067200000,true"
@@ -158,6 +151,11 @@ def test_spot_trades_may_lack_their_last_column(tmp_path: Path) -> None:
     assert with_it.equals(read(tmp_path, TRADE, "trades", Market.SPOT))
     assert "is_best_match" not in with_it.column_names
     assert "line 1: 7 columns instead of 6" in csv_refusal(tmp_path, f"{TRADE},True", dataset="trades")
+    header = "id,price,qty,quote_qty,time,is_buyer_maker"
+    assert with_it.equals(read(tmp_path, f"{header}\n{TRADE}", "trades", Market.SPOT))
+    assert with_it.equals(read(tmp_path, f"{header},is_best_match\n{TRADE},True", "trades", Market.SPOT))
+    short = f"{header},is_best_match\n{TRADE}"
+    assert "line 2: 6 columns instead of 7" in csv_refusal(tmp_path, short, dataset="trades", market=Market.SPOT)
     mixed = f"{TRADE}\n{TRADE},True\n"
     assert "line 2: 7 columns instead of 6" in csv_refusal(tmp_path, mixed, dataset="trades", market=Market.SPOT)
 
@@ -191,6 +189,18 @@ def test_milliseconds_and_microseconds_become_the_same(tmp_path: Path) -> None:
     assert in_ms["timestamp"].cast(pa.int64()).to_pylist() == [1_704_067_200_000_000]
 
 
+@pytest.mark.parametrize("time", ["9223372036854775807", "1704067200000000000", "253402300800000000", "9" * 30])
+def test_a_time_that_no_calendar_has_is_refused_with_the_line(tmp_path: Path, time: str) -> None:
+    late = TRADE.replace("1704067200000", time)
+    assert f"line 1: time is '{time}', beyond the calendar" in csv_refusal(tmp_path, late, dataset="trades")
+
+
+@pytest.mark.parametrize("time", ["-5", "-9223372036854775807", "+1704067200000", "1.5"])
+def test_a_time_is_digits_in_every_column_of_times(tmp_path: Path, time: str) -> None:
+    text = f"{ROWS[0]}\n{ROWS[1].replace('1704074399999', time)}"
+    assert f"line 2: close_time is '{time}'" in csv_refusal(tmp_path, text)
+
+
 def test_two_units_in_one_file_are_refused_with_the_line(tmp_path: Path) -> None:
     late = TRADE.replace("1704067200000", "1704067200000001")
     text = "\n".join([TRADE] * 5 + [late, TRADE])
@@ -202,13 +212,33 @@ def test_two_units_in_one_file_are_refused_with_the_line(tmp_path: Path) -> None
     assert "line 3: a time that is not in us like the first" in csv_refusal(tmp_path, text, dataset="trades")
 
 
-def test_rows_of_another_month_refuse_the_file_and_a_few_hours_are_counted(tmp_path: Path) -> None:
-    far = TRADE.replace("1704067200000", "1704067200")
-    assert "a row of 1970-01-20 17:21:07.200, but the name says 2024-01" in csv_refusal(tmp_path, far, dataset="trades")
-    before = TRADE.replace("1704067200000", str(1_704_067_200_000 - 3_600_000))
-    near = archive(tmp_path, zip_bytes({f"{NAME}.csv": f"{before}\n{TRADE}\n".encode()}), "trades")
-    assert sum(batch.num_rows for batch in near.batches()) == 2
-    assert (near.outside_period, near.source_unit, near.has_header) == (1, "ms", False)
+def at(moment_ms: int) -> str:
+    return TRADE.replace("1704067200000", str(moment_ms))
+
+
+JANUARY_MS = (1_704_067_200_000, 1_706_745_600_000)
+HOUR_MS = 3_600_000
+
+
+def test_a_file_of_another_time_is_refused(tmp_path: Path) -> None:
+    said = csv_refusal(tmp_path, at(1_704_067_200), dataset="trades")
+    assert "line 1: a row of 1970-01-20 17:21:07.200, but the name says 2024-01" in said
+    said = csv_refusal(tmp_path, f"{TRADE}\n{at(JANUARY_MS[1] + 24 * HOUR_MS)}", dataset="trades")
+    assert "line 2: a row of 2024-02-02 00:00:00, but" in said
+
+
+@pytest.mark.parametrize("slack_hours", [0, 1, 24])
+def test_rows_beside_the_period_are_counted_as_far_as_the_slack_goes(tmp_path: Path, slack_hours: int) -> None:
+    start, end = JANUARY_MS
+    near = [start - slack_hours * HOUR_MS, start, end - 1, end - 1 + slack_hours * HOUR_MS]
+    quality = QualitySettings(period_slack_hours=slack_hours)
+    text = "\n".join(map(at, near)).encode()
+    found = archive(tmp_path, zip_bytes({f"{NAME}.csv": text}), "trades", quality=quality)
+    assert sum(batch.num_rows for batch in found.batches()) == 4
+    assert (found.outside_period, found.source_unit, found.has_header) == (2 if slack_hours else 0, "ms", False)
+    for far in (near[0] - 1, near[-1] + 1):
+        said = csv_refusal(tmp_path, "\n".join([TRADE, at(far)]), dataset="trades", quality=quality)
+        assert "line 2: a row of" in said
 
 
 def test_a_close_time_before_its_open_is_kept_as_published(tmp_path: Path) -> None:
@@ -220,14 +250,21 @@ def test_a_close_time_before_its_open_is_kept_as_published(tmp_path: Path) -> No
 # any cutting gives the same rows
 
 
-@given(block_bytes=st.integers(150, 9000), rows=st.integers(1, 120))
-@hypothesis_settings(max_examples=40, deadline=None)
+@given(
+    block_bytes=st.integers(160, 9000),
+    rows=st.integers(1, 120),
+    end=st.sampled_from(["\n", "\r\n"]),
+    has_header=st.booleans(),
+    is_ended=st.booleans(),
+)
+@hypothesis_settings(max_examples=100, deadline=None)
 def test_any_block_size_gives_the_same_table(
-    tmp_path_factory: pytest.TempPathFactory, block_bytes: int, rows: int
+    tmp_path_factory: pytest.TempPathFactory, block_bytes: int, rows: int, end: str, has_header: bool, is_ended: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("blocks")
-    text = kline_csv(rows=rows)
-    assert read(folder, text, block_bytes=block_bytes).equals(read(folder, text))
+    lines = kline_csv(rows=rows).decode().splitlines()[0 if has_header else 1 :]
+    text = end.join(lines) + (end if is_ended else "")
+    assert read(folder, text, block_bytes=block_bytes).equals(read(folder, kline_csv(rows=rows)))
 
 
 @given(line=st.integers(1, 300), block_bytes=st.sampled_from([200, 1000, 1 << 20]))

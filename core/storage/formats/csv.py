@@ -18,7 +18,7 @@ class Writer:
     """Appends record batches to a file."""
 
     def __init__(self, path: Path, dataset: Dataset, market: Market, row_group_rows: int) -> None:
-        options = pc.WriteOptions(quoting_style="none", batch_size=row_group_rows)
+        options = pc.WriteOptions(quoting_style="none", quoting_header="none", batch_size=row_group_rows)
         self._writer = pc.CSVWriter(path, dataset.schema(market), write_options=options)
 
     def write(self, batch: pa.RecordBatch) -> None:
