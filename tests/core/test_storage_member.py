@@ -92,6 +92,8 @@ def test_a_name_in_another_script_is_a_name(tmp_path: Path) -> None:
         (patched(GOOD, 22, 24, "<I", len(CSV) - 40), "the zip is damaged"),
         (patched(GOOD, 22, 24, "<I", len(CSV) + 40), f"the zip is damaged (it declares {len(CSV) + 40} bytes)"),
         (patched(GOOD, 42, 42, "<I", 0xFFFF0000), "no readable zip"),
+        (GOOD[:-10] + struct.pack("<I", 1 << 20) + GOOD[-6:], "no readable zip"),
+        (GOOD[:-6] + struct.pack("<I", 1 << 20) + GOOD[-2:], "no readable zip"),
     ],
 )
 def test_a_bad_zip_is_refused_with_the_reason(tmp_path: Path, content: bytes, said: str) -> None:
