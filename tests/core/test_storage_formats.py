@@ -122,3 +122,4 @@ def test_an_abandoned_file_can_be_closed_and_removed(tmp_path: Path, form: str) 
     writer.write(prices([math.pi]))
     writer.abandon()
     (tmp_path / "rows").unlink()
+    assert list(tmp_path.iterdir()) == []
