@@ -5,14 +5,17 @@ for the request, 130 interrupted.
 """
 
 import argparse
+import asyncio
 import logging
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import _root  # noqa: F401
@@ -133,6 +136,39 @@ def run_command(main: Callable[[Sequence[str]], int]) -> NoReturn:
         sys.stderr.close()  # whoever read our output has gone: nothing more to say
         code = 1
     raise SystemExit(code)
+
+
+def run_async(work: Coroutine[None, None, int]) -> int:
+    """`asyncio.run` that the first Ctrl-C or polite kill cancels, and that the second one ends at once.
+
+    An impatient second Ctrl-C may come in the middle of anything, and as an exception it would surface wherever Python
+    just is. So it ends the process like a crash, which every next run recovers from. The signals stay ours to the end of
+    the process, also while the loop closes and threads are waited for.
+    """
+    tasks: list[asyncio.Future[int]] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if not tasks or tasks[0].get_loop().is_closed():
+            _end_at_once()
+        task = tasks.pop()
+        task.get_loop().call_soon_threadsafe(task.cancel)
+
+    async def noted() -> int:
+        tasks.append(asyncio.ensure_future(work))
+        return await tasks[0]
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        return asyncio.run(noted())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
+def _end_at_once() -> NoReturn:
+    show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
+    os.write(2, f"{show_cursor}interrupted\n".encode())
+    os._exit(INTERRUPTED)
 
 
 def log_to_stderr(level: str | None) -> None:

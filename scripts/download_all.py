@@ -4,10 +4,9 @@ import argparse
 import asyncio
 import contextlib
 import json
-import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, replace
 
 from rich.console import Console
@@ -24,6 +23,7 @@ from _command import (
     log_to_stderr,
     prepare_data_root,
     request_from,
+    run_async,
     run_command,
     settings_from,
     shown,
@@ -65,18 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     request = request_from(options)
     if options.priority_only and request.symbols:
         raise ConfigError("--priority-only and --symbols exclude each other")
-    try:
-        return asyncio.run(_stoppable(_run(options, settings, request)))
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
-
-
-async def _stoppable(work: Coroutine[None, None, int]) -> int:
-    """A polite kill stops as cleanly as Ctrl-C, also where a shell has Ctrl-C ignored."""
-    task = asyncio.ensure_future(work)
-    with contextlib.suppress(NotImplementedError):  # Windows has no signal handlers in its loop
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await task
+    return run_async(_run(options, settings, request))
 
 
 async def _run(options: argparse.Namespace, settings: Settings, request: Request) -> int:
