@@ -6,13 +6,14 @@ MarketDataError
     NotPublished                                404: the source has no such object
     Throttled *                                 429, 418, 503: asked to wait (`retry_after`)
     ConnectionLost *                            refused, reset, cut, timed out, 5xx
+    SourceDown                                  nothing but failures from a host: the run stops
   ContentError                                  the bytes are not what they should be           exit 1
     ChecksumMismatch *                          digest or length differs (`expected`, `actual`)
+      Disputed                                  the source's own bytes and checksum disagree
     MalformedArchive                            zip or CSV cannot be trusted
   StorageError                                  this machine's disk                             exit 1
     DiskFull
   TrackerError                                  the status database                             exit 1
-    LeaseLost                                   another run owns the row now
   NoData                                        nothing there for the request                   exit 3
                                                                                   * worth another try
 Every message names the file, series or option and says what to do next.
@@ -60,6 +61,10 @@ class ConnectionLost(RemoteError):
     retryable = True
 
 
+class SourceDown(RemoteError):
+    """A host that has answered nothing well for a while: asking for more files would only fail them one by one."""
+
+
 class ContentError(MarketDataError):
     """The bytes are there but are not what they should be."""
 
@@ -73,6 +78,12 @@ class ChecksumMismatch(ContentError):
         super().__init__(message)
         self.expected = expected
         self.actual = actual
+
+
+class Disputed(ChecksumMismatch):
+    """The bytes are those that the source lists, whole and twice the same, and its own `.CHECKSUM` says otherwise."""
+
+    retryable = False
 
 
 class MalformedArchive(ContentError):
@@ -89,10 +100,6 @@ class DiskFull(StorageError):
 
 class TrackerError(MarketDataError):
     """The status database cannot be used."""
-
-
-class LeaseLost(TrackerError):
-    """A row that this run had claimed belongs to another run now."""
 
 
 class NoData(MarketDataError):

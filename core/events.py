@@ -102,6 +102,15 @@ class RunWaiting:
 
 
 @dataclass(frozen=True, slots=True)
+class PaceChanged:
+    """A host is asked for at most `limit` objects at once from now on."""
+
+    host: str
+    limit: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished:
     """A run is over."""
 
@@ -120,6 +129,7 @@ Event = (
     | FileFailed
     | FindingRaised
     | RunWaiting
+    | PaceChanged
     | RunFinished
 )
 Emit = Callable[[Event], None]
@@ -159,6 +169,8 @@ def log_event(event: Event) -> None:
             LOGGER.info("run %d: %d archives to be %s, %d bytes to fetch, %d already", run, files, goal, size, skipped)
         case RunWaiting(files, holder):
             LOGGER.info("waiting for %d archives that %s works on", files, holder)
+        case PaceChanged(host, limit, reason):
+            LOGGER.info("asking %s for at most %d at once: %s", host, limit, reason)
         case RunFinished(run, seconds):
             LOGGER.info("run %d finished after %.1f s", run, seconds)
 

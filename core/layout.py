@@ -10,11 +10,12 @@ data/
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.datasets import DATASETS
-from core.types import Period, Series
+from core.types import Market, Period, Series
 
 SYMBOL = re.compile(r"\w{1,40}")
 """What a symbol may look like: letters of any script, digits, underscores. No dots or slashes, so that a name that
@@ -42,6 +43,17 @@ class Layout:
     def raw(self, series: Series, period: Period) -> Path:
         """The archive as published."""
         return self.root / "raw" / _folder(series) / f"{stem(series, period)}.zip"
+
+    def archives(self) -> Iterator[tuple[Series, Period]]:
+        """What lies in `raw/` under a name that is ours."""
+        for path in sorted((self.root / "raw").rglob("*.zip")):
+            market, name, symbol, *rest = path.relative_to(self.root / "raw").parts[:-1] + ("",) * 3
+            interval = rest[0] or None
+            if market in set(Market) and name in DATASETS and SYMBOL.fullmatch(symbol):
+                series = Series(Market(market), name, symbol, interval)
+                period = period_in(path.stem, series)
+                if period is not None and self.raw(series, period) == path:
+                    yield series, period
 
     def extracted(self, series: Series, period: Period, suffix: str) -> Path:
         """The rows in a text format."""

@@ -37,14 +37,18 @@ class DownloadSettings:
 
     `source`: base URL of the archives. `listing`: base URL of the bucket listing. `rest`: base URL of the REST API
     (None: the exchange's own for each market). `workers`: archives fetched at once. `limit_rate_bytes`: bytes a second
-    over all of them, None for no limit. `max_attempts` counts failures since the last progress of a file.
+    over all of them, None for no limit. `ranges`: connections that one large file may use, while there are some to
+    spare; it is cut at multiples of `range_bytes`, from twice that size on. `max_attempts` counts failures since the
+    last progress of a file.
     """
 
     source: str = "https://data.binance.vision"
     listing: str = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
     rest: str | None = None
-    workers: int = 16
+    workers: int = 32
     listing_workers: int = 8
+    ranges: int = 4
+    range_bytes: int = 33_554_432
     limit_rate_bytes: int | None = None
     timeout_seconds: float = 30.0
     max_attempts: int = 5
@@ -240,6 +244,8 @@ def _symbols(node: yaml.Node, path: Path) -> tuple[str, ...]:
 _POSITIVE: Final = {
     "download.workers",
     "download.listing_workers",
+    "download.ranges",
+    "download.range_bytes",
     "download.limit_rate_bytes",
     "download.timeout_seconds",
     "download.max_attempts",

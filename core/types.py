@@ -3,10 +3,16 @@
 Times are UTC. A time that is an `int` is microseconds since 1970-01-01 and its name ends in `_us`.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
+from typing import Final
+
+_DAY: Final = re.compile(r"[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}")
+_MONTH: Final = re.compile(r"[1-9][0-9]{3}-[0-9]{2}")
 
 
 class Market(StrEnum):
@@ -45,11 +51,13 @@ class Proof(StrEnum):
     `sha256-by-etag`: the published SHA-256, proved through the MD5s (ETags) of the archive and of its
     `.CHECKSUM` in the listing. `sha256-by-checksum`: the `.CHECKSUM` itself was fetched and agrees.
     `unverified`: the exchange publishes no `.CHECKSUM`; only size, ETag and the zip's CRC-32 agree.
+    `disputed`: the bytes are what the exchange lists, and its own `.CHECKSUM` says otherwise; kept apart, never used.
     """
 
     SHA256_BY_ETAG = "sha256-by-etag"
     SHA256_BY_CHECKSUM = "sha256-by-checksum"
     UNVERIFIED = "unverified"
+    DISPUTED = "disputed"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -99,15 +107,16 @@ class Period:
     @classmethod
     def parse(cls, label: str) -> "Period":
         """`2024-01-31` or `2024-01`, exactly as the archive spells them. Raises ValueError otherwise."""
-        if len(label) == 10:
-            return cls.day(datetime.strptime(label, "%Y-%m-%d").date())
-        if len(label) == 7:
-            return cls(datetime.strptime(label, "%Y-%m").date(), Cadence.MONTHLY)
+        if _DAY.fullmatch(label):
+            return cls.day(date.fromisoformat(label))
+        if _MONTH.fullmatch(label):
+            return cls(date.fromisoformat(f"{label}-01"), Cadence.MONTHLY)
         raise ValueError(f"not a day or month: {label!r}")
 
     @property
     def label(self) -> str:
-        return self.first.strftime("%Y-%m-%d" if self.cadence is Cadence.DAILY else "%Y-%m")
+        text = self.first.isoformat()
+        return text if self.cadence is Cadence.DAILY else text[:7]
 
     @property
     def last(self) -> date:
@@ -118,7 +127,13 @@ class Period:
 
     @property
     def span(self) -> Span:
-        return Span.of_days(self.first, self.last)
+        return _span_of(self)
+
+
+@lru_cache(maxsize=8192)
+def _span_of(period: Period) -> Span:
+    """The same few thousand days and months come up for every symbol."""
+    return Span.of_days(period.first, period.last)
 
 
 def _midnight_us(day: date) -> int:
@@ -187,11 +202,23 @@ class FetchedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Revision:
+    """The exchange replaced an archive that was here. `new_sha256` is None until the new one is."""
+
+    key: str
+    old_etag: str
+    old_sha256: str
+    new_etag: str
+    new_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Partition:
     """One Parquet file of a series.
 
     `first_us` and `last_us` are the earliest and latest timestamp (None when it has no rows);
     `duplicates` exact duplicate rows were dropped and `reordered` rows were moved while storing;
+    `outside` rows lie outside the period in the archive's name, within the allowed slack, and were kept;
     `source_sha256` is the digest of the archive it was made from and `source_unit` its time unit.
     """
 
@@ -205,6 +232,7 @@ class Partition:
     source_unit: str
     duplicates: int = 0
     reordered: int = 0
+    outside: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class Request:
         """The frame's columns behind timestamp and symbol."""
         if self.columns is None:
             return default_columns(dataset, self.market)
-        stored = dataset.schema(self.market).names
+        stored = dataset.stored_names(self.market)
         return tuple(name for name in self.columns if name in stored)
 
 
@@ -76,7 +76,7 @@ def parse_request(
 
 def default_columns(dataset: Dataset, market: Market) -> tuple[str, ...]:
     """All stored columns but timestamp and `close_time`, which follows from timestamp and interval."""
-    stored = [name for name in dataset.schema(market).names if name not in ("timestamp", "close_time")]
+    stored = [name for name in dataset.stored_names(market) if name not in ("timestamp", "close_time")]
     return _ORDER.get(dataset.name, tuple(stored))
 
 
@@ -143,7 +143,7 @@ def _symbols(value: str | Iterable[str]) -> tuple[str, ...]:
 
 def _columns(value: Iterable[str], kinds: Iterable[Dataset], market: Market) -> tuple[str, ...]:
     """The names asked for, each known to at least one of the kinds; timestamp and symbol are there anyway."""
-    known = {name for kind in kinds for name in kind.schema(market).names}
+    known = {name for kind in kinds for name in kind.stored_names(market)}
     names = _names(value, "columns")
     for name in names:
         if name not in known and name != "symbol":

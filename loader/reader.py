@@ -25,6 +25,7 @@ from core.datasets import Dataset
 from core.errors import ConfigError, StorageError
 from core.settings import LoaderSettings
 from core.storage.manager import StorageManager
+from core.storage.schema import schema_of
 from core.types import Span
 from loader.arguments import Request
 from loader.lookup import Choose, Files, find, gone, inside, known
@@ -82,7 +83,7 @@ class RowReader:
         raise StorageError(f"files of {dataset.name} keep vanishing while they are read; try again after the update")
 
     def _read(self, files: Files, request: Request, dataset: Dataset, span: Span) -> Rows:
-        stored = dataset.schema(request.market)
+        stored = schema_of(dataset, request.market)
         schema = pa.schema([stored.field(name) for name in ("timestamp", *request.columns_of(dataset))])
         paths = [path for of_symbol in files for path in of_symbol]
         if not paths:

@@ -8,6 +8,9 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -29,20 +32,22 @@ from _command import (
     shown,
 )
 from core.download.smart import SmartDownloader
-from core.download.tracker import DownloadTracker, Plan
+from core.download.tracker import DownloadTracker
 from core.download.transport import open_transport
 from core.errors import ConfigError, NoData
 from core.events import Snapshot, fan_out, log_event
 from core.exchanges import EXCHANGES
 from core.exchanges.archive import Archive
-from core.jobs.request import Request, find_files, with_all, with_priority
-from core.jobs.symbols_info import record_symbols
+from core.jobs.request import Request, find_files, find_on_disk, with_all, with_priority
+from core.jobs.symbols_info import Coverage, cover, record_symbols
 from core.jobs.sync import Scope, Sync, SyncSummary
 from core.layout import Layout
 from core.monitor import render, status_line
 from core.settings import Settings, load_symbols
-from core.storage.manager import StorageManager
 from core.types import ArchiveFile, State
+
+if TYPE_CHECKING:
+    from core.storage.manager import StorageManager
 
 EXAMPLES = """examples:
   python scripts/download_all.py --priority-only
@@ -73,34 +78,32 @@ async def _run(options: argparse.Namespace, settings: Settings, request: Request
     layout = Layout(settings.data_root)
     snapshot = Snapshot()
     emit = fan_out(snapshot.apply, log_event)
-    async with open_transport(settings.download.workers + settings.download.listing_workers) as transport:
-        smart = SmartDownloader(transport, settings.download, emit)
+    async with open_transport(settings.download.workers) as transport:
+        smart = SmartDownloader(transport, settings.download, emit, adopts=not options.no_resume)
         archive = EXCHANGES["binance"](settings.download, layout, smart, emit)
         if options.dry_run:
-            return _report_dry_run(options, await _wanted(options, settings, request, archive), layout)
+            return await _report_dry_run(options, _listed(options, request, archive), layout)
         prepare_data_root(layout.root)
         log_to_file(layout.logs)
+        if options.scope is Scope.REBUILD:
+            _move_damaged(layout.database)
         with DownloadTracker(layout.database) as tracker:
-            if options.scope is Scope.PROCESS:
-                files = _known_files(tracker, request)
-            else:
-                files = await _wanted(options, settings, request, archive)
-            if options.no_resume:
-                _forget(tracker, layout, files)
-            storage = StorageManager(layout, settings.storage, settings.quality)
             sync = Sync(
                 archive,
                 tracker,
-                storage,
+                _storage(options, settings, layout),
                 layout,
                 emit,
                 scope=options.scope,
                 workers=settings.download.workers,
+                fresh=options.no_resume,
                 progress=lambda: {key: file.bytes_done for key, file in snapshot.active.copy().items()},
             )
+            with _listing_status(options):
+                await sync.plan(_wanted(options, settings, request, archive, tracker))
             try:
                 async with _display(options, snapshot):
-                    summary = await sync.run(files, "download_all")
+                    summary = await sync.run("download_all")
             except asyncio.CancelledError:
                 print("\ninterrupted: what is here is kept; the same command goes on from there", file=sys.stderr)
                 return INTERRUPTED
@@ -109,24 +112,46 @@ async def _run(options: argparse.Namespace, settings: Settings, request: Request
             return 1 if summary.failed else 0
 
 
+def _storage(options: argparse.Namespace, settings: Settings, layout: Layout) -> "StorageManager | None":
+    """What stores, unless nothing is stored; imported here because Arrow takes longer to load than all the rest."""
+    if options.scope is Scope.DOWNLOAD:
+        return None
+    from core.storage.manager import StorageManager
+
+    return StorageManager(layout, settings.storage, settings.quality)
+
+
 async def _wanted(
-    options: argparse.Namespace, settings: Settings, request: Request, archive: Archive
-) -> tuple[ArchiveFile, ...]:
-    """The archives of the request, after its symbols are settled; what was found is recorded."""
+    options: argparse.Namespace, settings: Settings, request: Request, archive: Archive, tracker: DownloadTracker
+) -> AsyncIterator[Sequence[ArchiveFile]]:
+    """The archives to work on; what a listing shows of their symbols is recorded."""
+    layout = Layout(settings.data_root)
+    if options.scope is Scope.PROCESS:
+        yield _known_files(tracker, request)
+    elif options.scope is Scope.REBUILD:
+        async for files in find_on_disk(layout, archive):
+            yield files
+    else:
+        covered: Coverage = {}
+        async for files in _listed(options, request, archive):
+            cover(covered, files)
+            yield files
+        record_symbols(layout.symbols_info, covered, settings.download.listing)
+
+
+async def _listed(
+    options: argparse.Namespace, request: Request, archive: Archive
+) -> AsyncIterator[tuple[ArchiveFile, ...]]:
+    """The archives of the request, a series at a time, after its symbols are settled."""
     symbols = load_symbols()
-    absent: tuple[str, ...] = ()
-    with _listing_status(options):
-        if options.priority_only:
-            request, absent = await with_priority(request, archive, symbols)
-        elif request.symbols is None:
-            request = await with_all(request, archive, symbols)
-        files = await find_files(request, archive)
-    if absent and not options.quiet:
-        print(f"not at this source: {', '.join(absent)}", file=sys.stderr)
-    if not options.dry_run:
-        prepare_data_root(settings.data_root)
-        record_symbols(Layout(settings.data_root).symbols_info, files, settings.download.listing)
-    return files
+    if options.priority_only:
+        request, absent = await with_priority(request, archive, symbols)
+        if absent and not options.quiet:
+            print(f"not at this source: {', '.join(absent)}", file=sys.stderr)
+    elif request.symbols is None:
+        request = await with_all(request, archive, symbols)
+    async for files in find_files(request, archive):
+        yield files
 
 
 def _known_files(tracker: DownloadTracker, request: Request) -> tuple[ArchiveFile, ...]:
@@ -138,13 +163,13 @@ def _known_files(tracker: DownloadTracker, request: Request) -> tuple[ArchiveFil
     return files
 
 
-def _forget(tracker: DownloadTracker, layout: Layout, files: Sequence[ArchiveFile]) -> None:
-    """--no-resume: rows back to the start, parts removed. Verified archives are replaced when the new ones are."""
-    plan = tracker.plan(files)
-    tracker.demote([*plan.fetch, *plan.process, *(row.id for row in plan.done)], State.PLANNED)
-    for file in files:
-        target = layout.raw(file.series, file.period)
-        target.with_name(target.name + ".part").unlink(missing_ok=True)
+def _move_damaged(database: Path) -> None:
+    """Out of the way, not away: somebody may want to look at what it still says."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    for suffix in ("", "-wal", "-shm"):
+        old = database.with_name(database.name + suffix)
+        if old.exists():
+            old.replace(database.with_name(f"{database.name}.{stamp}.old{suffix}"))
 
 
 @contextlib.asynccontextmanager
@@ -205,6 +230,7 @@ def _table(summary: SyncSummary, snapshot: Snapshot, layout: Layout) -> Table:
         "stored": f"{summary.stored} ({snapshot.rows:,} rows)",
         "missing at the source": summary.missing,
         "failed": summary.failed,
+        "replaced by the exchange since": summary.replaced,
         "seconds": f"{summary.seconds:.1f}",
     }
     for proof, count in sorted(snapshot.proofs.items()):
@@ -215,22 +241,22 @@ def _table(summary: SyncSummary, snapshot: Snapshot, layout: Layout) -> Table:
     return table
 
 
-def _report_dry_run(options: argparse.Namespace, files: Sequence[ArchiveFile], layout: Layout) -> int:
-    plan = _look(layout, files)
-    fetch = len(plan.fetch)
+async def _report_dry_run(
+    options: argparse.Namespace, batches: AsyncIterator[Sequence[ArchiveFile]], layout: Layout
+) -> int:
+    files = fetch = size = 0
+    with contextlib.ExitStack() as stack, _listing_status(options):
+        tracker = stack.enter_context(DownloadTracker(layout.database)) if layout.database.exists() else None
+        async for batch in batches:
+            plan = tracker.look(batch) if tracker else None
+            files += len(batch)
+            fetch += len(plan.fetch) if plan else len(batch)
+            size += plan.fetch_bytes if plan else sum(file.size for file in batch)
     if options.json:
-        print(json.dumps({"planned": len(files), "to_fetch": fetch, "bytes_to_fetch": plan.fetch_bytes}))
+        print(json.dumps({"planned": files, "to_fetch": fetch, "bytes_to_fetch": size}))
     else:
-        here = len(files) - fetch
-        print(f"would fetch {fetch} of {len(files)} archives, {decimal(plan.fetch_bytes)}; {here} are here")
+        print(f"would fetch {fetch} of {files} archives, {decimal(size)}; {files - fetch} are here")
     return 0
-
-
-def _look(layout: Layout, files: Sequence[ArchiveFile]) -> Plan:
-    if layout.database.exists():
-        with DownloadTracker(layout.database) as tracker:
-            return tracker.look(files)
-    return Plan(tuple(range(len(files))), (), (), (), sum(file.size for file in files))
 
 
 def _rate(text: str) -> int:
@@ -260,6 +286,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     mine.add_argument("--dry-run", action="store_true", help="say how many files and bytes would be fetched")
     mine.add_argument("--limit-rate", metavar="20M", help="bytes a second over all workers")
+    scope.add_argument(
+        "--rebuild-status",
+        dest="scope",
+        action="store_const",
+        const=Scope.REBUILD,
+        help="make a new status database from the verified archives on disk; downloads none",
+    )
     parser.set_defaults(scope=Scope.ALL)
     return parser
 

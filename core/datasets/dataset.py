@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-import pyarrow as pa
-
 from core.types import Cadence, Market
 
 SCHEMA_VERSION = 1
@@ -13,12 +11,12 @@ SCHEMA_VERSION = 1
 
 
 class Kind(Enum):
-    """What the text of a CSV cell means, and the Arrow type that it is stored as."""
+    """What the text of a CSV cell means; `core.storage.schema` says what it is stored as."""
 
-    TIME = pa.timestamp("us", tz="UTC")
-    DECIMAL = pa.float64()
-    INTEGER = pa.int64()
-    BOOLEAN = pa.bool_()
+    TIME = "time, to the microsecond, UTC"
+    DECIMAL = "decimal number, as the nearest double"
+    INTEGER = "whole number of 64 bits"
+    BOOLEAN = "true or false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +62,9 @@ class Dataset:
         kept = [column for column in self.columns[market] if column.name is not None]
         return tuple(sorted(kept, key=lambda column: column.name != "timestamp"))
 
-    def schema(self, market: Market) -> pa.Schema:
-        """The Arrow schema of stored rows: no column may be null."""
-        return pa.schema(
-            [pa.field(str(column.name), column.kind.value, nullable=False) for column in self.stored_columns(market)]
-        )
+    def stored_names(self, market: Market) -> list[str]:
+        """The names of the columns that are kept."""
+        return [str(column.name) for column in self.stored_columns(market)]
 
     def directory(self, symbol: str) -> str:
         """The symbol under which the exchange files this data: the pair of a contract where `per_pair`."""

@@ -6,8 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from typing import Final
 
 from core.settings import DownloadSettings
+
+LONGEST_WAIT_SECONDS: Final = 300.0
+"""A source that asks for a longer pause than this is left alone; the next run asks again."""
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""A file on its way: `<name>.part` beside its target, and the digests of what is in it."""
+"""A file on its way: `<name>.part` beside its target, and the digest of what is in it."""
 
 import asyncio
 import hashlib
@@ -8,117 +8,204 @@ from typing import Final
 
 import aiofiles
 
+from core.download.publish import Publisher
 from core.errors import storage_error
-from core.layout import sync_folder
 
-BLOCK_BYTES: Final = 128 * 1024
-"""Bytes gathered before they go to disk: what a `kill -9` can cost, per file."""
+SMALL_BYTES: Final = 128 * 1024
+"""Up to so many bytes are gathered in memory and written at once; with a longer file every piece goes to disk as it
+comes. So this is what a `kill -9` can cost, per file."""
+HASH_BYTES: Final = 1 << 20
+"""Digested in one go in a thread: less would cost more in hops than in hashing."""
+BACKLOG_BYTES: Final = 8 << 20
+"""Bytes on disk that may wait to be digested before the download waits too."""
 
 
 class PartFile:
     """The part of one target. Its length is the truth of progress; it becomes the target only through `publish`.
 
-    Writes go through threads only where a file is larger than one block: for small ones the hop costs more than the
-    write. Every OSError becomes a StorageError that names the file.
+    Pieces go straight to the operating system, so that they survive the end of the process; the digest follows in a
+    thread. Every OSError becomes a StorageError that names the file.
     """
 
     def __init__(self, target: Path) -> None:
         self.path = target.with_name(target.name + ".part")
-        self._target = target
-        self._opened = False
-        self._buffer = bytearray()
+        self.target = target
+        self._known = False
+        self._file: int | None = None
+        self._memory = bytearray()
         self._written = 0
-        self._md5 = hashlib.md5(usedforsecurity=False)
         self._sha256 = hashlib.sha256()
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._hashing: asyncio.Future[None] | None = None
 
     @property
     def size(self) -> int:
-        """Bytes received so far, on disk or in the buffer."""
-        return self._written + len(self._buffer)
-
-    @property
-    def digests(self) -> tuple[str, str]:
-        """MD5 and SHA-256 of all bytes that were flushed."""
-        return self._md5.hexdigest(), self._sha256.hexdigest()
+        """Bytes received so far, on disk or in memory."""
+        return self._written + len(self._memory)
 
     async def reopen(self) -> int:
-        """Take up what an earlier attempt left; returns its length. What this object wrote itself is known already."""
-        if self._opened:
-            return self._written
-        self._opened = True
+        """Take up what an earlier run left; returns its length. What this object wrote itself is known already."""
+        if self._known:
+            return self.size
+        self._known = True
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.exists():
-                await asyncio.to_thread(self._digest_existing)
+            async with aiofiles.open(self.path, "rb") as stream:
+                while block := await stream.read(HASH_BYTES):
+                    await asyncio.to_thread(self._sha256.update, block)
+                    self._written += len(block)
+        except FileNotFoundError:
+            pass
         except OSError as error:
             raise storage_error(error, self.path) from error
         return self._written
 
     def discard(self) -> None:
         """Start over at nothing."""
-        self._forget()
+        self._close()
+        self._memory = bytearray()
+        self._written = 0
+        self._sha256 = hashlib.sha256()
+        self._waiting, self._waiting_bytes = [], 0
+        self._known = True
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:
             raise storage_error(error, self.path) from error
 
     async def write(self, data: bytes) -> None:
-        """Append bytes; they reach the disk a block at a time."""
-        self._buffer += data
-        if len(self._buffer) >= BLOCK_BYTES:
-            block, self._buffer = bytes(self._buffer), bytearray()
-            await asyncio.to_thread(self._digest, block)
-            try:
-                async with aiofiles.open(self.path, "ab") as stream:
-                    await stream.write(block)
-            except OSError as error:
-                raise storage_error(error, self.path) from error
-            self._written += len(block)
+        """Append bytes."""
+        if self._written == 0 and len(self._memory) + len(data) <= SMALL_BYTES:
+            self._memory += data
+            return
+        self._empty_memory()
+        self._append(data)
+        if self._waiting_bytes >= HASH_BYTES:
+            await self._digest_on(BACKLOG_BYTES)
 
     def flush(self) -> None:
-        """Put the rest of the buffer on disk."""
-        if not self._buffer and self.path.exists():
-            return
-        block, self._buffer = bytes(self._buffer), bytearray()
-        self._digest(block)
+        """Put on disk what is in memory, and close the file until more comes."""
+        self._empty_memory()
+        self._close()
+
+    async def sha256(self) -> str:
+        """The digest of all bytes, lower-case hex."""
+        if self._written == 0:
+            return hashlib.sha256(self._memory).hexdigest()
+        await self._digest_on(0)
+        return self._sha256.hexdigest()
+
+    async def md5(self) -> str:
+        """The MD5 of all bytes: only asked for where nothing better vouches for them, so it is not kept on the way."""
+        digest = hashlib.md5(self._memory if self._written == 0 else b"", usedforsecurity=False)
+        if self._written:
+            self._empty_memory()
+            await asyncio.to_thread(_update_from, digest, self.path)
+        return digest.hexdigest()
+
+    async def publish(self, publisher: Publisher, target: Path | None = None) -> None:
+        """Give the file its final name (or the one that is said), with everything synced."""
+        if self._written == 0:
+            self._append(bytes(self._memory), digest=False)
+            self._memory = bytearray()
+        file = self._opened()
+        self._file = None
+        await publisher.publish(file, self.path, target or self.target)
+
+    async def append_from(self, path: Path, offset: int) -> None:
+        """Append what `path` holds from `offset` on."""
+        self._empty_memory()
+        await self._digest_on(0)
+        self._written += await asyncio.to_thread(_copy, path, offset, self._opened(), self._sha256)
+
+    def _empty_memory(self) -> None:
+        if self._memory:
+            data, self._memory = bytes(self._memory), bytearray()
+            self._append(data)
+
+    def _append(self, data: bytes, digest: bool = True) -> None:
         try:
-            with self.path.open("ab") as stream:
-                stream.write(block)
+            file, rest = self._opened(), memoryview(data)
+            while rest:
+                rest = rest[os.write(file, rest) :]
         except OSError as error:
+            self._close()
             raise storage_error(error, self.path) from error
-        self._written += len(block)
+        self._written += len(data)
+        if digest:
+            self._waiting.append(data)
+            self._waiting_bytes += len(data)
 
-    def publish(self) -> None:
-        """Sync the bytes, give them their final name, sync the name."""
-        try:
-            with self.path.open("rb+") as stream:
-                os.fsync(stream.fileno())
-            self.path.replace(self._target)
-            sync_folder(self._target.parent)
-        except OSError as error:
-            raise storage_error(error, self._target) from error
+    def _opened(self) -> int:
+        if self._file is None:
+            try:
+                self._file = _open(self.path, self._written == 0)
+            except OSError as error:
+                raise storage_error(error, self.path) from error
+        return self._file
 
-    def _forget(self) -> None:
-        self._buffer = bytearray()
-        self._written = 0
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._sha256 = hashlib.sha256()
+    def _close(self) -> None:
+        if self._file is not None:
+            file, self._file = self._file, None
+            os.close(file)
 
-    def _digest(self, block: bytes) -> None:
-        self._md5.update(block)
-        self._sha256.update(block)
+    async def _digest_on(self, backlog: int) -> None:
+        """Have waiting bytes digested, one thread at a time; returns when at most `backlog` still wait."""
+        while self._waiting_bytes:
+            if self._hashing is None or self._hashing.done():
+                blocks, self._waiting, self._waiting_bytes = self._waiting, [], 0
+                loop = asyncio.get_running_loop()
+                self._hashing = loop.run_in_executor(None, _update, self._sha256, blocks)
+            if self._waiting_bytes <= backlog:
+                break
+            await asyncio.shield(self._hashing)
+        if backlog == 0 and self._hashing is not None:
+            await asyncio.shield(self._hashing)
 
-    def _digest_existing(self) -> None:
-        with self.path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                self._digest(block)
-                self._written += len(block)
+
+def _open(path: Path, is_new: bool) -> int:
+    """For appending; what lay there is cut off if the file is new. A folder is made when it is missed."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if is_new else 0) | getattr(os, "O_BINARY", 0)
+    try:
+        return os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, flags, 0o666)
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file on disk. Raises StorageError if it cannot be read."""
+def _copy(source: Path, offset: int, file: int, digest: "hashlib._Hash") -> int:
+    """Append the bytes of `source` from `offset` on to an open file; returns how many."""
+    copied = 0
+    try:
+        with source.open("rb") as stream:
+            stream.seek(offset)
+            while block := stream.read(HASH_BYTES):
+                digest.update(block)
+                rest = memoryview(block)
+                while rest:
+                    rest = rest[os.write(file, rest) :]
+                copied += len(block)
+    except OSError as error:
+        raise storage_error(error, source) from error
+    return copied
+
+
+def _update(digest: "hashlib._Hash", blocks: list[bytes]) -> None:
+    for block in blocks:
+        digest.update(block)
+
+
+def _update_from(digest: "hashlib._Hash", path: Path) -> None:
     try:
         with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            while block := stream.read(HASH_BYTES):
+                digest.update(block)
     except OSError as error:
         raise storage_error(error, path) from error
+
+
+def digest_of(path: Path, name: str = "sha256") -> str:
+    """The SHA-256 (or MD5) of a file on disk. Raises StorageError if it cannot be read."""
+    digest = hashlib.new(name, usedforsecurity=False)
+    _update_from(digest, path)
+    return digest.hexdigest()

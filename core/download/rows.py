@@ -1,9 +1,8 @@
 """Rows of the status database as nouns, and nouns as rows."""
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row
-from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from core.download.tables import PARTITIONS
@@ -28,9 +27,10 @@ def file_row(file: ArchiveFile, now_us: int) -> dict[str, Any]:
     }
 
 
-def partition_row(file_id: int, partition: Partition) -> Insert:
-    """The statement that records what an archive became."""
-    values = {
+def partition_row(file_id: int, partition: Partition) -> dict[str, Any]:
+    """What an archive became."""
+    return {
+        "file_id": file_id,
         "rows": partition.rows,
         "first_us": partition.first_us,
         "last_us": partition.last_us,
@@ -38,7 +38,13 @@ def partition_row(file_id: int, partition: Partition) -> Insert:
         "duplicates": partition.duplicates,
         "reordered": partition.reordered,
     }
-    return upsert(PARTITIONS).values(file_id=file_id, **values).on_conflict_do_update(set_=values)
+
+
+_NEW: Final = upsert(PARTITIONS)
+UPSERT_PARTITION: Final = _NEW.on_conflict_do_update(
+    set_={column.name: _NEW.excluded[column.name] for column in PARTITIONS.c if not column.primary_key}
+)
+"""Record what archives became; takes rows of `partition_row`."""
 
 
 def to_download(row: Row[Any]) -> Download:

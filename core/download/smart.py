@@ -7,27 +7,30 @@ Retries live here and nowhere else: a failure is counted since the last progress
 """
 
 import asyncio
+import functools
+import os
 import re
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import httpx
 
-from core import VERSION
-from core.download.limits import RateLimit, backoff_seconds, parse_retry_after
-from core.download.part import PartFile
+from core.download.limits import LONGEST_WAIT_SECONDS, RateLimit, backoff_seconds
+from core.download.part import PartFile, digest_of
+from core.download.publish import Publisher
+from core.download.segments import Segment, Segments, leftovers
+from core.download.web import Answer, Web
 from core.errors import (
     ChecksumMismatch,
-    ConfigError,
     ConnectionLost,
+    Disputed,
     MarketDataError,
-    NotPublished,
     RemoteError,
+    SourceDown,
     Throttled,
+    storage_error,
 )
 from core.events import Emit, FileProgressed, FileRetrying, FileStarted
 from core.settings import DownloadSettings
@@ -35,20 +38,19 @@ from core.types import Proof
 
 MAX_MISMATCHES: Final = 3
 """Whole bodies fetched before a digest that never agrees is final."""
-CONNECT_SECONDS: Final = 10.0
-LONGEST_WAIT_SECONDS: Final = 300.0
-"""A source that asks for a longer pause than this is left alone; the next run asks again."""
-_HEADERS: Final = {"User-Agent": f"tapevault/{VERSION}", "Accept": "*/*", "Accept-Encoding": "identity"}
 _CONTENT_RANGE: Final = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_PLAIN_MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """Of a whole file; lower-case hex."""
+    """Of a whole file. `sha256` is lower-case hex; `md5()` gives the MD5, computed only where somebody asks for it;
+    `etag` is the unquoted one that came with the bytes, None where they lay on this disk."""
 
     size: int
-    md5: str
     sha256: str
+    md5: Callable[[], Awaitable[str]]
+    etag: str | None = None
 
 
 Verify = Callable[[Digests], Awaitable[Proof]]
@@ -75,66 +77,106 @@ class Fetched:
     transferred: int
 
 
+T = TypeVar("T")
+
+
 class SmartDownloader:
-    """Fetches and reads URLs through `transport`; `emit` hears of starts, progress and retries."""
+    """Fetches and reads URLs through `transport`; `emit` hears of starts, progress and retries.
+
+    `adopts`: a file that already lies under its final name is verified and taken, and not fetched again.
+    """
 
     def __init__(
-        self, transport: httpx.AsyncBaseTransport, settings: DownloadSettings, emit: Emit = lambda _: None
+        self,
+        transport: httpx.AsyncBaseTransport,
+        settings: DownloadSettings,
+        emit: Emit = lambda _: None,
+        adopts: bool = True,
     ) -> None:
-        self._transport = transport
+        self._web = Web(transport, settings, emit)
         self._settings = settings
-        connect = min(CONNECT_SECONDS, settings.timeout_seconds)
-        self._extensions = {"timeout": httpx.Timeout(settings.timeout_seconds, connect=connect, pool=None).as_dict()}
         self._emit = emit
+        self._adopts = adopts
         self._limit = RateLimit(settings.limit_rate_bytes)
+        self._publisher = Publisher()
 
     async def read(self, url: str, max_bytes: int, label: str) -> bytes:
-        """A small object. Raises NotPublished, RemoteError; ConnectionLost or Throttled after the last attempt."""
+        """A small object. Raises NotPublished, RemoteError, SourceDown; ConnectionLost or Throttled in the end."""
 
         async def attempt() -> bytes:
-            async with self._stream(url, {}) as response:
-                _expect_success(response, label)
+            answer = await self._web.get(url, label)
+            try:
                 body = bytearray()
-                async for data in response.aiter_raw():
+                async for data in answer.chunks():
                     body += data
                     if len(body) > max_bytes:
                         raise RemoteError(
                             f"{label}: the answer is longer than {max_bytes} bytes; is {url} the right one?"
                         )
                 return bytes(body)
+            finally:
+                await answer.close()
 
-        failures = 0
-        while True:
-            try:
-                return await attempt()
-            except MarketDataError as error:
-                failures += 1
-                await self._wait_or_raise(error, failures, label)
+        return await self._persist(attempt, url, label)
 
     async def fetch(self, url: str, target: Path, expected: Expected, label: str) -> Fetched:
         """The verified body of `url` under `target`; what an earlier attempt left in `<target>.part` is continued.
 
-        Raises NotPublished (404), ChecksumMismatch after three whole bodies, RemoteError, StorageError; ConnectionLost
-        or Throttled after the last attempt without progress, and then the part stays for the next run.
+        Raises NotPublished (404), ChecksumMismatch after three bodies that were damaged on their way, Disputed when the
+        bytes are as listed and the source's own checksum is against them three times (they are kept as
+        `<target>.disputed`), RemoteError, SourceDown, StorageError; ConnectionLost or Throttled after the last attempt
+        without progress, and then the part stays for the next run.
         """
-        part = PartFile(target)
-        transfer = _Transfer(url, label, expected, part)
-        failures = mismatches = longest = 0
+        transfer = _Transfer(url, label, expected, PartFile(target))
+        if self._adopts and (adopted := await self.adopt(target, expected)) is not None:
+            return adopted
+        try:
+            return await self._fetched(transfer)
+        finally:
+            transfer.part.flush()
+
+    async def _fetched(self, transfer: "_Transfer") -> Fetched:
+        part = transfer.part
+        mismatches = 0
         while True:
             try:
-                await self._receive(transfer)
-                return await self._finish(transfer, target)
+                await self._persist(lambda: self._receive(transfer), transfer.url, transfer.label, lambda: part.size)
+                return await self._finish(transfer)
             except ChecksumMismatch as error:
-                part.discard()
                 mismatches += 1
-                await self._wait_or_raise(error, mismatches, label, MAX_MISMATCHES)
-            except MarketDataError as error:
-                failures = 1 if part.size > longest else failures + 1
-                longest = max(longest, part.size)
-                await self._wait_or_raise(error, failures, label)
+                if not await _is_what_is_listed(transfer):
+                    part.discard()  # damaged on its way
+                elif mismatches >= MAX_MISMATCHES:
+                    raise await self._set_apart(transfer, error) from error
+                await self._wait_or_raise(error, mismatches, transfer.url, transfer.label, MAX_MISMATCHES)
 
-    async def _wait_or_raise(self, error: MarketDataError, failures: int, label: str, most: int | None = None) -> None:
-        if not error.retryable or failures >= (most or self._settings.max_attempts):
+    async def _persist(
+        self, attempt: Callable[[], Awaitable[T]], url: str, label: str, progress: Callable[[], int] = lambda: 0
+    ) -> T:
+        """`attempt` until it succeeds, or has failed too often since the last progress."""
+        failures = longest = 0
+        while True:
+            try:
+                return await attempt()
+            except ChecksumMismatch:
+                raise
+            except MarketDataError as error:
+                here = progress()
+                failures = 1 if here > longest else failures + 1
+                longest = max(longest, here)
+                await self._wait_or_raise(error, failures, url, label)
+
+    async def _wait_or_raise(
+        self, error: MarketDataError, failures: int, url: str, label: str, most: int | None = None
+    ) -> None:
+        if not error.retryable:
+            raise error
+        if failures >= (most or self._settings.max_attempts):
+            if isinstance(error, RemoteError) and self._web.pace_of(url).is_dead:
+                raise SourceDown(
+                    f"the source does not answer any more ({error}); all that is here is kept, "
+                    "run the same command again when it does"
+                ) from error
             raise error
         retry_after = error.retry_after if isinstance(error, Throttled) else None
         if retry_after is not None and retry_after > LONGEST_WAIT_SECONDS:
@@ -147,6 +189,8 @@ class SmartDownloader:
         """One request that brings the part to its full length."""
         part, expected = transfer.part, transfer.expected
         offset = await part.reopen()
+        if self._splits(transfer) and offset <= (expected.size or 0):
+            return await self._receive_ranges(transfer)
         if offset and (
             expected.etag is None or transfer.whole or (expected.size is not None and offset > expected.size)
         ):
@@ -154,89 +198,185 @@ class SmartDownloader:
             offset = 0
         self._emit(FileStarted(transfer.label, expected.size or 0, offset))
         if expected.size and offset == expected.size:
-            return
-        headers = {"Range": f"bytes={offset}-", "If-Range": f'"{expected.etag}"'} if offset else {}
-        async with self._stream(transfer.url, headers) as response:
-            declared = _place_body(response, transfer)
-            total = expected.size if declared is None else declared
-            if response.status_code != httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                await self._receive_body(response, transfer, total)
-            _expect_length(transfer, total)
-
-    async def _receive_body(self, response: httpx.Response, transfer: "_Transfer", total: int | None) -> None:
-        part = transfer.part
+            return None
+        headers = {"Range": f"bytes={offset}-", "If-Range": f'"{expected.etag}"'} if offset else None
+        answer = await self._web.get(transfer.url, transfer.label, headers)
         try:
-            async for data in response.aiter_raw():
+            declared = _place_body(answer, transfer)
+            total = expected.size if declared is None else declared
+            if answer.status != httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                await self._receive_body(answer, transfer, total)
+            _expect_length(transfer, total)
+        finally:
+            await answer.close()
+
+    async def _receive_body(self, answer: Answer, transfer: "_Transfer", total: int | None) -> None:
+        part = transfer.part
+        async for data in answer.chunks():
+            if self._limit.bytes_per_second is not None:
                 await self._limit.take(len(data))
-                await part.write(data)
-                transfer.transferred += len(data)
+            await part.write(data)
+            transfer.transferred += len(data)
+            if total != part.size:
                 self._emit(FileProgressed(transfer.label, part.size))
                 if total is not None and part.size > total:
                     return
-        finally:
-            part.flush()
 
-    async def _finish(self, transfer: "_Transfer", target: Path) -> Fetched:
+    async def _finish(self, transfer: "_Transfer") -> Fetched:
         part = transfer.part
-        md5, sha256 = part.digests
-        proof = await transfer.expected.verify(Digests(part.size, md5, sha256))
-        await asyncio.to_thread(part.publish)
-        return Fetched(target, part.size, sha256, proof, transfer.transferred)
+        sha256 = await part.sha256()
+        transfer.bodies.append(sha256)
+        proof = await transfer.expected.verify(Digests(part.size, sha256, part.md5, transfer.etag))
+        size = part.size
+        await part.publish(self._publisher)
+        return Fetched(part.target, size, sha256, proof, transfer.transferred)
 
-    @asynccontextmanager
-    async def _stream(self, url: str, headers: dict[str, str]) -> AsyncIterator[httpx.Response]:
-        """httpx's stream with its errors turned into ours."""
+    # several connections for one file
+
+    def _splits(self, transfer: "_Transfer") -> bool:
+        expected, settings = transfer.expected, self._settings
+        large = expected.size is not None and expected.size >= 2 * settings.range_bytes
+        return large and settings.ranges > 1 and expected.etag is not None and not transfer.serial
+
+    async def _receive_ranges(self, transfer: "_Transfer") -> None:
+        """Bring the part to its full length over as many connections as the host has to spare."""
+        part, size = transfer.part, transfer.expected.size
+        assert size is not None
+        segments = Segments(part, size, self._settings.range_bytes)
+        self._emit(FileStarted(transfer.label, size, segments.bytes_done))
         try:
-            request = httpx.Request("GET", url, headers=_HEADERS | headers, extensions=self._extensions)
-            response = await self._transport.handle_async_request(request)
+            async with asyncio.TaskGroup() as group:
+                lanes = [group.create_task(self._work_lane(transfer, segments))]
+                while len(lanes) < self._settings.ranges and self._web.pace_of(transfer.url).spare >= len(lanes):
+                    lanes.append(group.create_task(self._work_lane(transfer, segments)))
+        except* MarketDataError as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            segments.close()
+        if transfer.serial:
+            for path in leftovers(part):
+                path.unlink(missing_ok=True)
+            raise ConnectionLost(
+                f"{transfer.label}: the source does not answer with ranges; asking for it in one piece"
+            )
+
+    async def _work_lane(self, transfer: "_Transfer", segments: Segments) -> None:
+        await segments.merge()
+        while not transfer.serial and (segment := segments.take()) is not None:
+            await self._have_segment(transfer, segments, segment)
+            await segments.merge()
+
+    async def _have_segment(self, transfer: "_Transfer", segments: Segments, segment: Segment) -> None:
+        """One piece to its end, however many requests that takes."""
+
+        async def receive() -> None:
+            await self._receive_segment(transfer, segments, segment)
+
+        await self._persist(receive, transfer.url, transfer.label, lambda: segment.size)
+
+    async def _receive_segment(self, transfer: "_Transfer", segments: Segments, segment: Segment) -> None:
+        start = segment.start + segment.size
+        headers = {"Range": f"bytes={start}-{segment.stop - 1}", "If-Range": f'"{transfer.expected.etag}"'}
+        answer = await self._web.get(transfer.url, transfer.label, headers)
+        try:
+            if answer.status != httpx.codes.PARTIAL_CONTENT:
+                transfer.serial = True  # replaced, or no ranges here: one connection finds out which
+                return
+            if _content_range(answer) != (start, transfer.expected.size):
+                raise ConnectionLost(f"{transfer.label}: asked for bytes from {start}, got others")
+            async for data in answer.chunks():
+                if self._limit.bytes_per_second is not None:
+                    await self._limit.take(len(data))
+                segment.write(data[: segment.stop - segment.start - segment.size])
+                transfer.transferred += len(data)
+                self._emit(FileProgressed(transfer.label, segments.bytes_done))
+        finally:
+            await answer.close()
+        if not segment.is_complete:
+            raise ConnectionLost(f"{transfer.label}: the answer ended {segment.size} bytes into a range")
+
+    # what lies here already
+
+    async def adopt(self, target: Path, expected: Expected) -> Fetched | None:
+        """The file that lies under its final name, or apart as disputed, if it verifies now; no byte is fetched.
+
+        Raises Disputed for bytes that the source lists and whose checksum still contradicts them.
+        """
+        if expected.size is None:
+            return None
+        for path in (target, apart_of(target)):
+            if _size_of(path) != expected.size:
+                continue
+            sha256 = await asyncio.to_thread(digest_of, path)
+            digests = Digests(expected.size, sha256, functools.partial(asyncio.to_thread, digest_of, path, "md5"))
             try:
-                yield response
-            finally:
-                await response.aclose()
-        except httpx.TimeoutException as error:
-            raise ConnectionLost(f"{_host(url)} did not answer in time ({type(error).__name__})") from error
-        except httpx.TransportError as error:
-            if isinstance(error, httpx.UnsupportedProtocol):
-                raise ConfigError(f"cannot use {url!r}: {error}") from error
-            raise ConnectionLost(f"connection to {_host(url)} failed: {error or type(error).__name__}") from error
-        except httpx.InvalidURL as error:
-            raise ConfigError(f"not a URL: {url!r} ({error})") from error
+                proof = await expected.verify(digests)
+            except ChecksumMismatch as error:
+                if path != target and await _is_listed(digests, expected):
+                    raise _disputed(error, path) from error
+                continue
+            if path != target:
+                await self._publisher.publish(os.open(path, os.O_RDONLY), path, target)
+            return Fetched(target, expected.size, sha256, proof, 0)
+        return None
+
+    async def _set_apart(self, transfer: "_Transfer", error: ChecksumMismatch) -> Disputed:
+        """Keep bytes that the source lists and contradicts: asking for them again would bring the same."""
+        apart = apart_of(transfer.part.target)
+        await transfer.part.publish(self._publisher, apart)
+        return _disputed(error, apart)
 
 
 @dataclass(slots=True)
 class _Transfer:
-    """One fetch over all its attempts. `whole`: ask without a range next time."""
+    """One fetch over all its attempts. `whole`: ask without a range next time; `serial`: over one connection; `etag`:
+    of the last answer; `bodies`: the digests of whole bodies so far."""
 
     url: str
     label: str
     expected: Expected
     part: PartFile
     whole: bool = False
+    serial: bool = False
     transferred: int = 0
+    etag: str | None = None
+    bodies: list[str] = field(default_factory=list)
 
 
-def _place_body(response: httpx.Response, transfer: _Transfer) -> int | None:
+def apart_of(target: Path) -> Path:
+    """Where bytes are kept that the source's own checksum contradicts."""
+    return target.with_name(target.name + ".disputed")
+
+
+def unfinished(target: Path) -> Iterator[Path]:
+    """Everything but the verified file that may lie there for a target."""
+    part = PartFile(target)
+    yield part.path
+    yield apart_of(target)
+    yield from leftovers(part)
+
+
+def _place_body(answer: Answer, transfer: _Transfer) -> int | None:
     """Make the part ready for the body that follows; returns the object's full length if the answer says it."""
     part = transfer.part
-    if response.status_code == 206:
-        start, total = _content_range(response)
+    transfer.etag = answer.etag
+    if answer.status == httpx.codes.PARTIAL_CONTENT:
+        start, total = _content_range(answer)
         if start != part.size or total is None:
             transfer.whole = True
             raise ConnectionLost(
                 f"{transfer.label}: asked for bytes from {part.size}, got from {start}; asking for the whole file"
             )
         return total
-    if response.status_code == 416:
-        _, total = _content_range(response)
+    if answer.status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+        _, total = _content_range(answer)
         if total == part.size:
             return total
         part.discard()
         raise ConnectionLost(f"{transfer.label}: the part is longer than the object ({total} bytes); starting over")
-    _expect_success(response, transfer.label)
     if part.size:
         part.discard()
-    length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdigit() else None
+    return answer.length
 
 
 def _expect_length(transfer: _Transfer, total: int | None) -> None:
@@ -248,29 +388,41 @@ def _expect_length(transfer: _Transfer, total: int | None) -> None:
     raise ChecksumMismatch(f"{transfer.label}: more than the announced {total} bytes came", str(total), str(size))
 
 
-def _expect_success(response: httpx.Response, label: str) -> None:
-    status, where = response.status_code, f"{label}: {_host(str(response.url))}"
-    if status == 200:
-        return
-    if status in (404, 410):
-        raise NotPublished(f"{where} has no such object")
-    if status in (429, 418, 503):
-        wait = parse_retry_after(response.headers.get("Retry-After"), time.time())
-        raise Throttled(f"{where} asks us to slow down ({status})", wait)
-    if status in (403, 408) or status >= 500:
-        # 403 was an outage of the whole archive (2024-03-07), not a missing object.
-        raise ConnectionLost(f"{where} answered {status}")
-    raise RemoteError(f"{where} answered {status}; check --source and --listing")
-
-
-def _content_range(response: httpx.Response) -> tuple[int | None, int | None]:
+def _content_range(answer: Answer) -> tuple[int | None, int | None]:
     """First byte and total length of `Content-Range`, None where it does not say."""
-    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    match = _CONTENT_RANGE.fullmatch(answer.header("Content-Range") or "")
     if match is None:
         return None, None
     start, _, total = match.groups()
     return (int(start) if start else None), (int(total) if total != "*" else None)
 
 
-def _host(url: str) -> str:
-    return httpx.URL(url).netloc.decode("ascii", "replace")
+async def _is_listed(digests: Digests, expected: Expected) -> bool:
+    """Whether bytes are those that the listing speaks of, as far as its ETag can say."""
+    if expected.etag is None or not _PLAIN_MD5.fullmatch(expected.etag):
+        return digests.size == expected.size
+    return await digests.md5() == expected.etag
+
+
+async def _is_what_is_listed(transfer: _Transfer) -> bool:
+    """The same of what a transfer brought; where the ETag is no MD5, the same bytes must have come twice."""
+    part, expected, bodies = transfer.part, transfer.expected, transfer.bodies
+    if part.size != expected.size or not bodies:
+        return False
+    if expected.etag is not None and _PLAIN_MD5.fullmatch(expected.etag):
+        return await part.md5() == expected.etag
+    return len(bodies) >= 2 and bodies[-1] == bodies[-2]
+
+
+def _disputed(error: ChecksumMismatch, path: Path) -> Disputed:
+    text = f"{error}; the source lists just these bytes, so asking again will not help: they are kept apart in {path}"
+    return Disputed(text, error.expected, error.actual)
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise storage_error(error, path) from error

@@ -3,6 +3,7 @@
 runs          one row a run: who (host, pid, process start), since when, last sign of life
 files         one row an archive: what the exchange lists, where we stand, who holds it, what vouches for the bytes
 partitions    one row a stored archive: rows, first and last time, what was repaired
+revisions     one row for each time that the exchange replaced an archive which was here: both ETags, both digests
 schema_steps  which migrations were applied
 """
 
@@ -76,6 +77,21 @@ PARTITIONS: Final = Table(
     Column("reordered", BigInteger, nullable=False),
 )
 
+REVISIONS: Final = Table(
+    "revisions",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("file_id", Integer, ForeignKey("files.id"), nullable=False),
+    Column("noticed_us", BigInteger, nullable=False),
+    Column("old_etag", String, nullable=False),
+    Column("old_size", BigInteger, nullable=False),
+    Column("old_sha256", String, nullable=False),
+    Column("new_etag", String, nullable=False),
+    Column("new_sha256", String),
+    Column("replaced_us", BigInteger),
+    Index("revisions_by_file", "file_id"),
+)
+
 SCHEMA_STEPS: Final = Table(
     "schema_steps",
     METADATA,
@@ -91,7 +107,12 @@ def create_first_tables(connection: Connection) -> None:
     METADATA.create_all(connection, [RUNS, FILES, PARTITIONS])
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (create_first_tables,)
+def create_revisions(connection: Connection) -> None:
+    """Version 2: what the exchange has replaced."""
+    METADATA.create_all(connection, [REVISIONS])
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (create_first_tables, create_revisions)
 """In order; never edited, only added to. Each runs once, in one transaction with its row in `schema_steps`."""
 
 

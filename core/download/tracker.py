@@ -2,7 +2,8 @@
 
     planned --claim--> active --advance--> fetched --advance--> stored
                           |                                        a new ETag in the listing re-plans any of these
-                          +--advance--> missing | failed           a later run asks for these again
+                          +--advance--> missing | failed           and notes a revision where bytes were here;
+                                                                   a later run asks again for missing and failed
 
 A row belongs to the run in `owner`, and to no one when that is empty. Rows of a run whose process is gone are
 released by the next run: to `fetched` if verified bytes are on disk, else to `planned`.
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -21,6 +23,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Row,
+    Select,
     bindparam,
     case,
     create_engine,
@@ -36,10 +39,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import SingletonThreadPool
 
 from core.download.process import ProcessIdentity
-from core.download.rows import file_row, partition_row, to_download
-from core.download.tables import FILES, MIGRATIONS, RUNS, applied_steps, migrate
-from core.errors import DiskFull, LeaseLost, TrackerError, storage_error
-from core.types import ArchiveFile, Download, FetchedFile, Market, Partition, State
+from core.download.rows import UPSERT_PARTITION, file_row, partition_row, to_download
+from core.download.tables import FILES, MIGRATIONS, REVISIONS, RUNS, applied_steps, migrate
+from core.errors import DiskFull, TrackerError, storage_error
+from core.types import ArchiveFile, Download, FetchedFile, Market, Partition, Proof, Revision, State
 
 HEARTBEAT_SECONDS: Final = 5.0
 SILENT_SECONDS: Final = 120.0
@@ -47,18 +50,71 @@ SILENT_SECONDS: Final = 120.0
 BUSY_SECONDS: Final = 30.0
 CHUNK: Final = 500
 
+_ROWS: Final = select(FILES).where(FILES.c.key.in_(bindparam("keys", expanding=True)))
+_CLAIM: Final = (
+    update(FILES)
+    .where(
+        FILES.c.id.in_(bindparam("rows", expanding=True)),
+        FILES.c.owner.is_(None),
+        FILES.c.state.in_([State.PLANNED, State.FETCHED]),
+    )
+    .values(
+        state=State.ACTIVE, owner=bindparam("run"), attempts=FILES.c.attempts + 1, changed_us=bindparam("changed_us")
+    )
+    .returning(FILES)
+)
+_OURS: Final = select(FILES.c.id).where(
+    FILES.c.id.in_(bindparam("rows", expanding=True)), FILES.c.owner == bindparam("run")
+)
+_ROW: Final = update(FILES).where(FILES.c.id == bindparam("row"))
+_CHANGED: Final[dict[str, Any]] = {"changed_us": bindparam("changed_us")}
+_FETCHED: Final = _ROW.values(
+    state=State.FETCHED,
+    sha256=bindparam("sha"),
+    proof=bindparam("proved"),
+    bytes_done=bindparam("bytes"),
+    error=None,
+    **_CHANGED,
+)
+_STORED: Final = _ROW.values(state=State.STORED, owner=None, error=None, **_CHANGED)
+_GIVEN_UP: Final = _ROW.values(
+    state=bindparam("end"), owner=None, sha256=None, proof=bindparam("proved"), error=bindparam("reason"), **_CHANGED
+)
+_OPEN_REVISIONS: Final = select(REVISIONS.c.file_id).where(
+    REVISIONS.c.file_id.in_(bindparam("rows", expanding=True)), REVISIONS.c.new_sha256.is_(None)
+)
+_CLOSE_REVISION: Final = (
+    update(REVISIONS)
+    .where(REVISIONS.c.file_id == bindparam("row"), REVISIONS.c.new_sha256.is_(None))
+    .values(new_sha256=bindparam("sha"), replaced_us=bindparam("changed_us"))
+)
+# Statements are built once: building one costs more than running it.
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of a claimed row: FETCHED with `fetched`, STORED with `partition`, FAILED or MISSING with `error`
+    (and with `proof` DISPUTED where the source contradicts itself)."""
+
+    download: Download
+    state: State
+    fetched: FetchedFile | None = None
+    partition: Partition | None = None
+    error: str | None = None
+    proof: Proof | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a request comes to: rows to fetch, rows whose verified bytes only need storing, rows that are done.
 
-    `changed` are the files that had been fetched before and that the exchange has replaced since.
+    `changed` are the rows, as they were, of files that the exchange has replaced since they were planned.
     """
 
     fetch: tuple[int, ...]
     process: tuple[int, ...]
     done: tuple[Download, ...]
-    changed: tuple[ArchiveFile, ...]
+    changed: tuple[Download, ...]
     fetch_bytes: int
 
     @property
@@ -175,11 +231,12 @@ class DownloadTracker:
         A row that a live run holds is left as it is, and is among `fetch`.
         """
         found: list[Download] = []
-        changed: list[ArchiveFile] = []
+        changed: list[Download] = []
         for chunk in _chunks(files):
             with self._write() as connection:
-                changed += _plan_chunk(connection, chunk)
-                found += _rows(connection, [file.key for file in chunk])
+                rows, replaced = _plan_chunk(connection, chunk)
+            found += rows
+            changed += replaced
         return _as_plan(found, changed)
 
     def look(self, files: Sequence[ArchiveFile]) -> Plan:
@@ -194,43 +251,23 @@ class DownloadTracker:
     def claim(self, run: int, rows: Sequence[int]) -> list[Download]:
         """Take those of `rows` that are free and unfinished; only they are returned, now `active` and this run's."""
         with self._write() as connection:
-            claimed = connection.execute(
-                update(FILES)
-                .where(FILES.c.id.in_(rows), FILES.c.owner.is_(None), FILES.c.state.in_([State.PLANNED, State.FETCHED]))
-                .values(state=State.ACTIVE, owner=run, attempts=FILES.c.attempts + 1, changed_us=_now_us())
-                .returning(FILES)
-            )
+            claimed = connection.execute(_CLAIM, {"rows": rows, "run": run, "changed_us": _now_us()})
             return [to_download(row) for row in claimed]
 
-    def advance(
-        self,
-        download: Download,
-        state: State,
-        *,
-        fetched: FetchedFile | None = None,
-        partition: Partition | None = None,
-        error: str | None = None,
-    ) -> None:
-        """Record what became of a claimed row: FETCHED with `fetched`, STORED with `partition`, FAILED with `error`.
+    def advance(self, run: int, changes: Sequence[Change]) -> set[int]:
+        """Record what became of rows that this run has claimed, all in one transaction, in their order.
 
-        The run keeps a FETCHED row until it is stored or the run finishes; every other state lets go of it.
-        Raises LeaseLost if the row is no longer this run's.
+        The run keeps a FETCHED row until it is stored or the run finishes; every other state lets go of it. Returns the
+        rows that another run has taken over meanwhile; they are left alone.
         """
-        values: dict[str, Any] = {"state": state, "error": error, "changed_us": _now_us()}
-        if fetched is not None:
-            values |= {"sha256": fetched.sha256, "proof": fetched.proof, "bytes_done": fetched.size}
-        if state is not State.FETCHED:
-            values["owner"] = None
-        if state in (State.PLANNED, State.FAILED, State.MISSING):
-            values |= {"sha256": None, "proof": None}
         with self._write() as connection:
-            done = connection.execute(
-                update(FILES).where(FILES.c.id == download.id, FILES.c.owner == download.owner).values(**values)
-            )
-            if done.rowcount != 1:
-                raise LeaseLost(f"{download.file.key} was taken over by another run; this one leaves it alone")
-            if partition is not None:
-                connection.execute(partition_row(download.id, partition))
+            rows = list({change.download.id for change in changes})
+            ours = {row for chunk in _chunks(rows) for row in _ids(connection, _OURS, {"rows": chunk, "run": run})}
+            kept = [change for change in changes if change.download.id in ours]
+            now = _now_us()
+            for state, group in groupby(kept, key=lambda change: change.state):
+                _record(connection, state, list(group), now)
+            return set(rows) - ours
 
     def demote(self, rows: Sequence[int], state: State) -> None:
         """Rows whose files have gone from disk: back to FETCHED (the archive is there) or PLANNED, unless held."""
@@ -242,6 +279,14 @@ class DownloadTracker:
                     .where(FILES.c.id.in_(chunk), FILES.c.owner.is_(None))
                     .values(state=state, attempts=0, error=None, changed_us=_now_us(), **forget)
                 )
+
+    def revisions(self) -> list[Revision]:
+        """What the exchange has replaced, oldest first."""
+        with self._read() as connection:
+            found = connection.execute(
+                select(FILES.c.key, REVISIONS).join(FILES, FILES.c.id == REVISIONS.c.file_id).order_by(REVISIONS.c.id)
+            )
+            return [Revision(row.key, row.old_etag, row.old_sha256, row.new_etag, row.new_sha256) for row in found]
 
     def known(self, market: Market, states: Sequence[State]) -> list[ArchiveFile]:
         """The files of a market in these states, in key order."""
@@ -319,13 +364,17 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
 
 
-def _plan_chunk(connection: Connection, files: Sequence[ArchiveFile]) -> list[ArchiveFile]:
+def _plan_chunk(connection: Connection, files: Sequence[ArchiveFile]) -> tuple[list[Download], list[Download]]:
+    """The rows of these files as they are planned now, and the old view of those that were replaced."""
     known = {row.file.key: row for row in _rows(connection, [file.key for file in files])}
     now = _now_us()
     new = [file_row(file, now) for file in files if file.key not in known]
     if new:
         connection.execute(upsert(FILES).on_conflict_do_nothing(), new)
     again = [file for file in files if file.key in known and _is_stale(known[file.key], file)]
+    replaced = [(known[file.key], file) for file in again if _is_replaced(known[file.key], file)]
+    if replaced:
+        _note_revisions(connection, replaced, now)
     if again:
         values: dict[str, Any] = {
             name: bindparam(name) for name in ("size", "etag", "checksum_etag", "modified", "changed_us")
@@ -336,7 +385,44 @@ def _plan_chunk(connection: Connection, files: Sequence[ArchiveFile]) -> list[Ar
             .values(state=State.PLANNED, attempts=0, bytes_done=0, sha256=None, proof=None, error=None, **values),
             [file_row(file, now) | {"file_key": file.key} for file in again],
         )
-    return [file for file in again if _is_replaced(known[file.key], file)]
+    rows = _rows(connection, [file.key for file in files]) if new or again else list(known.values())
+    return rows, [row for row, _ in replaced]
+
+
+def _note_revisions(connection: Connection, replaced: Sequence[tuple[Download, ArchiveFile]], now: int) -> None:
+    """A row for each archive that was here; one that is replaced again before it came only gets its newer ETag."""
+    for row, file in replaced:
+        if row.sha256 is not None:
+            values = {"old_etag": row.file.etag, "old_size": row.file.size, "old_sha256": row.sha256}
+            connection.execute(insert(REVISIONS).values(file_id=row.id, noticed_us=now, new_etag=file.etag, **values))
+        else:
+            open_one = (REVISIONS.c.file_id == row.id) & REVISIONS.c.new_sha256.is_(None)
+            connection.execute(update(REVISIONS).where(open_one).values(new_etag=file.etag))
+
+
+def _record(connection: Connection, state: State, changes: Sequence[Change], now: int) -> None:
+    """Bring rows, each of them ours, to one state."""
+    rows: list[dict[str, Any]] = [{"row": change.download.id, "changed_us": now} for change in changes]
+    if state is State.FETCHED:
+        for row, change in zip(rows, changes, strict=True):
+            assert change.fetched is not None
+            row.update({"sha": change.fetched.sha256, "proved": change.fetched.proof, "bytes": change.fetched.size})
+        connection.execute(_FETCHED, rows)
+        replaced = set(_ids(connection, _OPEN_REVISIONS, {"rows": [row["row"] for row in rows]}))
+        if replaced:
+            connection.execute(_CLOSE_REVISION, [row for row in rows if row["row"] in replaced])
+    elif state is State.STORED:
+        connection.execute(_STORED, rows)
+        made = [partition_row(change.download.id, change.partition) for change in changes if change.partition]
+        connection.execute(UPSERT_PARTITION, made)
+    else:
+        for row, change in zip(rows, changes, strict=True):
+            row.update({"end": state, "reason": change.error, "proved": change.proof})
+        connection.execute(_GIVEN_UP, rows)
+
+
+def _ids(connection: Connection, statement: Select[Any], values: dict[str, Any]) -> Iterator[int]:
+    return (row[0] for row in connection.execute(statement, values))
 
 
 def _is_replaced(row: Download, file: ArchiveFile) -> bool:
@@ -354,7 +440,7 @@ def _replanned(row: Download | None, file: ArchiveFile) -> Download:
     return row
 
 
-def _as_plan(rows: Sequence[Download], changed: Sequence[ArchiveFile]) -> Plan:
+def _as_plan(rows: Sequence[Download], changed: Sequence[Download]) -> Plan:
     fetch = [row for row in rows if row.state in (State.PLANNED, State.ACTIVE)]
     return Plan(
         fetch=tuple(row.id for row in fetch),
@@ -389,7 +475,7 @@ def _is_alive(run: Row[Any]) -> bool:
 
 
 def _rows(connection: Connection, keys: Sequence[str]) -> list[Download]:
-    return [to_download(row) for row in connection.execute(select(FILES).where(FILES.c.key.in_(keys)))]
+    return [to_download(row) for row in connection.execute(_ROWS, {"keys": keys})]
 
 
 def _tracker_error(error: DBAPIError, path: Path) -> DiskFull | TrackerError:
@@ -397,7 +483,10 @@ def _tracker_error(error: DBAPIError, path: Path) -> DiskFull | TrackerError:
     if "disk is full" in text or "disk I/O error" in text:
         return DiskFull(f"no room left for {path} ({text}); free some space and run the same command again")
     if "not a database" in text or "malformed" in text:
-        return TrackerError(f"{path} is damaged ({text}); move it away, and the next run builds a new one")
+        return TrackerError(
+            f"{path} is damaged ({text}); run the same command with --rebuild-status: it makes a new one "
+            "from the verified files that are here, and downloads nothing"
+        )
     if "locked" in text:
         return TrackerError(f"{path} was locked by another process for {BUSY_SECONDS:.0f} s; try again when it is done")
     if "readonly" in text or "unable to open" in text:

@@ -11,14 +11,14 @@ Proxies are not spoken here: where the environment names one, `open_transport` g
 import asyncio
 import os
 import ssl
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import httptools
 import httpx
 
-PAUSE_BYTES: Final = 1 << 20
+PAUSE_BYTES: Final = 1 << 18
 """Received bytes that wait to be read before the socket is paused; it goes on at a quarter of that."""
 PROXY_VARIABLES: Final = ("http_proxy", "https_proxy", "all_proxy")
 
@@ -27,7 +27,7 @@ Host = tuple[bool, str, int]
 
 
 def open_transport(connections: int) -> httpx.AsyncBaseTransport:
-    """A transport with at most so many connections in use: ours, or the stock one where a proxy is wanted.
+    """A transport with at most so many connections in use to a host: ours, or the stock one where a proxy is wanted.
 
     Proxies (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`) and CA bundles (`SSL_CERT_FILE`, `SSL_CERT_DIR`) are
     read from the environment, as httpx reads them.
@@ -217,10 +217,10 @@ class _Body(httpx.AsyncByteStream):
 
 
 class PoolTransport(httpx.AsyncBaseTransport):
-    """Keep-alive connections to any number of hosts, at most `limit` in use at once."""
+    """Keep-alive connections to any number of hosts, at most `limit` to each in use at once."""
 
     def __init__(self, limit: int, tls: ssl.SSLContext | None = None) -> None:
-        self._free = asyncio.Semaphore(limit)
+        self._free: defaultdict[Host, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(limit))
         self._tls = tls
         self._idle: dict[Host, list[Connection]] = {}
 
@@ -231,11 +231,15 @@ class PoolTransport(httpx.AsyncBaseTransport):
             raise httpx.UnsupportedProtocol(f"a URL starts with http:// or https://, not {url.scheme}:")
         is_tls = url.scheme == "https"
         host = (is_tls, url.raw_host.decode("ascii"), url.port or (443 if is_tls else 80))
-        await self._acquire(timeouts.get("pool"))
+        free = self._free[host]
+        if free.locked():
+            await _acquire(free, timeouts.get("pool"))
+        else:
+            await free.acquire()  # at once
         try:
             connection = await self._exchange(host, _head(request), timeouts)
         except BaseException:
-            self._free.release()
+            free.release()
             raise
         stream = _Body(self, host, connection, timeouts.get("read"))
         return httpx.Response(connection.status, headers=connection.headers, stream=stream, request=request)
@@ -258,7 +262,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
             self._idle.setdefault(host, []).append(connection)
         else:
             connection.abort()
-        self._free.release()
+        self._free[host].release()
 
     async def aclose(self) -> None:
         for connections in self._idle.values():
@@ -266,13 +270,6 @@ class PoolTransport(httpx.AsyncBaseTransport):
                 connection.abort()
         self._idle.clear()
         await asyncio.sleep(0)
-
-    async def _acquire(self, seconds: float | None) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._free.acquire()
-        except TimeoutError as error:
-            raise httpx.PoolTimeout("no connection became free in time") from error
 
     def _idle_one(self, host: Host) -> Connection | None:
         idle = self._idle.get(host)
@@ -300,6 +297,14 @@ class PoolTransport(httpx.AsyncBaseTransport):
         if self._tls is None:
             self._tls = httpx.create_ssl_context()
         return self._tls
+
+
+async def _acquire(free: asyncio.Semaphore, seconds: float | None) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await free.acquire()
+    except TimeoutError as error:
+        raise httpx.PoolTimeout("no connection became free in time") from error
 
 
 async def _ask(connection: Connection, head: bytes, timeouts: dict[str, Any]) -> Connection:

@@ -17,6 +17,15 @@ class Archive(Protocol):
         """The archives that hold `span` of a series, no day twice, in order of time; () if nothing is published."""
         ...
 
+    async def list_all(self, series: Series) -> tuple[ArchiveFile, ...]:
+        """Every archive of a series, months and days alike, in order of time."""
+        ...
+
+    async def adopt(self, download: Download) -> FetchedFile | None:
+        """The archive that lies on this disk already, if it verifies; no byte of it is fetched."""
+        ...
+
     async def download(self, download: Download) -> FetchedFile:
-        """The verified archive on disk. Raises NotPublished, ContentError, RemoteError, StorageError."""
+        """The verified archive on disk: the one that is there, or fetched. Raises NotPublished, ContentError,
+        RemoteError, StorageError."""
         ...

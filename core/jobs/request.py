@@ -1,17 +1,24 @@
 """From what a user asks for to the archives that hold it."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+import functools
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import Final, TypeVar
 
 from core.datasets import Dataset
 from core.errors import ConfigError, NoData
 from core.exchanges.archive import Archive
-from core.layout import SYMBOL
+from core.layout import SYMBOL, Layout
 from core.nearest import did_you_mean
 from core.settings import SymbolSettings
-from core.types import ArchiveFile, Market, Series, Span
+from core.types import ArchiveFile, Market, Period, Series, Span
+
+ASKED_AHEAD: Final = 64
+"""Series whose listing is asked for before the first of them is worked on."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +46,52 @@ class Request:
         return self.symbols is None or file.series.symbol in {dataset.directory(symbol) for symbol in self.symbols}
 
 
-async def find_files(request: Request, archive: Archive) -> tuple[ArchiveFile, ...]:
-    """The archives of a request, in order of series and period.
+async def find_files(request: Request, archive: Archive) -> AsyncIterator[tuple[ArchiveFile, ...]]:
+    """The archives of a request, a series at a time, in order of series and period; at most a few are held at once.
 
-    Raises ConfigError for a named symbol that the source does not have (with a near match), NoData when nothing is
-    published for the request.
+    At the end it raises ConfigError if the source does not have a named symbol (with a near match), NoData if nothing
+    is published for the request.
     """
     symbols = request.symbols if request.symbols is not None else await listed_symbols(request, archive)
     named = [symbol for symbol in symbols if SYMBOL.fullmatch(symbol)]  # the others are refused below
     series = sorted({request.series(dataset, symbol) for dataset in request.datasets for symbol in named})
-    found = await asyncio.gather(*(archive.list_files(one, request.span) for one in series))
+    present: set[str] = set()
+    async for files in _in_order([functools.partial(archive.list_files, one, request.span) for one in series]):
+        if files:
+            present.add(files[0].series.symbol)
+            yield files
     if request.symbols is not None:
-        present = {one.symbol for one, files in zip(series, found, strict=True) if files}
         await _refuse_unknown(request, present, archive)
-    files = tuple(file for group in found for file in group)
-    if not files:
+    if not present:
         raise NoData(_nothing(request))
-    return files
+
+
+async def _in_order(questions: Sequence[Callable[[], Coroutine[None, None, T]]]) -> AsyncIterator[T]:
+    """The answers in the order of the questions, of which a few are asked ahead."""
+    ahead: deque[asyncio.Task[T]] = deque()
+    try:
+        for question in questions:
+            ahead.append(asyncio.create_task(question()))
+            if len(ahead) >= ASKED_AHEAD:
+                yield await ahead.popleft()
+        while ahead:
+            yield await ahead.popleft()
+    finally:
+        for task in ahead:
+            task.cancel()
+        await asyncio.gather(*ahead, return_exceptions=True)
+
+
+async def find_on_disk(layout: Layout, archive: Archive) -> AsyncIterator[tuple[ArchiveFile, ...]]:
+    """What the exchange lists of the archives that lie in `raw/`, a series at a time."""
+    here: dict[Series, set[Period]] = {}
+    for one, period in layout.archives():
+        here.setdefault(one, set()).add(period)
+    series = sorted(here)
+    async for files in _in_order([functools.partial(archive.list_all, one) for one in series]):
+        present = tuple(file for file in files if file.period in here[file.series])
+        if present:
+            yield present
 
 
 async def listed_symbols(request: Request, archive: Archive) -> tuple[str, ...]:

@@ -21,26 +21,38 @@ STILL_TRADING: Final = timedelta(days=3)
 """A symbol whose newest archive is older than that of its market by more than this has ended."""
 
 
-def record_symbols(path: Path, files: Sequence[ArchiveFile], listing: str) -> None:
-    """Widen what is known by what these listed files show. `first` and `last` are days covered by archives.
+Coverage = dict[Series, tuple[date, date]]
+"""The first and the last day of each series that archives cover."""
 
-    `status` of the symbols among `files` is `trading`, or `ended` if their newest archive is days older than the newest
-    known of their market; `unknown` while the market has no other symbol to compare with. Funding does not count: it
-    is published by the month.
+
+def cover(covered: Coverage, files: Sequence[ArchiveFile]) -> Coverage:
+    """Widen a coverage by listed files."""
+    for file in files:
+        first, last = covered.get(file.series, (file.period.first, file.period.last))
+        covered[file.series] = (min(first, file.period.first), max(last, file.period.last))
+    return covered
+
+
+def record_symbols(path: Path, covered: Coverage, listing: str) -> None:
+    """Widen what is known by what a listing showed. `first` and `last` are days covered by archives.
+
+    `status` of the symbols among `covered` is `trading`, or `ended` if their newest archive is days older than the
+    newest known of their market; `unknown` while the market has no other symbol to compare with. Funding does not
+    count: it is published by the month.
     Raises StorageError if the file cannot be read or written.
     """
     known = _read(path)
     symbols = known.get("symbols", {}) if known.get("listing") == listing else {}
     try:
-        _widen(symbols, files)
+        _widen(symbols, covered)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{path} is not of our making ({error}); delete it, the next run writes it anew") from error
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     _write(path, {"version": VERSION, "listing": listing, "updated": now, "symbols": symbols})
 
 
-def _widen(symbols: dict[str, Any], files: Sequence[ArchiveFile]) -> None:
-    for series, (first, last) in _coverage(files).items():
+def _widen(symbols: dict[str, Any], covered: Coverage) -> None:
+    for series, (first, last) in covered.items():
         entry = symbols.setdefault(series.market.value, {}).setdefault(series.symbol, {"status": "unknown"})
         kind = f"{series.dataset}/{series.interval}" if series.interval else series.dataset
         before = entry.setdefault("data_types", {}).get(kind, {})
@@ -48,21 +60,13 @@ def _widen(symbols: dict[str, Any], files: Sequence[ArchiveFile]) -> None:
             "first": min(before.get("first", first.isoformat()), first.isoformat()),
             "last": max(before.get("last", last.isoformat()), last.isoformat()),
         }
-    for series in {file.series for file in files}:
-        market = symbols[series.market.value]
-        market[series.symbol]["status"] = _status(market, series.symbol)
+    for name in {series.market.value for series in covered}:
+        newest = {symbol: _newest(entry) for symbol, entry in symbols[name].items()}
+        for symbol in {series.symbol for series in covered if series.market.value == name}:
+            symbols[name][symbol]["status"] = _status(newest, symbol)
 
 
-def _coverage(files: Sequence[ArchiveFile]) -> dict[Series, tuple[date, date]]:
-    covered: dict[Series, tuple[date, date]] = {}
-    for file in files:
-        first, last = covered.get(file.series, (file.period.first, file.period.last))
-        covered[file.series] = (min(first, file.period.first), max(last, file.period.last))
-    return covered
-
-
-def _status(market: dict[str, Any], symbol: str) -> str:
-    newest = {name: _newest(entry) for name, entry in market.items()}
+def _status(newest: dict[str, date], symbol: str) -> str:
     if len(newest) < 2 or newest[symbol] == date.min:
         return "unknown"
     return "trading" if newest[symbol] >= max(newest.values()) - STILL_TRADING else "ended"

@@ -10,15 +10,24 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from core.download.part import sha256_of
-from core.download.tracker import HEARTBEAT_SECONDS, DownloadTracker, Plan
-from core.errors import DiskFull, LeaseLost, MarketDataError, NotPublished, TrackerError
+from core.download.part import digest_of
+from core.download.smart import unfinished
+from core.download.tracker import HEARTBEAT_SECONDS, Change, DownloadTracker, Plan
+from core.errors import (
+    ContentError,
+    DiskFull,
+    Disputed,
+    MarketDataError,
+    NotPublished,
+    SourceDown,
+    StorageError,
+    TrackerError,
+)
 from core.events import (
     Emit,
     FileFailed,
@@ -31,9 +40,12 @@ from core.events import (
     RunWaiting,
 )
 from core.exchanges.archive import Archive
+from core.jobs.recorder import ROWS, Recorder
 from core.layout import Layout
-from core.storage.manager import StorageManager
 from core.types import ArchiveFile, Download, FetchedFile, Finding, Partition, Proof, State
+
+if TYPE_CHECKING:  # a download alone needs no Arrow, which takes longer to load than everything else together
+    from core.storage.manager import StorageManager
 
 POLL_SECONDS: Final = 1.0
 STORING_AT_ONCE: Final = max(2, os.cpu_count() or 2)
@@ -46,6 +58,7 @@ class Scope(Enum):
     ALL = "download and process"
     DOWNLOAD = "download only"
     PROCESS = "process only"
+    REBUILD = "take stock of what is on disk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +75,8 @@ class SyncSummary:
 
     `planned` archives belong to the request; `skipped` of them were complete before, or another run completed them
     meanwhile. `downloaded` were fetched and verified, `stored` became partitions, in this run. `missing` are listed but
-    not there, `failed` could not be had or stored. `bytes_downloaded` came over the network for what was downloaded.
+    not there, `failed` could not be had or stored. `replaced` of the downloaded ones took the place of an archive that
+    the exchange has published anew. `bytes_downloaded` came over the network for what was downloaded.
     """
 
     planned: int = 0
@@ -71,6 +85,7 @@ class SyncSummary:
     skipped: int = 0
     missing: int = 0
     failed: int = 0
+    replaced: int = 0
     bytes_downloaded: int = 0
     seconds: float = 0.0
     failures: tuple[Failure, ...] = ()
@@ -78,75 +93,114 @@ class SyncSummary:
 
 @dataclass(slots=True)
 class Sync:
-    """One run's collaborators and what it has counted so far.
+    """One run's collaborators and what it has counted so far: `plan`, then `run`.
 
+    `storage` is None where nothing is stored. `fresh`: archives and partitions are made again though they are here.
     `progress` says how many bytes of each active key are here; it goes into the database for monitors.
     """
 
     archive: Archive
     tracker: DownloadTracker
-    storage: StorageManager
+    storage: "StorageManager | None"
     layout: Layout
     emit: Emit
     scope: Scope = Scope.ALL
-    workers: int = 16
+    workers: int = 32
+    fresh: bool = False
     progress: Callable[[], Mapping[str, int]] = dict
     _run: int = 0
+    _recorder: Recorder | None = None
+    _ready: list[int] = field(default_factory=list)
     _rows: deque[int] = field(default_factory=deque)
     _claimed: deque[Download] = field(default_factory=deque)
-    _elsewhere: list[int] = field(default_factory=list)
+    _elsewhere: set[int] = field(default_factory=set)
     _ids: dict[str, int] = field(default_factory=dict)
+    _old_digests: dict[int, str] = field(default_factory=dict)
     _planned: int = 0
+    _planned_bytes: int = 0
     _skipped: int = 0
     _downloaded: int = 0
     _stored: int = 0
     _missing: int = 0
+    _replaced: int = 0
     _bytes: int = 0
     _failures: list[Failure] = field(default_factory=list)
     _storing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STORING_AT_ONCE))
 
-    async def run(self, files: Sequence[ArchiveFile], command: str) -> SyncSummary:
-        """Bring `files` to where the scope says, and sum up.
+    async def plan(self, batches: AsyncIterable[Sequence[ArchiveFile]]) -> None:
+        """Enter the listed archives, a series at a time, and note which rows need work. Only their numbers are kept."""
+        async for files in batches:
+            plan = self.tracker.plan(files)
+            self._note_replaced(plan)
+            if self.fresh:
+                self._forget(plan)
+                plan = self.tracker.plan(files)
+            elif self._forget_lost(plan):
+                plan = self.tracker.plan(files)
+            self._take_up(plan)
 
-        A file that fails is recorded and the next one taken; DiskFull and TrackerError stop the run. Whatever
-        happens, also cancellation, this run's rows are let go of.
+    async def run(self, command: str) -> SyncSummary:
+        """Bring what was planned to where the scope says, and sum up.
+
+        A file that fails is recorded and the next one taken; DiskFull, TrackerError and SourceDown stop the run.
+        Whatever happens, also cancellation, this run's rows are let go of.
         """
         began = time.monotonic()
         self._run = self.tracker.begin_run(command)
+        self._recorder = Recorder(self.tracker, self._run, self._landed, self._elsewhere.update)
         try:
-            self.storage.sweep()
-            plan = self._plan(files)
+            if self.storage is not None:
+                self.storage.sweep()
             goal = State.FETCHED if self.scope is Scope.DOWNLOAD else State.STORED
-            self.emit(RunStarted(self._run, len(self._rows), plan.fetch_bytes, self._skipped, goal))
+            self._rows = deque([*self._ready, *self._rows])
+            self._skipped = self._planned - len(self._rows)
+            self.emit(RunStarted(self._run, len(self._rows), self._planned_bytes, self._skipped, goal))
             await self._work_through()
             await self._wait_for_others()
         finally:
-            self.tracker.finish_run(self._run)
-            self.emit(RunFinished(self._run, time.monotonic() - began))
+            try:
+                self._recorder.flush()
+            finally:
+                self.tracker.finish_run(self._run)
+                self.emit(RunFinished(self._run, time.monotonic() - began))
         return self._summary(time.monotonic() - began)
 
-    def _plan(self, files: Sequence[ArchiveFile]) -> Plan:
-        plan = self.tracker.plan(files)
-        for file in plan.changed:
-            _unlink_part(self.layout.raw(file.series, file.period))  # its beginning is of the replaced object
-        if self._forget_lost(plan):
-            plan = self.tracker.plan(files)
-        ready = plan.process if self.scope is not Scope.DOWNLOAD else ()
-        self._rows = deque([*ready, *(plan.fetch if self.scope is not Scope.PROCESS else ())])
-        self._planned = plan.files
-        self._skipped = plan.files - len(self._rows)
-        return plan
+    # planning
+
+    def _note_replaced(self, plan: Plan) -> None:
+        for row in plan.changed:
+            for path in unfinished(self.layout.raw(row.file.series, row.file.period)):
+                path.unlink(missing_ok=True)  # the beginning of another object
+            if row.sha256 is not None:
+                self._old_digests[row.id] = row.sha256
+
+    def _forget(self, plan: Plan) -> None:
+        """Rows back to the start, parts removed. Verified archives are replaced when the new ones are."""
+        rows = [*self.tracker.states([*plan.fetch, *plan.process]), *plan.done]
+        for row in rows:
+            for path in unfinished(self.layout.raw(row.file.series, row.file.period)):
+                path.unlink(missing_ok=True)
+        self.tracker.demote([row.id for row in rows], State.PLANNED)
 
     def _forget_lost(self, plan: Plan) -> bool:
         """Rows that say "done" while somebody has removed the files are sent back a step."""
-        lost = [row for row in plan.done if not self.storage.holds(row.file.series, row.file.period)]
-        lost = [] if self.scope is Scope.DOWNLOAD else lost
+        lost = [] if self.storage is None else _not_held(self.storage, plan.done)
         fetched = [*lost, *self.tracker.states(plan.process)]
         kept = [row.id for row in fetched if self.layout.raw(row.file.series, row.file.period).exists()]
         gone = [row.id for row in fetched if row.id not in set(kept)]
         self.tracker.demote(kept, State.FETCHED)
         self.tracker.demote(gone, State.PLANNED)
         return bool(lost or gone)
+
+    def _take_up(self, plan: Plan) -> None:
+        self._planned += plan.files
+        self._planned_bytes += plan.fetch_bytes
+        if self.scope is not Scope.DOWNLOAD:
+            self._ready += plan.process
+        if self.scope is not Scope.PROCESS:
+            self._rows.extend(plan.fetch)
+
+    # working
 
     async def _work_through(self) -> None:
         """Workers until no row is left; the first fatal error stops them all."""
@@ -158,6 +212,8 @@ class Sync:
                 beat.cancel()
         except* MarketDataError as errors:
             raise errors.exceptions[0] from None
+        finally:
+            self._note.flush()
 
     async def _beat(self) -> None:
         while True:
@@ -169,75 +225,127 @@ class Sync:
         while (download := self._next()) is not None:
             await self._take(download)
 
+    @property
+    def _note(self) -> Recorder:
+        assert self._recorder is not None
+        return self._recorder
+
     def _next(self) -> Download | None:
         """The next row that is ours: claimed a handful at a time, for one transaction costs as much as many rows."""
         while not self._claimed and self._rows:
-            rows = [self._rows.popleft() for _ in range(min(len(self._rows), self.workers))]
+            rows = [self._rows.popleft() for _ in range(min(len(self._rows), max(self.workers, ROWS)))]
             claimed = self.tracker.claim(self._run, rows)
-            self._elsewhere += set(rows) - {download.id for download in claimed}
-            self._ids |= {download.file.key: download.id for download in claimed}
+            self._elsewhere |= set(rows) - {download.id for download in claimed}
             self._claimed.extend(claimed)
-        return self._claimed.popleft() if self._claimed else None
+        if not self._claimed:
+            return None
+        download = self._claimed.popleft()
+        self._ids[download.file.key] = download.id
+        return download
 
     async def _take(self, download: Download) -> None:
         """One archive to its end, whatever that is."""
         try:
             fetched = await self._fetched(download)
-            if self.scope is not Scope.DOWNLOAD:
+            if self.storage is not None:
                 await self._store(download, fetched)
         except NotPublished:
-            self.tracker.advance(download, State.MISSING, error="listed, but the source has no such object")
-            self._missing += 1
-            self.emit(FileMissing(download.file.key))
-        except LeaseLost:
-            self._elsewhere.append(download.id)
-        except (DiskFull, TrackerError):
+            self._note.add(Change(download, State.MISSING, error="listed, but the source has no such object"))
+        except Disputed as error:
+            self._note.add(Change(download, State.FAILED, error=str(error), proof=Proof.DISPUTED))
+        except (DiskFull, TrackerError, SourceDown):
             raise
         except Exception as error:
-            self._fail(download, str(error) if isinstance(error, MarketDataError) else repr(error))
-
-    def _fail(self, download: Download, error: str) -> None:
-        self.tracker.advance(download, State.FAILED, error=error)
-        self._failures.append(Failure(download.file.key, error))
-        self.emit(FileFailed(download.file.key, error))
+            text = str(error) if isinstance(error, MarketDataError) else repr(error)
+            self._note.add(Change(download, State.FAILED, error=text))
+        finally:
+            self._ids.pop(download.file.key, None)
 
     async def _fetched(self, download: Download) -> FetchedFile:
         """The verified archive: the one on disk if the row vouches for it and it still has that digest."""
-        path = self.layout.raw(download.file.series, download.file.period)
-        if download.sha256 is not None and path.exists():
-            if await asyncio.to_thread(sha256_of, path) == download.sha256:
+        file = download.file
+        if download.sha256 is not None:
+            path = self.layout.raw(file.series, file.period)
+            if path.exists() and await asyncio.to_thread(digest_of, path) == download.sha256:
                 proof = download.proof or Proof.UNVERIFIED
-                return FetchedFile(download.file, path, path.stat().st_size, download.sha256, proof)
+                return FetchedFile(file, path, path.stat().st_size, download.sha256, proof)
             if self.scope is Scope.PROCESS:
-                raise MarketDataError(f"{path} has changed since it was verified; run again without --process-only")
-        fetched = await self.archive.download(download)
-        self.tracker.advance(download, State.FETCHED, fetched=fetched)
-        self._downloaded += 1
-        self._bytes += fetched.transferred
-        self.emit(FileFetched(download.file.key, fetched.size, fetched.transferred, fetched.proof))
+                raise ContentError(f"{path} has changed since it was verified; run again without --process-only")
+        fetched = await (self._from_disk(download) if self.scope is Scope.REBUILD else self.archive.download(download))
+        self._note.add(Change(download, State.FETCHED, fetched=fetched))
+        return fetched
+
+    async def _from_disk(self, download: Download) -> FetchedFile:
+        fetched = await self.archive.adopt(download)
+        if fetched is None:
+            raise ContentError(
+                f"{download.file.key} on this disk is not what the exchange lists now; it is fetched anew"
+            )
         return fetched
 
     async def _store(self, download: Download, fetched: FetchedFile) -> None:
         async with self._storing:
-            partition = await asyncio.to_thread(self.storage.store, fetched)
-        self.tracker.advance(download, State.STORED, partition=partition)
-        self._stored += 1
-        self.emit(FileStored(download.file.key, partition.rows))
-        for finding in _findings(partition):
-            self.emit(FindingRaised(finding))
+            partition = await asyncio.to_thread(self._partition, fetched)
+        if partition is not None:
+            self._note.add(Change(download, State.STORED, partition=partition))
+
+    def _partition(self, fetched: FetchedFile) -> Partition | None:
+        """The partition of an archive: the one that was made from the same bytes before, if there is one."""
+        assert self.storage is not None
+        if not self.fresh:
+            try:
+                here = self.storage.partition(fetched.file.series, fetched.file.period)
+            except StorageError:
+                here = None  # damaged: it is written again
+            if here is not None and here.source_sha256 == fetched.sha256:
+                return here
+        return None if self.scope is Scope.REBUILD else self.storage.store(fetched)
+
+    def _landed(self, change: Change) -> None:
+        """The database has taken a change: count it, and tell."""
+        key = change.download.file.key
+        match change.state:
+            case State.FETCHED if change.fetched is not None:
+                self._downloaded += 1
+                self._bytes += change.fetched.transferred
+                self.emit(FileFetched(key, change.fetched.size, change.fetched.transferred, change.fetched.proof))
+                self._tell_replaced(change.download, change.fetched)
+            case State.STORED if change.partition is not None:
+                self._stored += 1
+                self.emit(FileStored(key, change.partition.rows))
+                for finding in _findings(change.partition):
+                    self.emit(FindingRaised(finding))
+            case State.MISSING:
+                self._missing += 1
+                self.emit(FileMissing(key))
+            case _:
+                self._failures.append(Failure(key, change.error or "failed"))
+                self.emit(FileFailed(key, change.error or "failed"))
+
+    def _tell_replaced(self, download: Download, fetched: FetchedFile) -> None:
+        old = self._old_digests.pop(download.id, None)
+        if old is None:
+            return
+        self._replaced += 1
+        file = download.file
+        detail = f"{file.key} was published anew: its SHA-256 was {old} and is {fetched.sha256}"
+        self.emit(FindingRaised(Finding(file.series, file.period.span, "republished", detail)))
+
+    # with other runs
 
     async def _wait_for_others(self) -> None:
         """Rows that other runs hold: wait for them, and take over what a dead run leaves."""
         while self._elsewhere:
             self.tracker.release()
-            rows, self._elsewhere = self.tracker.states(self._elsewhere), []
+            rows = self.tracker.states(list(self._elsewhere))
+            self._elsewhere.clear()
             held = [row for row in rows if row.owner is not None]
             free = [row.id for row in rows if row.owner is None and row.state in self._unfinished]
             self._note_finished(row for row in rows if row.owner is None and row.state not in self._unfinished)
             self._rows.extend(free)
             await self._work_through()
             if held:
-                self._elsewhere += [row.id for row in held]
+                self._elsewhere |= {row.id for row in held}
                 self._tell_waiting(held)
                 await asyncio.sleep(POLL_SECONDS)
 
@@ -268,6 +376,7 @@ class Sync:
             skipped=self._skipped,
             missing=self._missing,
             failed=len(self._failures),
+            replaced=self._replaced,
             bytes_downloaded=self._bytes,
             seconds=round(seconds, 3),
             failures=tuple(self._failures),
@@ -275,11 +384,12 @@ class Sync:
 
 
 def _findings(partition: Partition) -> list[Finding]:
-    """What storing had to repair, said out loud."""
+    """What storing had to repair or to let pass, said out loud."""
     span = partition.period.span
     found: list[tuple[str, int, Any]] = [
         ("duplicate-rows", partition.duplicates, "exact duplicate rows were dropped"),
         ("unsorted-rows", partition.reordered, "rows were out of order and have been sorted"),
+        ("outside-period", partition.outside, "rows lie outside the period of their file and were kept"),
     ]
     return [
         Finding(partition.series, span, kind, f"{partition.period.label}: {count} {what}")
@@ -288,5 +398,7 @@ def _findings(partition: Partition) -> list[Finding]:
     ]
 
 
-def _unlink_part(target: Path) -> None:
-    target.with_name(target.name + ".part").unlink(missing_ok=True)
+def _not_held(storage: "StorageManager", rows: Sequence[Download]) -> list[Download]:
+    """Those of the rows whose partition is not there."""
+    held = {series: storage.periods(series) for series in {row.file.series for row in rows}}
+    return [row for row in rows if row.file.period not in held[row.file.series]]

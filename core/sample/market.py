@@ -16,6 +16,7 @@ from core.errors import NoData
 from core.sample import prices, tape
 from core.sample.instruments import DEMO_FIRST, DEMO_INSTRUMENTS, DEMO_LAST, Instrument, moment
 from core.sample.values import Columns, Decimals, Ints, Values
+from core.storage.schema import ARROW_TYPES, schema_of
 from core.types import Market, Series, Span
 
 _UNTIL_THE_END = 2**62
@@ -70,7 +71,7 @@ class SampleMarket:
         """The rows whose time lies in `span` as they must be stored and loaded: the dataset's schema."""
         rows = self.rows(series, span)
         kept = DATASETS[series.dataset].stored_columns(series.market)
-        schema = DATASETS[series.dataset].schema(series.market)
+        schema = schema_of(DATASETS[series.dataset], series.market)
         return pa.table([_arrow(rows[column.source], column.kind) for column in kept], schema=schema)
 
     def _listed(self, instrument: Instrument) -> tuple[int, int]:
@@ -90,7 +91,7 @@ def times_of(series: Series, rows: Columns) -> Ints:
 
 
 def _arrow(values: Values, kind: Kind) -> pa.Array:
-    return pa.array(values.floats() if isinstance(values, Decimals) else values).cast(kind.value)
+    return pa.array(values.floats() if isinstance(values, Decimals) else values).cast(ARROW_TYPES[kind])
 
 
 @lru_cache(maxsize=4)

@@ -21,6 +21,7 @@ from core.dates import HOUR_US, MICROSECONDS_FROM, format_us
 from core.errors import MalformedArchive
 from core.settings import QualitySettings
 from core.storage.member import MemberStream, OddBytes, open_member
+from core.storage.schema import ARROW_TYPES, schema_of
 from core.types import Market, Period
 
 BLOCK_BYTES: Final = 1 << 20
@@ -119,7 +120,9 @@ class ArchiveCsv:
             ),
             parse_options=pyarrow.csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
             convert_options=pyarrow.csv.ConvertOptions(
-                column_types={c.source: pa.int64() if c.kind is Kind.TIME else c.kind.value for c in self._columns},
+                column_types={
+                    c.source: pa.int64() if c.kind is Kind.TIME else ARROW_TYPES[c.kind] for c in self._columns
+                },
                 null_values=[],
                 strings_can_be_null=False,
                 true_values=["true", "True", "TRUE"],
@@ -138,7 +141,7 @@ class ArchiveCsv:
             if column.name:
                 arrays[column.name] = values
         self._check_period(arrays["timestamp"])
-        schema = self.dataset.schema(self.market)
+        schema = schema_of(self.dataset, self.market)
         self.rows += raw.num_rows
         return pa.RecordBatch.from_arrays([arrays[field.name].cast(field.type) for field in schema], schema=schema)
 

@@ -7,13 +7,12 @@ import pyarrow.parquet as pq
 
 from core.datasets import SCHEMA_VERSION
 from core.errors import StorageError, storage_error
-from core.storage.archive_csv import ArchiveCsv
 from core.types import FetchedFile, Partition, Period, Series
 
 _PREFIX = "tapevault."
 
 
-def facts_of(partition: Partition, fetched: FetchedFile, archive: ArchiveCsv) -> dict[str, str]:
+def facts_of(partition: Partition, fetched: FetchedFile) -> dict[str, str]:
     """The footer's entries."""
     facts = {
         **_identity(partition.series, partition.period),
@@ -23,10 +22,10 @@ def facts_of(partition: Partition, fetched: FetchedFile, archive: ArchiveCsv) ->
         "source_key": fetched.file.key,
         "source_sha256": fetched.sha256,
         "source_proof": fetched.proof,
-        "source_unit": archive.source_unit,
+        "source_unit": partition.source_unit,
         "duplicates": partition.duplicates,
         "reordered": partition.reordered,
-        "outside_period": archive.outside_period,
+        "outside_period": partition.outside,
     }
     return {f"{_PREFIX}{name}": "" if value is None else str(value) for name, value in facts.items()}
 
@@ -69,6 +68,7 @@ def _partition(path: Path, series: Series, period: Period, facts: dict[str, str]
         facts["tapevault.source_unit"],
         int(facts["tapevault.duplicates"]),
         int(facts["tapevault.reordered"]),
+        int(facts.get("tapevault.outside_period", "0")),
     )
 
 

@@ -98,9 +98,13 @@ class StorageManager:
         except (OSError, pa.ArrowException) as error:
             raise unusable(path, error) from error
 
-    def holds(self, series: Series, period: Period) -> bool:
-        """Whether the partition of an archive is there."""
-        return self._layout.processed(series, period).exists()
+    def partition(self, series: Series, period: Period) -> Partition | None:
+        """The partition of one archive, None if there is none. Raises StorageError if it cannot be read."""
+        return partition_at(self._layout.processed(series, period), series, period)
+
+    def periods(self, series: Series) -> frozenset[Period]:
+        """The periods of a series that have a partition."""
+        return frozenset(self._files(series))
 
     def remove(self, partition: Partition) -> None:
         """Delete one partition."""
@@ -135,7 +139,7 @@ class StorageManager:
                     output.write(batch)
                 extent.add(batch)
             partition = _made(fetched, archive, extent, repairs, targets["parquet"])
-            facts = facts_of(partition, fetched, archive)
+            facts = facts_of(partition, fetched)
             for output in outputs:
                 output.finish(facts)
             for output in reversed(outputs):  # the Parquet last: with it the archive counts as stored
@@ -168,6 +172,7 @@ def _made(fetched: FetchedFile, archive: ArchiveCsv, extent: "_Extent", repairs:
         archive.source_unit,
         repairs.duplicates,
         repairs.reordered,
+        archive.outside_period,
     )
 
 

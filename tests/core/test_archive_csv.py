@@ -14,6 +14,7 @@ from core.datasets import DATASETS, Kind
 from core.errors import MalformedArchive
 from core.settings import QualitySettings
 from core.storage.archive_csv import ArchiveCsv
+from core.storage.schema import schema_of
 from core.types import Market, Period
 
 JANUARY = Period.month(2024, 1)
@@ -72,7 +73,7 @@ def test_every_kind_of_data_is_read_by_the_words_of_its_header(tmp_path: Path, n
     for words in ([column.source for column in columns], [[c.source, *c.aliases][-1] for c in columns]):
         table = read(tmp_path, f"{','.join(words)}\n{row}", name, market) if words else None
         if table is not None:
-            assert table.schema == DATASETS[name].schema(market)
+            assert table.schema == schema_of(DATASETS[name], market)
             assert table.to_pylist()[0]["timestamp"] == datetime(2024, 1, 1, tzinfo=UTC)
             assert table.equals(read(tmp_path, row, name, market))
 

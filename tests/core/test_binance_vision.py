@@ -12,7 +12,7 @@ from factories import publish
 from core.datasets import DATASETS
 from core.download.smart import SmartDownloader
 from core.download.transport import open_transport
-from core.errors import ChecksumMismatch, ConnectionLost, NotPublished, RemoteError
+from core.errors import ChecksumMismatch, ConnectionLost, Disputed, NotPublished, RemoteError
 from core.events import Event, FindingRaised
 from core.exchanges.binance.urls import key_of
 from core.exchanges.binance.vision import DataVisionDownloader
@@ -23,6 +23,7 @@ from core.settings import DownloadSettings
 from core.types import ArchiveFile, Download, FetchedFile, Market, Period, Proof, Series, Span, State
 
 SERIES = Series(Market.UM, "klines", "BTCUSDT", "1h")
+MONTH = Period.month(2024, 1)
 KLINES = DATASETS["klines"]
 
 
@@ -117,7 +118,7 @@ def test_a_hole_between_months_is_filled_by_days(world: World) -> None:
 
 
 def test_what_is_not_there_is_no_error(world: World) -> None:
-    world.add(SERIES, Period.month(2024, 1))
+    world.add(SERIES, MONTH)
     assert world.list_files(Series(Market.UM, "klines", "NOSUCH", "1h"), date(2024, 1, 1), date(2024, 2, 1)) == []
     assert world.list_files(SERIES, date(2025, 1, 1), date(2025, 2, 1)) == []
 
@@ -131,7 +132,7 @@ def test_funding_comes_by_the_month_also_for_part_of_one(world: World) -> None:
 
 
 def test_names_of_odd_shape_are_reported_and_left_alone(world: World) -> None:
-    key = world.add(SERIES, Period.month(2024, 1))
+    key = world.add(SERIES, MONTH)
     folder = (world.served / key).parent
     (folder / "BTCUSDT-1h-2020-8.zip").write_bytes(b"odd")
     (folder / "orphan.zip.CHECKSUM").write_bytes(b"odd")
@@ -140,7 +141,7 @@ def test_names_of_odd_shape_are_reported_and_left_alone(world: World) -> None:
 
 
 def test_an_archive_without_its_checksum_has_no_checksum_etag(world: World) -> None:
-    key = world.add(SERIES, Period.month(2024, 1))
+    key = world.add(SERIES, MONTH)
     (world.served / f"{key}.CHECKSUM").unlink()
     (file,) = world.list_files(SERIES, date(2024, 1, 1), date(2024, 1, 31))
     assert (file.checksum_etag, file.size) == (None, 1)
@@ -148,7 +149,7 @@ def test_an_archive_without_its_checksum_has_no_checksum_etag(world: World) -> N
 
 def test_symbols_come_from_the_folders_delisted_and_foreign_ones_too(world: World) -> None:
     for symbol in ("BTCUSDT", "币安人生USDT", "LUNAUSDT", "BTCUSDT_240329"):
-        world.add(Series(Market.UM, "klines", symbol, "1h"), Period.month(2024, 1))
+        world.add(Series(Market.UM, "klines", symbol, "1h"), MONTH)
     world.add(Series(Market.UM, "klines", "NEWUSDT", "1h"), Period.day(date(2024, 2, 1)))
     (world.served / "data/futures/um/monthly/klines/odd name").mkdir()
     (world.served / "data/futures/um/monthly/klines/odd name/x.zip").write_bytes(b"x")
@@ -182,7 +183,7 @@ def test_a_month_is_filled_by_days_while_it_is_open(world: World) -> None:
 
 
 def test_a_month_without_all_its_days_is_taken_whole_for_a_part_of_it(world: World) -> None:
-    world.add(SERIES, Period.month(2024, 1))
+    world.add(SERIES, MONTH)
     for period in days(date(2024, 1, 1), 20):
         world.add(SERIES, period)
     assert labels(world.list_files(SERIES, date(2024, 1, 10), date(2024, 1, 20))) == [
@@ -210,11 +211,11 @@ def test_a_sidecar_on_the_next_page_still_belongs_to_its_archive(world: World) -
 
 
 def test_what_is_listed_is_kept_with_its_etags(world: World) -> None:
-    key = world.add(SERIES, Period.month(2024, 1), b"content", "a checksum")
+    key = world.add(SERIES, MONTH, b"content", "a checksum")
     (file,) = world.list_files(SERIES, date(2024, 1, 1), date(2024, 1, 31))
     assert (file.series, file.period, file.key, file.name) == (
         SERIES,
-        Period.month(2024, 1),
+        MONTH,
         "data/futures/um/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip",
         "BTCUSDT-1h-2024-01.zip",
     )
@@ -226,7 +227,7 @@ def test_what_is_listed_is_kept_with_its_etags(world: World) -> None:
 def test_an_index_is_listed_under_the_pair_of_a_contract(world: World) -> None:
     index = DATASETS["index_price"]
     series = Series(Market.CM, "index_price", index.directory("BTCUSD_PERP"), "1h")
-    world.add(series, Period.month(2024, 1))
+    world.add(series, MONTH)
     (file,) = world.list_files(series, date(2024, 1, 1), date(2024, 1, 31))
     assert file.key == "data/futures/cm/monthly/indexPriceKlines/BTCUSD/1h/BTCUSD-1h-2024-01.zip"
     assert world.run(lambda vision: vision.list_symbols(Market.CM, index, "1h")) == ("BTCUSD",)
@@ -234,7 +235,7 @@ def test_an_index_is_listed_under_the_pair_of_a_contract(world: World) -> None:
 
 def test_neighbours_whose_name_begins_alike_are_not_mixed_in(world: World) -> None:
     for symbol, interval in (("BTCUSDT", "1h"), ("BTCUSDT", "1m"), ("BTCUSDT_240329", "1h"), ("BTCUSDTSETTLED", "1h")):
-        world.add(Series(Market.UM, "klines", symbol, interval), Period.month(2024, 1))
+        world.add(Series(Market.UM, "klines", symbol, interval), MONTH)
     (file,) = world.list_files(SERIES, date(2024, 1, 1), date(2024, 1, 31))
     assert file.series == SERIES
     assert world.findings == []
@@ -253,7 +254,7 @@ def test_more_symbols_than_a_page_holds_are_all_found(world: World) -> None:
 
 @pytest.mark.parametrize("body", [b"<html>busy</html>", b"", b"<Error><Code>AccessDenied</Code></Error>"])
 def test_a_listing_that_is_none_is_an_error_and_not_an_empty_history(world: World, body: bytes) -> None:
-    world.add(SERIES, Period.month(2024, 1))
+    world.add(SERIES, MONTH)
     with pytest.raises(RemoteError, match=r"the answer to http://127\.0\.0\.1:\d+/\?prefix=.* is no bucket listing"):
         world.run(
             lambda vision: vision.list_files(SERIES, Span.of_days(date(2024, 1, 1), date(2024, 1, 31))),
@@ -272,7 +273,7 @@ def test_a_listing_that_breaks_off_is_an_error(world: World) -> None:
 
 
 def test_a_listing_that_fails_is_asked_for_again_and_then_given_up(world: World) -> None:
-    world.add(SERIES, Period.month(2024, 1))
+    world.add(SERIES, MONTH)
     span = Span.of_days(date(2024, 1, 1), date(2024, 1, 31))
     files = world.run(lambda vision: vision.list_files(SERIES, span), on("?", status(500), times=2))
     assert isinstance(files, tuple)
@@ -295,12 +296,12 @@ def md5(text: str | bytes) -> str:
 
 
 def as_listed(etag: str = md5(CONTENT), checksum_etag: str | None = md5(f"{SHA256}  {NAME}\n")) -> ArchiveFile:
-    period = Period.month(2024, 1)
+    period = MONTH
     return ArchiveFile(SERIES, period, key_of(SERIES, period), len(CONTENT), etag, checksum_etag, "")
 
 
 def put(world: World, checksum: str | None = None) -> None:
-    world.add(SERIES, Period.month(2024, 1), CONTENT, checksum)
+    world.add(SERIES, MONTH, CONTENT, checksum)
 
 
 @pytest.mark.parametrize("end", ["", "\n"], ids=["older", "newer"])
@@ -308,7 +309,7 @@ def test_two_listed_md5s_prove_the_sha256_without_a_second_request(world: World,
     put(world)
     fetched = world.fetch(as_listed(checksum_etag=md5(f"{SHA256}  {NAME}{end}")))
     assert (fetched.proof, fetched.sha256) == (Proof.SHA256_BY_ETAG, SHA256)
-    assert fetched.path == world.layout.raw(SERIES, Period.month(2024, 1))
+    assert fetched.path == world.layout.raw(SERIES, MONTH)
     assert fetched.path.read_bytes() == CONTENT
     assert world.hits == {as_listed().key: 1}
 
@@ -353,13 +354,50 @@ def test_a_checksum_line_may_be_written_in_several_ways(world: World, text: str)
     ],
     ids=["digest", "name", "html", "empty", "short", "no name", "two lines", "path"],
 )
-def test_a_checksum_that_disagrees_is_tried_thrice_and_leaves_nothing(world: World, text: str, said: str) -> None:
+def test_a_checksum_that_disagrees_is_asked_for_thrice_and_the_bytes_are_set_apart(
+    world: World, text: str, said: str
+) -> None:
     put(world, text)
-    with pytest.raises(ChecksumMismatch) as caught:
+    with pytest.raises(Disputed) as caught:
         world.fetch(as_listed(checksum_etag=None))
     assert said in str(caught.value)
-    assert world.hits[as_listed().key] == 3
-    assert list(world.layout.root.rglob("*.zip*")) == []
+    assert world.hits[as_listed().key] == 1  # its MD5 is the listed one: these are the bytes
+    assert world.hits[as_listed().key + ".CHECKSUM"] == 3
+    (apart,) = world.layout.root.rglob("*.zip*")
+    assert (apart.name, apart.read_bytes()) == (f"{NAME}.disputed", CONTENT)
+
+
+def test_disputed_bytes_cost_one_small_request_later_until_the_source_agrees_with_itself(world: World) -> None:
+    put(world, f"{'1' * 64}  {NAME}\n")
+    for _ in range(2):
+        with pytest.raises(Disputed):
+            world.fetch(as_listed(checksum_etag=None))
+    assert as_listed().key not in world.hits  # of the second attempt
+    assert world.hits[as_listed().key + ".CHECKSUM"] == 1
+    put(world)
+    fetched = world.fetch(as_listed(checksum_etag=None))
+    assert (fetched.proof, fetched.transferred) == (Proof.SHA256_BY_CHECKSUM, 0)
+    assert [path.name for path in world.layout.root.rglob("*.zip*")] == [NAME]
+    assert fetched.path.read_bytes() == CONTENT
+
+
+def test_where_the_etag_is_no_md5_the_same_bytes_must_come_twice_to_be_disputed(world: World) -> None:
+    put(world, f"{'1' * 64}  {NAME}\n")
+    with pytest.raises(Disputed):
+        world.fetch(as_listed(etag=f"{md5(CONTENT)}-2", checksum_etag=None))
+    assert world.hits[as_listed().key] == 2
+
+
+def test_a_file_under_its_final_name_is_taken_if_it_verifies_and_replaced_if_not(world: World) -> None:
+    put(world)
+    target = world.layout.raw(SERIES, MONTH)
+    target.parent.mkdir(parents=True)
+    target.write_bytes(CONTENT)
+    fetched = world.fetch(as_listed())
+    assert (fetched.proof, fetched.transferred, world.hits) == (Proof.SHA256_BY_ETAG, 0, {})
+    target.write_bytes(CONTENT[::-1])
+    assert world.fetch(as_listed()).transferred == len(CONTENT)
+    assert target.read_bytes() == CONTENT
 
 
 def test_without_a_checksum_the_listed_md5_must_agree_and_it_is_said(world: World) -> None:
@@ -391,7 +429,9 @@ def test_a_digest_that_disagrees_is_told_with_both(world: World) -> None:
         world.fetch(as_listed(checksum_etag=md5(f"{'1' * 64}  {NAME}\n")))
     assert (caught.value.expected, caught.value.actual) == ("1" * 64, SHA256)
     assert str(caught.value) == (
-        f"{as_listed().key}: the exchange's SHA-256 is {'1' * 64}, ours is {SHA256}; nothing was kept"
+        f"{as_listed().key}: the exchange's SHA-256 is {'1' * 64}, ours is {SHA256}; "
+        "the source lists just these bytes, so asking again will not help: "
+        f"they are kept apart in {world.layout.raw(SERIES, MONTH)}.disputed"
     )
 
 
@@ -412,25 +452,25 @@ def test_the_md5_of_another_name_s_checksum_proves_nothing(world: World) -> None
 def test_a_republished_archive_is_believed_only_by_its_own_checksum(world: World) -> None:
     """Replaced since it was listed, with the same length: the stale ETags neither prove nor refuse the new bytes."""
     new = CONTENT[::-1]
-    world.add(SERIES, Period.month(2024, 1), new)
+    world.add(SERIES, MONTH, new)
     fetched = world.fetch(as_listed())
     assert (fetched.proof, fetched.path.read_bytes()) == (Proof.SHA256_BY_CHECKSUM, new)
 
 
 def test_an_etag_of_the_answer_that_differs_from_the_listing_is_not_a_proof_nor_a_refusal(world: World) -> None:
     put(world)
-    assert world.fetch(as_listed(), on(NAME, wrong_etag())).proof is Proof.SHA256_BY_ETAG
+    assert world.fetch(as_listed(), on(NAME, wrong_etag())).proof is Proof.SHA256_BY_CHECKSUM
 
 
 def test_an_unverified_archive_is_found_once_with_its_name(world: World) -> None:
     put(world)
     world.fetch(as_listed(), on(".CHECKSUM", not_found()))
     assert world.events == []  # the two listed MD5s settle it; nobody asks for the sidecar
-    world.layout.raw(SERIES, Period.month(2024, 1)).unlink()
+    world.layout.raw(SERIES, MONTH).unlink()
     world.fetch(as_listed(checksum_etag=None), on(".CHECKSUM", not_found()))
     (event,) = world.events
     assert isinstance(event, FindingRaised)
-    assert (event.finding.series, event.finding.span) == (SERIES, Period.month(2024, 1).span)
+    assert (event.finding.series, event.finding.span) == (SERIES, MONTH.span)
     assert event.finding.detail == f"{as_listed().key} has no .CHECKSUM; only size and MD5 agree with the listing"
 
 
@@ -448,7 +488,7 @@ def test_a_checksum_that_cannot_be_had_now_is_not_a_missing_one(world: World) ->
     with pytest.raises(ConnectionLost):
         world.fetch(as_listed(checksum_etag=None), on(".CHECKSUM", status(500)))
     assert world.findings == []
-    assert not world.layout.raw(SERIES, Period.month(2024, 1)).exists()
+    assert not world.layout.raw(SERIES, MONTH).exists()
     assert world.fetch(as_listed(checksum_etag=None), on(".CHECKSUM", status(500), times=2)).proof is (
         Proof.SHA256_BY_CHECKSUM
     )

@@ -7,6 +7,7 @@ from core.datasets import DATASETS, dataset_named, interval_named, market_named
 from core.datasets.dataset import Kind
 from core.dates import INTERVAL_US
 from core.errors import ConfigError
+from core.storage.schema import ARROW_TYPES, schema_of
 from core.types import Cadence, Market
 
 CANDLE = (
@@ -89,7 +90,7 @@ def test_the_published_columns_stand_in_the_order_of_the_exchange(name: str, mar
 @pytest.mark.parametrize(("name", "market"), EACH)
 def test_the_stored_columns_are_these(name: str, market: Market) -> None:
     dataset = DATASETS[name]
-    schema = dataset.schema(market)
+    schema = schema_of(dataset, market)
     assert schema.names == STORED[name, market]
     assert [column.name for column in dataset.stored_columns(market)] == schema.names
     assert not any(field.nullable for field in schema)
@@ -104,10 +105,10 @@ def test_types_follow_from_what_a_column_is() -> None:
         pa.bool_(): {"is_buyer_maker"},
     }
     for name, market in HEADERS:
-        for field in DATASETS[name].schema(market):
+        for field in schema_of(DATASETS[name], market):
             wanted = next((kind for kind, names in expected.items() if field.name in names), pa.float64())
             assert field.type == wanted, (name, field.name)
-    assert {kind.value for kind in Kind} == {*expected, pa.float64()}
+    assert {ARROW_TYPES[kind] for kind in Kind} == {*expected, pa.float64()}
 
 
 def test_keys_intervals_and_cadences_are_these() -> None:

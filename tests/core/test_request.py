@@ -34,6 +34,12 @@ class Shelf:
         self.asked.append(str(series))
         return tuple(f for f in self.files if f.series == series and f.period.span.overlaps(span))
 
+    async def list_all(self, series: Series) -> tuple[ArchiveFile, ...]:
+        return tuple(f for f in self.files if f.series == series)
+
+    async def adopt(self, download: Download) -> FetchedFile | None:
+        raise AssertionError("nothing is on disk here")
+
     async def download(self, download: Download) -> FetchedFile:
         raise AssertionError("nothing is downloaded here")
 
@@ -49,8 +55,15 @@ def request(*symbols: str, market: Market = Market.UM, datasets: tuple[Dataset, 
     return Request(market, datasets, "1h", SPAN, symbols or None)
 
 
+def files_of(wanted: Request, shelf: Shelf) -> list[ArchiveFile]:
+    async def gathered() -> list[ArchiveFile]:
+        return [file async for files in find_files(wanted, shelf) for file in files]
+
+    return asyncio.run(gathered())
+
+
 def found(wanted: Request, shelf: Shelf = SHELF) -> list[str]:
-    return [f"{f.series.symbol} {f.period.label}" for f in asyncio.run(find_files(wanted, shelf))]
+    return [f"{f.series.symbol} {f.period.label}" for f in files_of(wanted, shelf)]
 
 
 def test_named_symbols_and_all_symbols() -> None:
@@ -94,7 +107,7 @@ def test_files_come_in_order_of_series_and_period_each_once() -> None:
     funding = Series(Market.UM, "funding_rate", "BTCUSDT")
     shelf = Shelf([um("ETHUSDT"), um("BTCUSDT"), um("BTCUSDT", "2024-02"), listed(funding, "2024-01")])
     wanted = request("ETHUSDT", "BTCUSDT", "ETHUSDT", datasets=(KLINES, FUNDING))
-    files = asyncio.run(find_files(wanted, shelf))
+    files = files_of(wanted, shelf)
     assert [f"{file.series} {file.period.label}" for file in files] == [
         "um/funding_rate/BTCUSDT 2024-01",
         "um/klines/BTCUSDT/1h 2024-01",

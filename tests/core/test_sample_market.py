@@ -19,6 +19,7 @@ from core.sample.instruments import moment
 from core.sample.market import SampleMarket, demo_market, small_market
 from core.sample.prices import POINT_US, points_of
 from core.sample.values import Columns, Decimals
+from core.storage.schema import schema_of
 from core.types import Market, Series, Span
 
 MARKET = small_market()
@@ -187,7 +188,7 @@ def test_a_later_last_day_changes_nothing_before_it(series: Series) -> None:
 @pytest.mark.parametrize("series", ALL, ids=str)
 def test_truth_is_in_the_stored_schema_and_floats_are_those_of_the_texts(series: Series) -> None:
     truth = MARKET.truth(series, MARKET.span)
-    assert truth.schema == DATASETS[series.dataset].schema(series.market)
+    assert truth.schema == schema_of(DATASETS[series.dataset], series.market)
     plain_rows = rows(series)
     assert len(truth) == len(plain_rows) > 100
     for column in DATASETS[series.dataset].stored_columns(series.market):

@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from core.download.limits import RateLimit, backoff_seconds, parse_retry_after
-from core.download.part import BLOCK_BYTES
+from core.download.part import SMALL_BYTES
 from core.download.smart import Digests, Expected, Fetched, SmartDownloader
 from core.download.transport import open_transport
 from core.errors import (
@@ -44,12 +44,13 @@ from core.sample.faults import (
     stall,
     status,
 )
+from core.sample.http import Reply, Request
 from core.sample.server import ArchiveServer
 from core.settings import DownloadSettings
 from core.types import Proof
 
 QUICK = DownloadSettings(timeout_seconds=5.0, backoff_seconds=0.001, backoff_cap_seconds=0.002, max_attempts=3)
-BODY = random.Random(1).randbytes(3 * BLOCK_BYTES + 777)
+BODY = random.Random(1).randbytes(3 * SMALL_BYTES + 777)
 OTHER = random.Random(2).randbytes(len(BODY))
 
 
@@ -59,7 +60,7 @@ def expecting(body: bytes, etag: str | None = None) -> Expected:
         assert digests.size == len(body) or digests.sha256 != wanted
         if digests.sha256 != wanted:
             raise ChecksumMismatch(f"expected {wanted}, got {digests.sha256}", wanted, digests.sha256)
-        assert digests.md5 == hashlib.md5(body).hexdigest()
+        assert await digests.md5() == hashlib.md5(body).hexdigest()
         return Proof.SHA256_BY_CHECKSUM
 
     return Expected(len(body), etag or hashlib.md5(body).hexdigest(), verify)
@@ -288,9 +289,41 @@ def test_an_answer_longer_than_allowed_is_refused(world: World) -> None:
         asyncio.run(run())
 
 
-def test_a_redirect_is_not_followed(world: World) -> None:
-    with pytest.raises(RemoteError, match="302"):
-        world.fetch(on("file.zip", status(302)))
+def fetch_moved(world: World, location: str) -> Fetched:
+    async def run() -> Fetched:
+        async with ArchiveServer(world.served) as server, open_transport(8) as transport:
+
+            async def moved(_: Request) -> Reply:
+                return Reply.of(302, b"", {"Location": location.replace("HERE", server.url)})
+
+            server.routes["/moved.zip"] = moved
+            smart = SmartDownloader(transport, QUICK)
+            return await smart.fetch(f"{server.url}/moved.zip", world.target, expecting(BODY), "moved.zip")
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("location", ["/file.zip", "file.zip", "HERE/file.zip"])
+def test_a_redirect_within_the_host_is_followed(world: World, location: str) -> None:
+    fetch_moved(world, location)
+    assert world.is_right
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("http://127.0.0.1:1/file.zip", "redirects to 'http://127.0.0.1:1/file.zip'; only the same host is followed"),
+        ("//example.invalid/file.zip", "only the same host"),
+        ("", "redirects to"),
+        ("http://[::1/", "which is no URL"),
+        ("/moved.zip", "redirects in circles"),
+    ],
+)
+def test_a_redirect_elsewhere_or_in_circles_is_refused(world: World, location: str, said: str) -> None:
+    with pytest.raises(RemoteError) as caught:
+        fetch_moved(world, location)
+    assert said in str(caught.value)
+    assert not world.target.exists()
 
 
 FULL_DISK = """

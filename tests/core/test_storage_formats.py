@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from core.datasets import DATASETS, Kind
 from core.storage.formats import FORMATS
+from core.storage.schema import schema_of
 from core.types import Market
 
 EVERY = [(name, market) for name, dataset in DATASETS.items() for market in dataset.markets]
@@ -30,7 +31,7 @@ def made_up(name: str, market: Market, count: int) -> pa.RecordBatch:
     }
     columns = DATASETS[name].stored_columns(market)
     rows = [{str(c.name): made[c.kind](n * 31 + place) for place, c in enumerate(columns)} for n in range(count)]
-    return pa.RecordBatch.from_pylist(rows, schema=DATASETS[name].schema(market))
+    return pa.RecordBatch.from_pylist(rows, schema=schema_of(DATASETS[name], market))
 
 
 def written(path: Path, form: str, name: str, market: Market, batches: list[pa.RecordBatch]) -> Path:
@@ -45,7 +46,7 @@ def prices(values: list[float]) -> pa.RecordBatch:
     """Funding rates with these values."""
     times = pa.array(range(len(values)), pa.timestamp("us", tz="UTC"))
     columns = [times, pa.array([8] * len(values), pa.int64()), pa.array(values, pa.float64())]
-    return pa.RecordBatch.from_arrays(columns, schema=DATASETS["funding_rate"].schema(Market.UM))
+    return pa.RecordBatch.from_arrays(columns, schema=schema_of(DATASETS["funding_rate"], Market.UM))
 
 
 def bits(values: list[float]) -> list[str]:
@@ -63,8 +64,8 @@ def test_an_ending_says_the_format(form: str) -> None:
 def test_every_kind_of_data_comes_back_as_it_was(tmp_path: Path, form: str, name: str, market: Market) -> None:
     batches = [made_up(name, market, 50), made_up(name, market, 3)]
     found = FORMATS[form].read(written(tmp_path / "rows", form, name, market, batches))
-    assert found.column_names == DATASETS[name].schema(market).names
-    assert found.cast(DATASETS[name].schema(market)).equals(pa.Table.from_batches(batches))
+    assert found.column_names == schema_of(DATASETS[name], market).names
+    assert found.cast(schema_of(DATASETS[name], market)).equals(pa.Table.from_batches(batches))
 
 
 @pytest.mark.parametrize("form", list(FORMATS))

@@ -451,9 +451,11 @@ def test_scan_gives_the_rows_of_the_span_in_order(world: World) -> None:
 
 def test_removed_is_gone(world: World) -> None:
     partition = world.store(KLINES, JANUARY, kline_csv())
-    assert world.storage.holds(KLINES, JANUARY)
+    assert world.storage.partition(KLINES, JANUARY) == partition
+    assert world.storage.periods(KLINES) == {JANUARY}
     world.storage.remove(partition)
-    assert not world.storage.holds(KLINES, JANUARY)
+    assert world.storage.partition(KLINES, JANUARY) is None
+    assert world.storage.periods(KLINES) == frozenset()
     assert world.storage.partitions(KLINES) == ()
 
 

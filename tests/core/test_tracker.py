@@ -12,10 +12,11 @@ from sqlalchemy import create_engine, insert, inspect, select, update
 
 from core.download.process import ProcessIdentity
 from core.download.tables import MIGRATIONS, RUNS, SCHEMA_STEPS, migrate
-from core.download.tracker import SILENT_SECONDS, DownloadTracker
-from core.errors import LeaseLost, TrackerError
+from core.download.tracker import SILENT_SECONDS, Change, DownloadTracker
+from core.errors import TrackerError
 from core.types import (
     ArchiveFile,
+    Download,
     FetchedFile,
     Market,
     Partition,
@@ -52,10 +53,17 @@ def tracker(tmp_path: Path):
         yield tracker
 
 
+def got(download: Download) -> Change:
+    return Change(download, State.FETCHED, fetched=fetched(download.file))
+
+
+def made(download: Download) -> Change:
+    return Change(download, State.STORED, partition=stored(download.file))
+
+
 def finish(tracker: DownloadTracker, run: int, row: int) -> None:
     (download,) = tracker.claim(run, [row])
-    tracker.advance(download, State.FETCHED, fetched=fetched(download.file))
-    tracker.advance(download, State.STORED, partition=stored(download.file))
+    assert tracker.advance(run, [got(download), made(download)]) == set()
 
 
 def test_a_new_file_goes_from_planned_to_stored(tracker: DownloadTracker) -> None:
@@ -64,8 +72,7 @@ def test_a_new_file_goes_from_planned_to_stored(tracker: DownloadTracker) -> Non
     run = tracker.begin_run("test")
     (download,) = tracker.claim(run, [plan.fetch[0]])
     assert (download.state, download.owner, download.attempts, download.sha256) == (State.ACTIVE, run, 1, None)
-    tracker.advance(download, State.FETCHED, fetched=fetched(download.file))
-    tracker.advance(download, State.STORED, partition=stored(download.file))
+    assert tracker.advance(run, [got(download), made(download)]) == set()
     (row,) = tracker.states([plan.fetch[0]])
     assert (row.state, row.owner, row.sha256, row.proof) == (State.STORED, None, "5" * 64, Proof.SHA256_BY_ETAG)
     assert tracker.totals() == {State.STORED: 1, State.PLANNED: 1}
@@ -96,7 +103,8 @@ def test_a_replaced_object_is_planned_again_and_reported(tracker: DownloadTracke
     (row,) = tracker.plan(listed(1)).fetch
     finish(tracker, tracker.begin_run("test"), row)
     plan = tracker.plan(listed(1, etag="b"))
-    assert (plan.fetch, plan.done, [file.etag for file in plan.changed]) == ((row,), (), ["b0"])
+    assert (plan.fetch, plan.done) == ((row,), ())
+    assert [(old.id, old.file.etag, old.sha256) for old in plan.changed] == [(row, "a0", "5" * 64)]
     (again,) = tracker.states([row])
     assert (again.state, again.sha256, again.proof, again.attempts) == (State.PLANNED, None, None, 0)
 
@@ -104,8 +112,9 @@ def test_a_replaced_object_is_planned_again_and_reported(tracker: DownloadTracke
 @pytest.mark.parametrize("state", [State.FAILED, State.MISSING])
 def test_a_later_run_asks_again_for_what_failed(tracker: DownloadTracker, state: State) -> None:
     (row,) = tracker.plan(listed(1)).fetch
-    (download,) = tracker.claim(tracker.begin_run("test"), [row])
-    tracker.advance(download, state, error="because")
+    run = tracker.begin_run("test")
+    (download,) = tracker.claim(run, [row])
+    tracker.advance(run, [Change(download, state, error="because")])
     assert tracker.states([row])[0].error == "because"
     assert tracker.plan(listed(1)).fetch == (row,)
     assert tracker.states([row])[0].state is State.PLANNED
@@ -114,16 +123,64 @@ def test_a_later_run_asks_again_for_what_failed(tracker: DownloadTracker, state:
 def test_finishing_a_run_lets_go_of_its_rows_and_keeps_verified_bytes(tracker: DownloadTracker) -> None:
     plan = tracker.plan(listed(2))
     run = tracker.begin_run("test")
-    verified, unverified = tracker.claim(run, plan.fetch)
-    tracker.advance(verified, State.FETCHED, fetched=fetched(verified.file))
+    verified, _ = tracker.claim(run, plan.fetch)
+    tracker.advance(run, [got(verified)])
     tracker.finish_run(run)
     assert [(row.state, row.owner) for row in tracker.states(plan.fetch)] == [
         (State.FETCHED, None),
         (State.PLANNED, None),
     ]
     assert tracker.plan(listed(2)).process == (verified.id,)
-    with pytest.raises(LeaseLost, match="2024-01-02"):
-        tracker.advance(unverified, State.FAILED, error="too late")
+
+
+def test_a_row_that_another_run_has_taken_over_is_left_alone(tracker: DownloadTracker) -> None:
+    plan = tracker.plan(listed(2))
+    run, other = tracker.begin_run("slow"), tracker.begin_run("other")
+    mine, lost = tracker.claim(run, plan.fetch)
+    tracker.finish_run(run)
+    tracker.claim(other, [lost.id])
+    assert tracker.claim(run, [mine.id]) != []
+    assert tracker.advance(run, [got(mine), Change(lost, State.FAILED, error="too late"), made(mine)]) == {lost.id}
+    stored_row, taken = tracker.states([mine.id, lost.id])
+    assert (stored_row.state, stored_row.owner) == (State.STORED, None)
+    assert (taken.state, taken.owner, taken.error) == (State.ACTIVE, other, None)
+
+
+def test_one_transaction_takes_many_rows_to_different_ends(tracker: DownloadTracker) -> None:
+    plan = tracker.plan(listed(4))
+    run = tracker.begin_run("test")
+    a, b, c, d = tracker.claim(run, plan.fetch)
+    changes = [got(a), Change(b, State.MISSING, error="gone"), got(c), made(a)]
+    assert tracker.advance(run, [*changes, Change(d, State.FAILED, error="x", proof=Proof.DISPUTED)]) == set()
+    rows = {row.id: (row.state, row.owner, row.proof) for row in tracker.states(plan.fetch)}
+    assert rows == {
+        a.id: (State.STORED, None, Proof.SHA256_BY_ETAG),
+        b.id: (State.MISSING, None, None),
+        c.id: (State.FETCHED, run, Proof.SHA256_BY_ETAG),
+        d.id: (State.FAILED, None, Proof.DISPUTED),
+    }
+
+
+def test_a_replaced_archive_is_a_revision_with_both_digests(tracker: DownloadTracker) -> None:
+    run = tracker.begin_run("test")
+    for row in tracker.plan(listed(2)).fetch:
+        finish(tracker, run, row)
+    first, _ = tracker.plan(listed(2, etag="b")).fetch
+    tracker.plan(listed(2, etag="c"))  # replaced once more before it came
+    old = ("5" * 64, "a0", "c0")
+    assert next((each.old_sha256, each.old_etag, each.new_etag) for each in tracker.revisions()) == old
+    assert [each.new_sha256 for each in tracker.revisions()] == [None, None]
+    (download,) = tracker.claim(run, [first])
+    new = FetchedFile(download.file, Path("x.zip"), download.file.size, "6" * 64, Proof.SHA256_BY_ETAG)
+    tracker.advance(run, [Change(download, State.FETCHED, fetched=new)])
+    assert [each.new_sha256 for each in tracker.revisions()] == ["6" * 64, None]
+    assert [each.key for each in tracker.revisions()] == [file.key for file in listed(2)]
+
+
+def test_a_file_that_was_never_here_has_no_revision(tracker: DownloadTracker) -> None:
+    tracker.plan(listed(1))
+    tracker.plan(listed(1, etag="b"))
+    assert tracker.revisions() == []
 
 
 def claim_and_wait(path: Path, claimed) -> None:  # type: ignore[no-untyped-def]
@@ -200,7 +257,7 @@ def test_known_lists_files_of_a_market_by_state(tracker: DownloadTracker) -> Non
 def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "status.db"
     path.write_bytes(b"not a database at all, but a text\n" * 100)
-    with pytest.raises(TrackerError, match=r"status\.db is damaged .* move it away"):
+    with pytest.raises(TrackerError, match=r"status\.db is damaged .* --rebuild-status"):
         DownloadTracker(path)
     assert path.read_bytes().startswith(b"not a database")
 

@@ -105,7 +105,10 @@ def test_words_that_others_store_or_print_do_not_change() -> None:
     ]
     assert [cadence.value for cadence in Cadence] == ["daily", "monthly"]
     assert [state.value for state in State] == ["planned", "active", "fetched", "stored", "missing", "failed"]
-    assert [proof.value for proof in Proof] == ["sha256-by-etag", "sha256-by-checksum", "unverified"]
+    assert [proof.value for proof in Proof] == [
+        *("sha256-by-etag", "sha256-by-checksum"),
+        *("unverified", "disputed"),
+    ]
     assert str(Series(Market.CM, "funding_rate", "BTCUSD_PERP")) == "cm/funding_rate/BTCUSD_PERP"
     with pytest.raises(FrozenInstanceError):
         SERIES.symbol = "ETHUSDT"  # type: ignore[misc]

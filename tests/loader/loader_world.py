@@ -15,6 +15,7 @@ from core.layout import Layout
 from core.settings import QualitySettings, Settings, StorageSettings
 from core.storage.formats import parquet
 from core.storage.manager import StorageManager
+from core.storage.schema import schema_of
 from core.types import ArchiveFile, Cadence, FetchedFile, Market, Period, Proof, Series
 from loader import BacktestDataLoader
 
@@ -101,7 +102,7 @@ class World:
             "source_unit": "us",
         }
         writer = parquet.Writer(path, dataset, one.market, 1000)
-        writer.write(pa.RecordBatch.from_pylist(rows, dataset.schema(one.market)))
+        writer.write(pa.RecordBatch.from_pylist(rows, schema_of(dataset, one.market)))
         writer.close(
             {f"tapevault.{name}": str(value) for name, value in {**facts, "duplicates": 0, "reordered": 0}.items()}
         )

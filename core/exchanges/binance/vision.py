@@ -1,15 +1,17 @@
 """`DataVisionDownloader`: what Binance publishes at data.binance.vision, by its key grammar and its listing."""
 
 import asyncio
+import functools
 import hashlib
 import re
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import date, timedelta
+from pathlib import Path
 from typing import Final
 
 from core.datasets import DATASETS, Dataset
 from core.dates import day_of
-from core.download.smart import Digests, Expected, SmartDownloader
+from core.download.smart import Digests, Expected, Fetched, SmartDownloader
 from core.errors import ChecksumMismatch, NotPublished
 from core.events import Emit, FindingRaised
 from core.exchanges.binance.listing import PAGE_BYTES, ListedObject, ListingPage, listing_url, parse_page, walk
@@ -21,8 +23,8 @@ from core.types import ArchiveFile, Cadence, Download, FetchedFile, Finding, Mar
 
 CHECKSUM: Final = ".CHECKSUM"
 CHECKSUM_BYTES: Final = 4096
+EVER: Final = Span.of_days(date(1970, 1, 1), date(9000, 1, 1))
 _CHECKSUM_LINE: Final = re.compile(r"([0-9a-fA-F]{64})\s+\*?(\S+)\s*")
-_PLAIN_MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 
 class DataVisionDownloader:
@@ -60,18 +62,29 @@ class DataVisionDownloader:
         days = {key: each for objects in found for key, each in objects.items()}  # pages may reach over their part
         return choose(span, months, self._paired(series, days, span))
 
+    async def list_all(self, series: Series) -> tuple[ArchiveFile, ...]:
+        """Every archive of a series, months and days alike, in order of time."""
+        found = await asyncio.gather(
+            *(self._listed(series, cadence, EVER) for cadence in DATASETS[series.dataset].cadences)
+        )
+        return tuple(file for objects in found for file in self._paired(series, objects, EVER))
+
+    async def adopt(self, download: Download) -> FetchedFile | None:
+        """The archive that lies in `raw/` already, if it verifies; no byte of it is fetched."""
+        found = await self._smart.adopt(self._target(download.file), self._expected(download.file))
+        return None if found is None else _fetched_file(download.file, found)
+
     async def download(self, download: Download) -> FetchedFile:
         """The verified archive under its place in `raw/`. Raises ChecksumMismatch when no proof can be had."""
         file = download.file
         url = url_of(self._settings.source, file.key)
+        return _fetched_file(file, await self._smart.fetch(url, self._target(file), self._expected(file), file.key))
 
-        async def verify(digests: Digests) -> Proof:
-            return await self._verify(file, url, digests)
+    def _target(self, file: ArchiveFile) -> Path:
+        return self._layout.raw(file.series, file.period)
 
-        target = self._layout.raw(file.series, file.period)
-        expected = Expected(file.size, file.etag or None, verify)
-        fetched = await self._smart.fetch(url, target, expected, file.key)
-        return FetchedFile(file, fetched.path, fetched.size, fetched.sha256, fetched.proof, fetched.transferred)
+    def _expected(self, file: ArchiveFile) -> Expected:
+        return Expected(file.size, file.etag or None, functools.partial(self._verify, file))
 
     # listing
 
@@ -125,39 +138,52 @@ class DataVisionDownloader:
 
     # verification
 
-    async def _verify(self, file: ArchiveFile, url: str, digests: Digests) -> Proof:
-        """The official SHA-256, through the ETags of the listing where they settle it, else by the `.CHECKSUM`."""
-        if digests.md5 == file.etag and _checksum_md5s(digests.sha256, file.name) >= {file.checksum_etag}:
+    async def _verify(self, file: ArchiveFile, digests: Digests) -> Proof:
+        """The official SHA-256, through the ETags of the listing where they settle it, else by the `.CHECKSUM`.
+
+        The listed ETag of the `.CHECKSUM` is the MD5 of its text, and that text is made of the SHA-256 and the name:
+        if ours has that MD5, the published digest is ours. The MD5 of the archive itself would say nothing more.
+        """
+        is_listed_object = digests.etag is None or digests.etag == file.etag
+        if is_listed_object and file.checksum_etag in _checksum_md5s(digests.sha256, file.name):
             return Proof.SHA256_BY_ETAG
+        url = url_of(self._settings.source, file.key)
         try:
             text = await self._smart.read(url + CHECKSUM, CHECKSUM_BYTES, file.key + CHECKSUM)
         except NotPublished:
-            return self._without_checksum(file, digests)
+            return await self._without_checksum(file, digests)
         expected = _parse_checksum(text, file, digests.sha256)
         if expected != digests.sha256:
             raise ChecksumMismatch(
-                f"{file.key}: the exchange's SHA-256 is {expected}, ours is {digests.sha256}; nothing was kept",
+                f"{file.key}: the exchange's SHA-256 is {expected}, ours is {digests.sha256}",
                 expected,
                 digests.sha256,
             )
         return Proof.SHA256_BY_CHECKSUM
 
-    def _without_checksum(self, file: ArchiveFile, digests: Digests) -> Proof:
-        if not _PLAIN_MD5.fullmatch(file.etag) or digests.md5 != file.etag:
+    async def _without_checksum(self, file: ArchiveFile, digests: Digests) -> Proof:
+        md5 = await digests.md5()
+        if md5 != file.etag:
             raise ChecksumMismatch(
-                f"{file.key}: no .CHECKSUM is published and the MD5 is {digests.md5}, not the listed {file.etag}",
+                f"{file.key}: no .CHECKSUM is published and the MD5 is {md5}, not the listed {file.etag}",
                 file.etag,
-                digests.md5,
+                md5,
             )
         detail = f"{file.key} has no .CHECKSUM; only size and MD5 agree with the listing"
         self._emit(FindingRaised(Finding(file.series, file.period.span, "no-checksum", detail)))
         return Proof.UNVERIFIED
 
 
-def _checksum_md5s(sha256: str, name: str) -> set[str | None]:
+def _fetched_file(file: ArchiveFile, fetched: Fetched) -> FetchedFile:
+    return FetchedFile(file, fetched.path, fetched.size, fetched.sha256, fetched.proof, fetched.transferred)
+
+
+def _checksum_md5s(sha256: str, name: str) -> tuple[str, str]:
     """MD5s that a right `.CHECKSUM` may have: older ones end without a newline."""
-    line = f"{sha256}  {name}".encode()
-    return {hashlib.md5(text, usedforsecurity=False).hexdigest() for text in (line, line + b"\n")}
+    digest = hashlib.md5(f"{sha256}  {name}".encode(), usedforsecurity=False)
+    bare = digest.hexdigest()
+    digest.update(b"\n")
+    return bare, digest.hexdigest()
 
 
 def _parse_checksum(text: bytes, file: ArchiveFile, sha256: str) -> str:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 
 from core.datasets import Dataset
+from core.storage.schema import schema_of
 from core.types import Market
 
 SUFFIX: Final = ".csv"
@@ -19,7 +20,7 @@ class Writer:
 
     def __init__(self, path: Path, dataset: Dataset, market: Market, row_group_rows: int) -> None:
         options = pc.WriteOptions(quoting_style="none", quoting_header="none", batch_size=row_group_rows)
-        self._writer = pc.CSVWriter(path, dataset.schema(market), write_options=options)
+        self._writer = pc.CSVWriter(path, schema_of(dataset, market), write_options=options)
 
     def write(self, batch: pa.RecordBatch) -> None:
         self._writer.write_batch(batch)

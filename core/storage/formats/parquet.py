@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.datasets import Dataset
+from core.storage.schema import schema_of
 from core.types import Market
 
 SUFFIX: Final = ".parquet"
@@ -20,7 +21,7 @@ class Writer:
 
     def __init__(self, path: Path, dataset: Dataset, market: Market, row_group_rows: int) -> None:
         self._row_group_rows = row_group_rows
-        self._writer = pq.ParquetWriter(path, dataset.schema(market), **_encoding(dataset, market))
+        self._writer = pq.ParquetWriter(path, schema_of(dataset, market), **_encoding(dataset, market))
 
     def write(self, batch: pa.RecordBatch) -> None:
         self._writer.write_batch(batch, row_group_size=self._row_group_rows)
@@ -42,7 +43,7 @@ def read(path: Path) -> pa.Table:
 def _encoding(dataset: Dataset, market: Market) -> dict[str, Any]:
     is_tape = dataset.key != ("timestamp",)
     encodings: dict[str, str] = {}
-    for field in dataset.schema(market):
+    for field in schema_of(dataset, market):
         if pa.types.is_floating(field.type):
             encodings[field.name] = "BYTE_STREAM_SPLIT"
         elif not pa.types.is_boolean(field.type):

@@ -1,0 +1,127 @@
+"""A large file gathered in pieces over several connections, each piece resumable by itself.
+
+Beside `<name>.part`, which always holds the file's beginning without a hole, lie `<name>.part@<first byte>`: what has
+come of a later piece. The length of each is its progress. When the piece after the beginning is complete it is
+digested, appended and removed, so that the digest is ready soon after the last byte, and a crash leaves nothing
+unclear: bytes that both files hold are the same.
+"""
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.download.part import PartFile
+from core.errors import storage_error
+
+
+class Segment:
+    """The bytes `[start, stop)` of an object, and the file in which they gather."""
+
+    def __init__(self, part: PartFile, start: int, stop: int) -> None:
+        self.start = start
+        self.stop = stop
+        self.path = part.path.with_name(f"{part.path.name}@{start}")
+        self.size = _length(self.path)
+        self._file: int | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        return self.size == self.stop - self.start
+
+    def write(self, data: bytes) -> None:
+        """Append bytes, straight to the operating system."""
+        try:
+            if self._file is None:
+                self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError as error:
+            self.close()
+            raise storage_error(error, self.path) from error
+        self.size += len(data)
+
+    def close(self) -> None:
+        if self._file is not None:
+            file, self._file = self._file, None
+            os.close(file)
+
+    def remove(self) -> None:
+        self.close()
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+        self.size = 0
+
+
+class Segments:
+    """What is left of an object of `size` bytes after its part, cut at multiples of `step`."""
+
+    def __init__(self, part: PartFile, size: int, step: int) -> None:
+        self._part = part
+        self._pieces = deque(_pieces(part, size, step))
+        self._open = deque(piece for piece in self._pieces if not piece.is_complete)
+        self._merging = asyncio.Lock()
+
+    @property
+    def bytes_done(self) -> int:
+        """Bytes of the object that are here."""
+        return self._part.size + sum(piece.size for piece in self._pieces)
+
+    def take(self) -> Segment | None:
+        """A piece that nobody works on yet, the first one first."""
+        return self._open.popleft() if self._open else None
+
+    async def merge(self) -> None:
+        """Append the complete pieces that follow the part."""
+        async with self._merging:
+            while self._pieces and self._pieces[0].is_complete:
+                piece = self._pieces[0]
+                piece.close()
+                await self._part.append_from(piece.path, self._part.size - piece.start)
+                piece.remove()
+                self._pieces.popleft()
+
+    def close(self) -> None:
+        for piece in self._pieces:
+            piece.close()
+
+
+def leftovers(part: PartFile) -> Iterator[Path]:
+    """The files of pieces that lie beside a part."""
+    try:
+        names = [entry.name for entry in os.scandir(part.path.parent)]
+    except FileNotFoundError:
+        return
+    for name in names:
+        if name.startswith(f"{part.path.name}@"):
+            yield part.path.with_name(name)
+
+
+def _pieces(part: PartFile, size: int, step: int) -> list[Segment]:
+    """Pieces that cover `[part.size, size)`; files that fit none of them are removed."""
+    starts = ((path.name.rpartition("@")[2], path) for path in leftovers(part))
+    found = {int(start): path for start, path in starts if start.isdigit()}
+    here = part.size
+    begun = {start for start, path in found.items() if start < size and start + _length(path) > here}
+    first = max((start for start in begun if start <= here), default=here)
+    cuts = sorted({first, *(start for start in begun if start > here), *range((here // step + 1) * step, size, step)})
+    pieces = [Segment(part, start, stop) for start, stop in zip(cuts, [*cuts[1:], size], strict=True) if start < stop]
+    fitting = {piece.start for piece in pieces if piece.size <= piece.stop - piece.start}
+    for piece in pieces:
+        if piece.start not in fitting:
+            piece.remove()
+    for start, path in found.items():
+        if start not in fitting:
+            path.unlink(missing_ok=True)
+    return pieces
+
+
+def _length(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,214 @@
+"""One GET at a time through httpx's transport seam: our headers, the pace of each host, and our errors for httpx's."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Final
+
+import httpx
+
+from core import VERSION
+from core.download.limits import LONGEST_WAIT_SECONDS, parse_retry_after
+from core.download.pace import Pace
+from core.errors import ConfigError, ConnectionLost, MarketDataError, NotPublished, RemoteError, Throttled
+from core.events import Emit, PaceChanged
+from core.settings import DownloadSettings
+
+CONNECT_SECONDS: Final = 10.0
+MOST_REDIRECTS: Final = 5
+_HEADERS: Final = httpx.Headers({"User-Agent": f"tapevault/{VERSION}", "Accept": "*/*", "Accept-Encoding": "identity"})
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
+
+
+class Web:
+    """Asks hosts. `transport` carries the requests; `settings` say how many at once and how patiently."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, settings: DownloadSettings, emit: Emit) -> None:
+        self._transport = transport
+        self._most = settings.workers
+        self._emit = emit
+        connect = min(CONNECT_SECONDS, settings.timeout_seconds)
+        self._extensions = {"timeout": httpx.Timeout(settings.timeout_seconds, connect=connect, pool=None).as_dict()}
+        self._hosts: dict[str, Host] = {}
+
+    async def get(self, url: str, label: str, headers: dict[str, str] | None = None) -> "Answer":
+        """The answer to a GET, its body still to come; whoever gets it closes it.
+
+        Redirects are followed within the same host only. A 416 is an answer like 200 and 206. Raises NotPublished for
+        404 and 410, Throttled, ConnectionLost, RemoteError for what else is no success, ConfigError for what is no URL.
+        """
+        here = url
+        for _ in range(MOST_REDIRECTS + 1):
+            answer = await self._ask(here, label, headers)
+            if answer.status not in _REDIRECTS:
+                return answer
+            await answer.close()
+            here = _same_host(here, answer.header("Location"), label)
+        raise RemoteError(f"{label}: {url} redirects in circles; check --source and --listing")
+
+    def pace_of(self, url: str) -> Pace:
+        """The pace of a URL's host."""
+        return self._host(url).pace
+
+    async def _ask(self, url: str, label: str, headers: dict[str, str] | None) -> "Answer":
+        host = self._host(url)
+        sent = _HEADERS
+        if headers:
+            sent = _HEADERS.copy()
+            sent.update(headers)
+        visit = Visit(host, label, await host.pace.enter())
+        try:
+            # A URL is parsed once a host: from request to request only the path differs.
+            target = host.url.copy_with(raw_path=url[_origin_end(url) :].encode("ascii") or b"/")
+            request = httpx.Request("GET", target, headers=sent, extensions=self._extensions)
+            answer = Answer(visit, await self._transport.handle_async_request(request))
+        except (httpx.TransportError, httpx.InvalidURL, UnicodeEncodeError) as error:
+            host.pace.leave()
+            raise visit.failed(error) from error
+        except BaseException:
+            host.pace.leave()
+            raise
+        await answer.expect_success()
+        return answer
+
+    def _host(self, url: str) -> "Host":
+        origin = url[: _origin_end(url)]
+        known = self._hosts.get(origin)
+        if known is None:
+            try:
+                known = Host(httpx.URL(origin), Pace(self._most), self._emit)
+            except httpx.InvalidURL as error:
+                raise ConfigError(f"not a URL: {url!r} ({error})") from error
+            self._hosts[origin] = known
+        return known
+
+
+class Host:
+    """A host: its URL, its pace, and who hears when the pace changes."""
+
+    def __init__(self, url: httpx.URL, pace: Pace, emit: Emit) -> None:
+        self.url = url
+        self.pace = pace
+        self.name = url.netloc.decode("ascii", "replace")
+        self.emit = emit
+
+
+class Visit:
+    """One request to a host, from the moment it was given its place; says what its failures mean."""
+
+    def __init__(self, host: Host, label: str, entered: float) -> None:
+        self.host = host
+        self.label = label
+        self._entered = entered
+
+    def failed(self, error: Exception) -> MarketDataError:
+        """httpx's error as ours."""
+        name = self.host.name
+        if not isinstance(error, httpx.TransportError) or isinstance(error, httpx.UnsupportedProtocol):
+            return ConfigError(f"cannot use the URL of {self.label}: {error}")
+        if isinstance(error, httpx.TimeoutException):
+            self.slow_down("it did not answer in time")
+            return ConnectionLost(f"{name} did not answer in time ({type(error).__name__})")
+        self.host.pace.failing.add(self.label)
+        return ConnectionLost(f"connection to {name} failed: {error or type(error).__name__}")
+
+    def slow_down(self, why: str, pause_seconds: float = 0.0) -> None:
+        """Ask the host less from now on, and for so long nothing."""
+        pace = self.host.pace
+        pace.failing.add(self.label)
+        if pace.slow_down(self._entered, pause_seconds):
+            self.host.emit(PaceChanged(self.host.name, int(pace.limit), why))
+
+
+class Answer:
+    """What a host answered; the place at the host is held until `close`."""
+
+    def __init__(self, visit: Visit, response: httpx.Response) -> None:
+        self._visit = visit
+        self._response = response
+        self._is_open = True
+
+    @property
+    def status(self) -> int:
+        return self._response.status_code
+
+    def header(self, name: str) -> str | None:
+        value: str | None = self._response.headers.get(name)
+        return value
+
+    @property
+    def length(self) -> int | None:
+        """Content-Length, if it is a number."""
+        text = self.header("Content-Length") or ""
+        return int(text) if text.isdigit() else None
+
+    @property
+    def etag(self) -> str | None:
+        """The ETag without its quotes."""
+        text = self.header("ETag")
+        return None if text is None else text.removeprefix("W/").strip('"')
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises ConnectionLost."""
+        stream = self._response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        try:
+            async for data in stream:
+                yield data
+        except httpx.TransportError as error:
+            raise self._visit.failed(error) from error
+
+    async def close(self) -> None:
+        """Give connection and place back; a body that was not read to its end costs the connection."""
+        if self._is_open:
+            self._is_open = False
+            try:
+                await self._response.aclose()
+            finally:
+                self._visit.host.pace.leave()
+
+    async def expect_success(self) -> None:
+        """Close and raise unless the answer is one (or a redirect)."""
+        error = self._error()
+        if error is not None:
+            await self.close()
+            raise error
+
+    def _error(self) -> MarketDataError | None:
+        status, host = self.status, self._visit.host
+        where = f"{self._visit.label}: {host.name}"
+        if status in (429, 418, 503):
+            wait = parse_retry_after(self.header("Retry-After"), time.time())
+            self._visit.slow_down(f"it answered {status}", min(wait or 0.0, LONGEST_WAIT_SECONDS))
+            return Throttled(f"{where} asks us to slow down ({status})", wait)
+        if status in (403, 408) or status >= 500:
+            # 403 was an outage of the whole archive (2024-03-07), not a missing object.
+            host.pace.failing.add(self._visit.label)
+            return ConnectionLost(f"{where} answered {status}")
+        host.pace.answered()
+        if status in (200, 206, 416, *_REDIRECTS):
+            return None
+        if status in (404, 410):
+            return NotPublished(f"{where} has no such object")
+        return RemoteError(f"{where} answered {status}; check --source and --listing")
+
+
+def _same_host(url: str, location: str | None, label: str) -> str:
+    """Where a redirect leads. Raises RemoteError if that is another host: who serves the bytes is the user's choice."""
+    here = httpx.URL(url)
+    try:
+        there = here.join(location or "")
+    except httpx.InvalidURL as error:
+        raise RemoteError(f"{label}: redirected to {location!r}, which is no URL") from error
+    if not location or (there.scheme, there.netloc) != (here.scheme, here.netloc):
+        raise RemoteError(
+            f"{label}: {here.host} redirects to {location!r}; only the same host is followed, "
+            "name another with --source or --listing"
+        )
+    return str(there)
+
+
+def _origin_end(url: str) -> int:
+    """Where the path begins; before it stands `https://host:port`."""
+    start = url.find("://")
+    slash = url.find("/", start + 3 if start >= 0 else 0)
+    return len(url) if slash < 0 else slash
