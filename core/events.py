@@ -149,7 +149,8 @@ LOGGER: Final = logging.getLogger("tapevault")
 
 
 def log_event(event: Event) -> None:
-    """One line a lasting event; progress is left out. Failures and findings are warnings."""
+    """One line a lasting event; progress is left out. Failures and findings are warnings; what went well is only for
+    whoever asks for debug lines: the status database says the same of every file."""
     match event:
         case FileProgressed() | FileStarted():
             return
@@ -160,9 +161,9 @@ def log_event(event: Event) -> None:
         case FileRetrying(key, reason, attempt, wait):
             LOGGER.info("retry %s in %.1f s after attempt %d: %s", key, wait, attempt, reason)
         case FileFetched(key, size, transferred, proof):
-            LOGGER.info("fetched %s: %d bytes, %d over the network, %s", key, size, transferred, proof)
+            LOGGER.debug("fetched %s: %d bytes, %d over the network, %s", key, size, transferred, proof)
         case FileStored(key, rows):
-            LOGGER.info("stored %s: %d rows", key, rows)
+            LOGGER.debug("stored %s: %d rows", key, rows)
         case FileMissing(key):
             LOGGER.info("missing %s: listed, but not there", key)
         case RunStarted(run, files, size, skipped, goal):

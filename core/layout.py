@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from core.datasets import DATASETS
@@ -42,7 +43,7 @@ class Layout:
 
     def raw(self, series: Series, period: Period) -> Path:
         """The archive as published."""
-        return self.root / "raw" / _folder(series) / f"{stem(series, period)}.zip"
+        return _folder(self.root, "raw", series) / f"{stem(series, period)}.zip"
 
     def archives(self) -> Iterator[tuple[Series, Period]]:
         """What lies in `raw/` under a name that is ours."""
@@ -57,14 +58,14 @@ class Layout:
 
     def extracted(self, series: Series, period: Period, suffix: str) -> Path:
         """The rows in a text format."""
-        return self.root / "extracted" / _folder(series) / f"{stem(series, period)}{suffix}"
+        return _folder(self.root, "extracted", series) / f"{stem(series, period)}{suffix}"
 
     def processed(self, series: Series, period: Period) -> Path:
         """The rows as Parquet."""
         return self.processed_folder(series) / f"{stem(series, period)}.parquet"
 
     def processed_folder(self, series: Series) -> Path:
-        return self.root / "processed" / _folder(series)
+        return _folder(self.root, "processed", series)
 
 
 def stem(series: Series, period: Period) -> str:
@@ -88,10 +89,11 @@ def _middle(series: Series) -> str:
     return series.interval or DATASETS[series.dataset].remote
 
 
-def _folder(series: Series) -> Path:
+@lru_cache(maxsize=8192)
+def _folder(root: Path, kind: str, series: Series) -> Path:
     if not SYMBOL.fullmatch(series.symbol):
         raise ValueError(f"not a symbol: {series.symbol!r}")
-    folder = Path(series.market.value, series.dataset, series.symbol)
+    folder = root / kind / series.market.value / series.dataset / series.symbol
     return folder / series.interval if series.interval else folder
 
 

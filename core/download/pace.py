@@ -33,15 +33,17 @@ class Pace:
 
     async def enter(self) -> float:
         """Wait for a place; returns when it was given (for `slow_down`)."""
-        while self._busy >= int(self.limit) or self._is_paused:
+        if self._waiters or not self._has_room:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             try:
-                await waiter
+                await waiter  # whoever wakes us has taken the place for us
             except asyncio.CancelledError:
-                self._wake()  # the place that was meant for us is somebody else's
+                if waiter.done() and not waiter.cancelled():
+                    self.leave()
                 raise
-        self._busy += 1
+        else:
+            self._busy += 1
         return self._clock()
 
     def leave(self) -> None:
@@ -53,7 +55,7 @@ class Pace:
     @property
     def spare(self) -> int:
         """Places that nobody uses or waits for."""
-        return 0 if self._waiters or self._is_paused else max(0, int(self.limit) - self._busy)
+        return int(self.limit) - self._busy if self._has_room and not self._waiters else 0
 
     @property
     def is_dead(self) -> bool:
@@ -73,7 +75,7 @@ class Pace:
         now = self._clock()
         if pause_seconds > 0:
             self._paused_until = max(self._paused_until, now + pause_seconds)
-            asyncio.get_running_loop().call_later(pause_seconds, self._wake)
+            asyncio.get_running_loop().call_later(pause_seconds + 0.001, self._wake)
         if entered_at < self._cut_at:
             return False
         self._cut_at = now
@@ -81,14 +83,14 @@ class Pace:
         return True
 
     @property
-    def _is_paused(self) -> bool:
-        return self._paused_until > 0 and self._clock() < self._paused_until
+    def _has_room(self) -> bool:
+        is_paused = self._paused_until > 0 and self._clock() < self._paused_until
+        return self._busy < int(self.limit) and not is_paused
 
     def _wake(self) -> None:
-        """Wake as many as there are places; whoever finds none after all waits again."""
-        free = int(self.limit) - self._busy
-        while self._waiters and free > 0:
+        """Give places to those who wait, first come, first served."""
+        while self._waiters and self._has_room:
             waiter = self._waiters.popleft()
             if not waiter.done():
+                self._busy += 1
                 waiter.set_result(None)
-                free -= 1

@@ -27,9 +27,10 @@ class PartFile:
     thread. Every OSError becomes a StorageError that names the file.
     """
 
-    def __init__(self, target: Path) -> None:
-        self.path = target.with_name(target.name + ".part")
+    def __init__(self, target: Path, presence: "Presence | None" = None) -> None:
+        self.path = target.parent / f"{target.name}.part"
         self.target = target
+        self._presence = presence or Presence()
         self._known = False
         self._file: int | None = None
         self._memory = bytearray()
@@ -49,6 +50,8 @@ class PartFile:
         if self._known:
             return self.size
         self._known = True
+        if not self._presence.may_exist(self.path):
+            return 0
         try:
             async with aiofiles.open(self.path, "rb") as stream:
                 while block := await stream.read(HASH_BYTES):
@@ -139,7 +142,7 @@ class PartFile:
     def _opened(self) -> int:
         if self._file is None:
             try:
-                self._file = _open(self.path, self._written == 0)
+                self._file = open_to_append(self.path, is_new=self._written == 0)
             except OSError as error:
                 raise storage_error(error, self.path) from error
         return self._file
@@ -163,8 +166,32 @@ class PartFile:
             await asyncio.shield(self._hashing)
 
 
-def _open(path: Path, is_new: bool) -> int:
-    """For appending; what lay there is cut off if the file is new. A folder is made when it is missed."""
+class Presence:
+    """What lay in each folder when it was first asked about: one look instead of several for every file.
+
+    A name that was there may have gone; one that was not may have come, but then from another run, whose file it is.
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[Path, frozenset[str]] = {}
+
+    def may_exist(self, path: Path) -> bool:
+        """False: there was no such file."""
+        folder = path.parent
+        names = self._names.get(folder)
+        if names is None:
+            try:
+                names = frozenset(entry.name for entry in os.scandir(folder))
+            except FileNotFoundError:
+                names = frozenset()
+            except OSError as error:
+                raise storage_error(error, folder) from error
+            self._names[folder] = names
+        return path.name in names
+
+
+def open_to_append(path: Path, is_new: bool = False) -> int:
+    """A descriptor; what lay there is cut off if the file is new. A folder is made when it is missed."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if is_new else 0) | getattr(os, "O_BINARY", 0)
     try:
         return os.open(path, flags, 0o666)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.download.part import PartFile
+from core.download.part import PartFile, open_to_append
 from core.errors import storage_error
 
 
@@ -34,7 +34,7 @@ class Segment:
         """Append bytes, straight to the operating system."""
         try:
             if self._file is None:
-                self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+                self._file = open_to_append(self.path)
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(self._file, rest) :]

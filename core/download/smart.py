@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 import httpx
 
 from core.download.limits import LONGEST_WAIT_SECONDS, RateLimit, backoff_seconds
-from core.download.part import PartFile, digest_of
+from core.download.part import PartFile, Presence, digest_of
 from core.download.publish import Publisher
 from core.download.segments import Segment, Segments, leftovers
 from core.download.web import Answer, Web
@@ -99,6 +99,7 @@ class SmartDownloader:
         self._adopts = adopts
         self._limit = RateLimit(settings.limit_rate_bytes)
         self._publisher = Publisher()
+        self._presence = Presence()
 
     async def read(self, url: str, max_bytes: int, label: str) -> bytes:
         """A small object. Raises NotPublished, RemoteError, SourceDown; ConnectionLost or Throttled in the end."""
@@ -127,7 +128,7 @@ class SmartDownloader:
         `<target>.disputed`), RemoteError, SourceDown, StorageError; ConnectionLost or Throttled after the last attempt
         without progress, and then the part stays for the next run.
         """
-        transfer = _Transfer(url, label, expected, PartFile(target))
+        transfer = _Transfer(url, label, expected, PartFile(target, self._presence))
         if self._adopts and (adopted := await self.adopt(target, expected)) is not None:
             return adopted
         try:
@@ -305,7 +306,7 @@ class SmartDownloader:
         if expected.size is None:
             return None
         for path in (target, apart_of(target)):
-            if _size_of(path) != expected.size:
+            if not self._presence.may_exist(path) or _size_of(path) != expected.size:
                 continue
             sha256 = await asyncio.to_thread(digest_of, path)
             digests = Digests(expected.size, sha256, functools.partial(asyncio.to_thread, digest_of, path, "md5"))
@@ -345,7 +346,7 @@ class _Transfer:
 
 def apart_of(target: Path) -> Path:
     """Where bytes are kept that the source's own checksum contradicts."""
-    return target.with_name(target.name + ".disputed")
+    return target.parent / f"{target.name}.disputed"
 
 
 def unfinished(target: Path) -> Iterator[Path]:

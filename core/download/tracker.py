@@ -11,7 +11,7 @@ released by the next run: to `fetched` if verified bytes are on disk, else to `p
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -50,6 +50,19 @@ SILENT_SECONDS: Final = 120.0
 BUSY_SECONDS: Final = 30.0
 CHUNK: Final = 500
 
+_KNOWN: Final = select(FILES.c.id, FILES.c.key, FILES.c.size, FILES.c.etag, FILES.c.state, FILES.c.owner).where(
+    FILES.c.key.in_(bindparam("keys", expanding=True))
+)
+_NEW: Final = upsert(FILES).on_conflict_do_nothing()
+_LISTED: Final = ("size", "etag", "checksum_etag", "modified", "changed_us")
+_PLAN_AGAIN: Final = (
+    update(FILES)
+    .where(FILES.c.key == bindparam("file_key"), FILES.c.owner.is_(None))
+    .values(
+        {name: bindparam(name) for name in _LISTED}
+        | {"state": State.PLANNED, "attempts": 0, "bytes_done": 0, "sha256": None, "proof": None, "error": None}
+    )
+)
 _ROWS: Final = select(FILES).where(FILES.c.key.in_(bindparam("keys", expanding=True)))
 _CLAIM: Final = (
     update(FILES)
@@ -108,12 +121,13 @@ class Change:
 class Plan:
     """What a request comes to: rows to fetch, rows whose verified bytes only need storing, rows that are done.
 
-    `changed` are the rows, as they were, of files that the exchange has replaced since they were planned.
+    `done` says which file each row is. `changed` are the rows, as they were, of files that the exchange has replaced
+    since they were planned.
     """
 
     fetch: tuple[int, ...]
     process: tuple[int, ...]
-    done: tuple[Download, ...]
+    done: Mapping[int, ArchiveFile]
     changed: tuple[Download, ...]
     fetch_bytes: int
 
@@ -230,22 +244,22 @@ class DownloadTracker:
 
         A row that a live run holds is left as it is, and is among `fetch`.
         """
-        found: list[Download] = []
+        rows: list[tuple[Row[Any] | None, ArchiveFile]] = []
         changed: list[Download] = []
         for chunk in _chunks(files):
             with self._write() as connection:
-                rows, replaced = _plan_chunk(connection, chunk)
-            found += rows
+                planned, replaced = _plan_chunk(connection, chunk)
+            rows += planned
             changed += replaced
-        return _as_plan(found, changed)
+        return _as_plan(rows, changed)
 
     def look(self, files: Sequence[ArchiveFile]) -> Plan:
         """What `plan` would come to, without writing anything."""
-        found: dict[str, Download] = {}
+        rows: list[tuple[Row[Any] | None, ArchiveFile]] = []
         with self._read() as connection:
             for chunk in _chunks(files):
-                found |= {row.file.key: row for row in _rows(connection, [file.key for file in chunk])}
-        rows = [_replanned(found.get(file.key), file) for file in files]
+                known = _known(connection, chunk)
+                rows += [(_current(known.get(file.key), file), file) for file in chunk]
         return _as_plan(rows, [])
 
     def claim(self, run: int, rows: Sequence[int]) -> list[Download]:
@@ -364,29 +378,26 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
 
 
-def _plan_chunk(connection: Connection, files: Sequence[ArchiveFile]) -> tuple[list[Download], list[Download]]:
+def _plan_chunk(
+    connection: Connection, files: Sequence[ArchiveFile]
+) -> tuple[list[tuple[Row[Any] | None, ArchiveFile]], list[Download]]:
     """The rows of these files as they are planned now, and the old view of those that were replaced."""
-    known = {row.file.key: row for row in _rows(connection, [file.key for file in files])}
+    known = _known(connection, files)
     now = _now_us()
     new = [file_row(file, now) for file in files if file.key not in known]
     if new:
-        connection.execute(upsert(FILES).on_conflict_do_nothing(), new)
+        connection.execute(_NEW, new)
     again = [file for file in files if file.key in known and _is_stale(known[file.key], file)]
-    replaced = [(known[file.key], file) for file in again if _is_replaced(known[file.key], file)]
-    if replaced:
-        _note_revisions(connection, replaced, now)
+    if not (new or again):
+        return [(known[file.key], file) for file in files], []
+    keys = [file.key for file in again if _is_replaced(known[file.key], file)]
+    replaced = [to_download(row) for row in connection.execute(_ROWS, {"keys": keys})] if keys else []
+    listed = {file.key: file for file in again}
+    _note_revisions(connection, [(row, listed[row.file.key]) for row in replaced], now)
     if again:
-        values: dict[str, Any] = {
-            name: bindparam(name) for name in ("size", "etag", "checksum_etag", "modified", "changed_us")
-        }
-        connection.execute(
-            update(FILES)
-            .where(FILES.c.key == bindparam("file_key"), FILES.c.owner.is_(None))
-            .values(state=State.PLANNED, attempts=0, bytes_done=0, sha256=None, proof=None, error=None, **values),
-            [file_row(file, now) | {"file_key": file.key} for file in again],
-        )
-    rows = _rows(connection, [file.key for file in files]) if new or again else list(known.values())
-    return rows, [row for row, _ in replaced]
+        connection.execute(_PLAN_AGAIN, [file_row(file, now) | {"file_key": file.key} for file in again])
+    known = _known(connection, files)
+    return [(known[file.key], file) for file in files], replaced
 
 
 def _note_revisions(connection: Connection, replaced: Sequence[tuple[Download, ArchiveFile]], now: int) -> None:
@@ -425,29 +436,33 @@ def _ids(connection: Connection, statement: Select[Any], values: dict[str, Any])
     return (row[0] for row in connection.execute(statement, values))
 
 
-def _is_replaced(row: Download, file: ArchiveFile) -> bool:
-    return (row.file.etag, row.file.size) != (file.etag, file.size)
+def _known(connection: Connection, files: Sequence[ArchiveFile]) -> dict[str, "Row[Any]"]:
+    """What planning needs of the rows of these files, by key."""
+    rows: Iterable[Row[Any]] = connection.execute(_KNOWN, {"keys": [file.key for file in files]})
+    return {row.key: row for row in rows}
 
 
-def _is_stale(row: Download, file: ArchiveFile) -> bool:
+def _is_replaced(row: Row[Any], file: ArchiveFile) -> bool:
+    return (row.etag, row.size) != (file.etag, file.size)
+
+
+def _is_stale(row: Row[Any], file: ArchiveFile) -> bool:
     return row.owner is None and (row.state in (State.FAILED, State.MISSING) or _is_replaced(row, file))
 
 
-def _replanned(row: Download | None, file: ArchiveFile) -> Download:
-    """What `plan` would make of a row."""
-    if row is None or _is_stale(row, file):
-        return Download(row.id if row else 0, file, State.PLANNED)
-    return row
+def _current(row: Row[Any] | None, file: ArchiveFile) -> Row[Any] | None:
+    """The row if `plan` would leave it as it is."""
+    return None if row is None or _is_stale(row, file) else row
 
 
-def _as_plan(rows: Sequence[Download], changed: Sequence[Download]) -> Plan:
-    fetch = [row for row in rows if row.state in (State.PLANNED, State.ACTIVE)]
+def _as_plan(rows: Sequence[tuple[Row[Any] | None, ArchiveFile]], changed: Sequence[Download]) -> Plan:
+    fetch = [(row, file) for row, file in rows if row is None or row.state in (State.PLANNED, State.ACTIVE)]
     return Plan(
-        fetch=tuple(row.id for row in fetch),
-        process=tuple(row.id for row in rows if row.state is State.FETCHED),
-        done=tuple(row for row in rows if row.state is State.STORED),
+        fetch=tuple(0 if row is None else row.id for row, _ in fetch),
+        process=tuple(row.id for row, _ in rows if row is not None and row.state == State.FETCHED),
+        done={row.id: file for row, file in rows if row is not None and row.state == State.STORED},
         changed=tuple(changed),
-        fetch_bytes=sum(row.file.size for row in fetch),
+        fetch_bytes=sum(file.size for _, file in fetch),
     )
 
 
@@ -472,10 +487,6 @@ def _release_dead(connection: Connection) -> int:
 def _is_alive(run: Row[Any]) -> bool:
     alive = ProcessIdentity(run.host, run.pid, run.process_start).is_alive()
     return _now_us() - run.heartbeat_us < SILENT_SECONDS * 1_000_000 if alive is None else alive
-
-
-def _rows(connection: Connection, keys: Sequence[str]) -> list[Download]:
-    return [to_download(row) for row in connection.execute(_ROWS, {"keys": keys})]
 
 
 def _tracker_error(error: DBAPIError, path: Path) -> DiskFull | TrackerError:

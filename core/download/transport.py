@@ -45,6 +45,9 @@ class StockTransport(httpx.AsyncBaseTransport):
         self._client = httpx.AsyncClient(limits=limits)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        target = request.extensions.pop("target", None)
+        if target is not None:  # a proxy wants the whole URL in its place
+            request.url = request.url.copy_with(raw_path=target)
         return await self._client.send(request, stream=True)
 
     async def aclose(self) -> None:
@@ -318,6 +321,7 @@ async def _ask(connection: Connection, head: bytes, timeouts: dict[str, Any]) ->
 
 
 def _head(request: httpx.Request) -> bytes:
-    lines = [b"%s %s HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
+    target = request.extensions.get("target") or request.url.raw_path
+    lines = [b"%s %s HTTP/1.1" % (request.method.encode("ascii"), target)]
     lines += [b"%s: %s" % (name, value) for name, value in request.headers.raw]
     return b"\r\n".join([*lines, b"", b""])

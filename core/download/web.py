@@ -1,5 +1,6 @@
 """One GET at a time through httpx's transport seam: our headers, the pace of each host, and our errors for httpx's."""
 
+import copy
 import time
 from collections.abc import AsyncIterator
 from typing import Final
@@ -27,7 +28,7 @@ class Web:
         self._most = settings.workers
         self._emit = emit
         connect = min(CONNECT_SECONDS, settings.timeout_seconds)
-        self._extensions = {"timeout": httpx.Timeout(settings.timeout_seconds, connect=connect, pool=None).as_dict()}
+        self._timeout = httpx.Timeout(settings.timeout_seconds, connect=connect, pool=None).as_dict()
         self._hosts: dict[str, Host] = {}
 
     async def get(self, url: str, label: str, headers: dict[str, str] | None = None) -> "Answer":
@@ -51,17 +52,11 @@ class Web:
 
     async def _ask(self, url: str, label: str, headers: dict[str, str] | None) -> "Answer":
         host = self._host(url)
-        sent = _HEADERS
-        if headers:
-            sent = _HEADERS.copy()
-            sent.update(headers)
         visit = Visit(host, label, await host.pace.enter())
         try:
-            # A URL is parsed once a host: from request to request only the path differs.
-            target = host.url.copy_with(raw_path=url[_origin_end(url) :].encode("ascii") or b"/")
-            request = httpx.Request("GET", target, headers=sent, extensions=self._extensions)
+            request = host.request(url[_origin_end(url) :], headers, self._timeout)
             answer = Answer(visit, await self._transport.handle_async_request(request))
-        except (httpx.TransportError, httpx.InvalidURL, UnicodeEncodeError) as error:
+        except (httpx.TransportError, UnicodeEncodeError) as error:
             host.pace.leave()
             raise visit.failed(error) from error
         except BaseException:
@@ -90,6 +85,17 @@ class Host:
         self.pace = pace
         self.name = url.netloc.decode("ascii", "replace")
         self.emit = emit
+        self._plain = httpx.Request("GET", url, headers=_HEADERS)
+
+    def request(self, path: str, headers: dict[str, str] | None, timeout: dict[str, float | None]) -> httpx.Request:
+        """A GET of a path. URL and headers are parsed once a host: only the target differs from request to request,
+        and httpx has an extension for that."""
+        if headers:
+            request = httpx.Request("GET", self.url, headers=[*_HEADERS.items(), *headers.items()])
+        else:
+            request = copy.copy(self._plain)
+        request.extensions = {"timeout": timeout, "target": path.encode("ascii") or b"/"}
+        return request
 
 
 class Visit:

@@ -176,7 +176,7 @@ class Sync:
 
     def _forget(self, plan: Plan) -> None:
         """Rows back to the start, parts removed. Verified archives are replaced when the new ones are."""
-        rows = [*self.tracker.states([*plan.fetch, *plan.process]), *plan.done]
+        rows = self.tracker.states([*plan.fetch, *plan.process, *plan.done])
         for row in rows:
             for path in unfinished(self.layout.raw(row.file.series, row.file.period)):
                 path.unlink(missing_ok=True)
@@ -185,7 +185,7 @@ class Sync:
     def _forget_lost(self, plan: Plan) -> bool:
         """Rows that say "done" while somebody has removed the files are sent back a step."""
         lost = [] if self.storage is None else _not_held(self.storage, plan.done)
-        fetched = [*lost, *self.tracker.states(plan.process)]
+        fetched = self.tracker.states([*lost, *plan.process])
         kept = [row.id for row in fetched if self.layout.raw(row.file.series, row.file.period).exists()]
         gone = [row.id for row in fetched if row.id not in set(kept)]
         self.tracker.demote(kept, State.FETCHED)
@@ -278,9 +278,7 @@ class Sync:
     async def _from_disk(self, download: Download) -> FetchedFile:
         fetched = await self.archive.adopt(download)
         if fetched is None:
-            raise ContentError(
-                f"{download.file.key} on this disk is not what the exchange lists now; it is fetched anew"
-            )
+            raise ContentError(f"{download.file.key}: what lies here is not what is listed; the next run fetches it")
         return fetched
 
     async def _store(self, download: Download, fetched: FetchedFile) -> None:
@@ -398,7 +396,7 @@ def _findings(partition: Partition) -> list[Finding]:
     ]
 
 
-def _not_held(storage: "StorageManager", rows: Sequence[Download]) -> list[Download]:
+def _not_held(storage: "StorageManager", rows: Mapping[int, ArchiveFile]) -> list[int]:
     """Those of the rows whose partition is not there."""
-    held = {series: storage.periods(series) for series in {row.file.series for row in rows}}
-    return [row for row in rows if row.file.period not in held[row.file.series]]
+    held = {series: storage.periods(series) for series in {file.series for file in rows.values()}}
+    return [row for row, file in rows.items() if file.period not in held[file.series]]

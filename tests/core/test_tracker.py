@@ -68,7 +68,7 @@ def finish(tracker: DownloadTracker, run: int, row: int) -> None:
 
 def test_a_new_file_goes_from_planned_to_stored(tracker: DownloadTracker) -> None:
     plan = tracker.plan(listed(2))
-    assert (len(plan.fetch), plan.process, plan.done, plan.fetch_bytes) == (2, (), (), 201)
+    assert (len(plan.fetch), plan.process, plan.done, plan.fetch_bytes) == (2, (), {}, 201)
     run = tracker.begin_run("test")
     (download,) = tracker.claim(run, [plan.fetch[0]])
     assert (download.state, download.owner, download.attempts, download.sha256) == (State.ACTIVE, run, 1, None)
@@ -103,7 +103,7 @@ def test_a_replaced_object_is_planned_again_and_reported(tracker: DownloadTracke
     (row,) = tracker.plan(listed(1)).fetch
     finish(tracker, tracker.begin_run("test"), row)
     plan = tracker.plan(listed(1, etag="b"))
-    assert (plan.fetch, plan.done) == ((row,), ())
+    assert (plan.fetch, plan.done) == ((row,), {})
     assert [(old.id, old.file.etag, old.sha256) for old in plan.changed] == [(row, "a0", "5" * 64)]
     (again,) = tracker.states([row])
     assert (again.state, again.sha256, again.proof, again.attempts) == (State.PLANNED, None, None, 0)

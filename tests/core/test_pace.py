@@ -1,0 +1,124 @@
+"""How hard a host is asked: fewer at once when it is in trouble, more again when it answers."""
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.download.pace import DEAD_AFTER, Pace
+
+
+@dataclass
+class Clock:
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_at_most_so_many_are_inside_and_the_next_in_line_follows() -> None:
+    async def run() -> list[int]:
+        pace, inside, most, order = Pace(3), 0, 0, []
+
+        async def visit(number: int) -> None:
+            nonlocal inside, most
+            await pace.enter()
+            order.append(number)
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0)
+            inside -= 1
+            pace.leave()
+
+        await asyncio.gather(*(visit(number) for number in range(20)))
+        assert (most, inside, pace.spare) == (3, 0, 3)
+        return order
+
+    assert asyncio.run(run()) == list(range(20))
+
+
+def test_trouble_halves_the_limit_once_for_all_that_were_under_way() -> None:
+    async def run() -> None:
+        clock = Clock()
+        pace = Pace(16, clock)
+        clock.now += 1
+        entered = [await pace.enter() for _ in range(16)]
+        clock.now += 1
+        assert [pace.slow_down(at) for at in entered] == [True] + [False] * 15
+        assert pace.limit == 8
+        for _ in range(16):
+            pace.leave()
+        clock.now += 1
+        again = await pace.enter()
+        clock.now += 1
+        assert pace.slow_down(again)
+        assert pace.limit == 4
+
+    asyncio.run(run())
+
+
+def test_a_round_of_good_answers_makes_room_for_one_more_up_to_the_most() -> None:
+    pace = Pace(8)
+    pace.limit = 4.0
+    for _ in range(5):
+        pace.answered()
+    assert 5 <= pace.limit < 5.2
+    for _ in range(100):
+        pace.answered()
+    assert pace.limit == 8
+
+
+@given(st.lists(st.booleans(), max_size=200))
+def test_the_limit_stays_between_one_and_the_most(outcomes: list[bool]) -> None:
+    clock = Clock()
+    pace = Pace(8, clock)
+    for good in outcomes:
+        clock.now += 1
+        if good:
+            pace.answered()
+        else:
+            pace.slow_down(clock.now)
+        assert 1 <= pace.limit <= 8
+
+
+def test_nobody_enters_while_the_host_wants_a_pause() -> None:
+    async def run() -> float:
+        loop = asyncio.get_running_loop()
+        pace = Pace(4)
+        entered = await pace.enter()
+        pace.leave()
+        pace.slow_down(entered, pause_seconds=0.05)
+        assert pace.spare == 0
+        began = loop.time()
+        await asyncio.gather(pace.enter(), pace.enter())
+        return loop.time() - began
+
+    assert asyncio.run(run()) >= 0.045
+
+
+def test_who_gives_up_waiting_leaves_his_place_to_the_next() -> None:
+    async def run() -> None:
+        pace = Pace(1)
+        await pace.enter()
+        first, second = (asyncio.create_task(pace.enter()) for _ in range(2))
+        await asyncio.sleep(0)
+        pace.leave()
+        first.cancel()  # just when the place was meant for it
+        await asyncio.wait_for(second, 5)
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+    asyncio.run(run())
+
+
+def test_a_host_is_dead_when_different_objects_fail_and_nothing_comes_between() -> None:
+    pace = Pace(4)
+    for number in range(DEAD_AFTER):
+        assert not pace.is_dead
+        pace.failing.add(f"file {number}")
+        pace.failing.add(f"file {number}")
+    assert pace.is_dead
+    pace.answered()
+    assert not pace.is_dead

@@ -1,0 +1,255 @@
+"""What the status database is for: replaced archives, lost or damaged databases, a source that is gone, power cuts."""
+
+import hashlib
+import shutil
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+from factories import ROOT, Command, kline_csv, kline_key, publish, zip_bytes
+from script_world import assert_loads_the_truth, assert_nothing_half_written, command, zip_hits
+
+from core.exchanges.binance.urls import parse_key
+from core.layout import Layout
+from core.sample.faults import on, status
+from core.sample.market import SampleMarket
+from core.sample.server import running_server
+from loader import BacktestDataLoader
+
+KLINES = ("--data-types", "klines")
+
+
+def database(data: Path) -> Path:
+    return data / "metadata" / "download_status.db"
+
+
+def rows(data: Path, query: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(database(data))
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def publish_month(folder: Path, close: str = "42050.25") -> str:
+    """One month of candles, published (again) with this close in every row; returns its SHA-256."""
+    body = kline_csv().replace(b"42050.25", close.encode())
+    content = zip_bytes({"BTCUSDT-1h-2024-01.csv": body})
+    publish(folder, kline_key(), content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def closes(data: Path) -> set[float]:
+    with BacktestDataLoader(data_dir=data) as loader:
+        return set(loader.load_data(["BTCUSDT"], "2024-01-01", "2024-01-31")["klines"].close)
+
+
+def test_a_republished_archive_is_noticed_swapped_and_recorded_with_both_digests(tmp_path: Path, data: Path) -> None:
+    served = tmp_path / "served"
+    old = publish_month(served)
+    with running_server(served) as server:
+        assert command(server, data, *KLINES).run().json["replaced"] == 0
+        assert closes(data) == {42050.25}
+        new = publish_month(served, "43000.75")
+        server.bucket = type(server.bucket)(served)
+        done = command(server, data, *KLINES, "--log-level", "warning").run()
+        assert (done.code, done.json["downloaded"], done.json["stored"], done.json["replaced"]) == (0, 1, 1, 1)
+        assert f"its SHA-256 was {old} and is {new}" in done.err
+        again = command(server, data, *KLINES).run()
+        assert (again.json["downloaded"], again.json["replaced"], again.json["skipped"]) == (0, 0, 1)
+    assert closes(data) == {43000.75}
+    assert rows(data, "select old_sha256, new_sha256, replaced_us >= noticed_us from revisions") == [(old, new, 1)]
+    assert_nothing_half_written(data)
+
+
+def test_the_old_archive_stays_until_the_new_one_is_verified(tmp_path: Path, data: Path) -> None:
+    served = tmp_path / "served"
+    old = publish_month(served)
+    with running_server(served) as server:
+        command(server, data, *KLINES).run()
+        new = publish_month(served, "43000.75")
+        server.bucket = type(server.bucket)(served)
+        server.faults = on(".zip", status(404))
+        assert command(server, data, *KLINES).run().json["missing"] == 1
+        (raw,) = data.rglob("*.zip")
+        assert hashlib.sha256(raw.read_bytes()).hexdigest() == old
+        assert closes(data) == {42050.25}
+        server.faults = None
+        assert command(server, data, *KLINES).run().json["downloaded"] == 1
+    assert hashlib.sha256(raw.read_bytes()).hexdigest() == new
+    assert rows(data, "select old_sha256, new_sha256 from revisions") == [(old, new)]
+
+
+def facts(data: Path) -> list[tuple[object, ...]]:
+    return sorted(rows(data, "select key, state, sha256, proof, etag, size from files"))
+
+
+@pytest.mark.parametrize("damage", ["deleted", "garbage", "cut"])
+def test_the_status_is_rebuilt_from_the_files_without_downloading(
+    market: SampleMarket, archive: Path, data: Path, damage: str
+) -> None:
+    with running_server(archive) as server:
+        assert command(server, data).run().code == 0
+        before, hits = facts(data), zip_hits(server)
+        stored = {path: path.stat().st_mtime_ns for path in data.rglob("*.parquet")}
+        content = database(data).read_bytes()
+        if damage == "deleted":
+            database(data).unlink()
+        else:
+            database(data).write_bytes(b"garbage" * 1000 if damage == "garbage" else content[:3000])
+            refused = command(server, data).run()
+            assert refused.code == 1
+            assert "is damaged" in refused.err
+            assert "--rebuild-status" in refused.err
+        done = command(server, data, "--rebuild-status").run()
+        assert (done.code, done.err) == (0, "")
+        assert done.json["stored"] == done.json["planned"] == len(before)
+        assert done.json["bytes_downloaded"] == 0
+        assert zip_hits(server) == hits
+        assert facts(data) == before
+        assert {path: path.stat().st_mtime_ns for path in data.rglob("*.parquet")} == stored
+        again = command(server, data).run()
+        assert (again.json["downloaded"], again.json["stored"]) == (0, 0)
+        assert zip_hits(server) == hits
+    assert_loads_the_truth(data, market)
+
+
+def test_rebuilding_leaves_out_what_does_not_verify_and_says_so(archive: Path, data: Path) -> None:
+    with running_server(archive) as server:
+        assert command(server, data, *KLINES, "--download-only").run().code == 0
+        broken, other, *_ = sorted(data.rglob("*.zip"))
+        content = bytearray(broken.read_bytes())
+        content[50] ^= 1
+        broken.write_bytes(content)
+        (other.parent / "BTCUSDT-1h-1999-01.zip").write_bytes(b"never published")
+        done = command(server, data, "--rebuild-status").run()
+        assert done.code == 1
+        (failure,) = done.json["failures"]
+        assert broken.name in failure["key"]
+        assert "what lies here is not what is listed" in failure["error"]
+        again = command(server, data, *KLINES).run()
+        assert (again.code, again.json["downloaded"]) == (0, 1)
+
+
+def test_a_deleted_database_costs_no_download_either(market: SampleMarket, archive: Path, data: Path) -> None:
+    with running_server(archive) as server:
+        command(server, data).run()
+        hits = zip_hits(server)
+        shutil.rmtree(data / "metadata")
+        done = command(server, data).run()
+        assert (done.code, done.json["bytes_downloaded"]) == (0, 0)
+        assert zip_hits(server) == hits
+    assert_loads_the_truth(data, market)
+
+
+def test_a_source_that_is_gone_stops_the_run_with_one_message(archive: Path, data: Path) -> None:
+    with running_server(archive) as server:
+        server.faults = on(".zip", status(403), after=0)
+        done = command(server, data, *KLINES, "--workers", "8").run()
+        assert done.code == 1
+        assert done.err.count("does not answer any more") == 1
+        assert done.err.count("\n") == 1
+        states = dict(rows(data, "select state, count(*) from files group by state"))
+        assert set(states) == {"planned"}  # nothing is marked as failed for the source's sake
+        server.faults = None
+        assert command(server, data, *KLINES).run().json["failed"] == 0
+
+
+POWER_CUT = """
+import os, signal, shutil, sys
+from pathlib import Path
+sys.path.insert(0, {scripts!r})
+import _root
+data, kept, after = Path({data!r}), Path({kept!r}), {after}
+
+# What a power cut leaves: of a file the bytes that were synced, of a name only what its folder was synced with.
+synced, names = {{}}, {{}}
+fsync, replace = os.fsync, os.replace
+
+def noted_fsync(file):
+    fsync(file)
+    path = Path(os.readlink(f"/proc/self/fd/{{file}}"))
+    if path.is_dir():
+        for entry in path.iterdir():
+            if entry.is_file() and entry.stat().st_ino in synced:
+                names[entry] = entry.stat().st_ino
+    else:
+        synced[path.stat().st_ino] = path.read_bytes()
+
+os.fsync = noted_fsync
+
+from sqlalchemy import Engine, event
+from core.download.tracker import DownloadTracker
+advance, advances = DownloadTracker.advance, [0]
+
+def counted(self, run, changes):
+    lost = advance(self, run, changes)
+    advances[0] += 1
+    if advances[0] == after:
+        power_cut()
+    return lost
+
+DownloadTracker.advance = counted
+
+def power_cut():
+    shutil.copytree(data / "metadata", kept / "metadata", dirs_exist_ok=True)
+    for path, inode in list(names.items()):
+        target = kept / path.relative_to(data)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(synced[inode])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+from _command import run_command
+import download_all
+run_command(download_all.main)
+"""
+
+
+@pytest.mark.parametrize("after", [1, 2, 4])
+def test_no_row_speaks_of_bytes_that_a_power_cut_would_take(
+    market: SampleMarket, archive: Path, data: Path, tmp_path: Path, after: int
+) -> None:
+    kept, driver = tmp_path / "kept", tmp_path / "driver.py"
+    scripts = str(ROOT / "scripts")
+    driver.write_text(POWER_CUT.format(scripts=scripts, data=str(data), kept=str(kept), after=after))
+    with running_server(archive) as server:
+        killed = Command(str(driver), command(server, data).options).run()
+        assert killed.code == -signal.SIGKILL, killed.err
+        said = rows(kept, "select key, sha256 from files where sha256 is not null")
+        assert said
+        for key, sha256 in said:
+            named = parse_key(str(key))
+            assert named is not None
+            path = Layout(kept).raw(*named)
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+        partitions = rows(kept, "select count(*) from partitions")[0][0]
+        assert len([path for path in kept.rglob("*.parquet") if path.stat().st_size]) >= partitions
+        shutil.rmtree(data)
+        shutil.copytree(kept, data)
+        done = command(server, data).run()
+        assert (done.code, done.json["failed"]) == (0, 0)
+    assert_loads_the_truth(data, market)
+    assert_nothing_half_written(data)
+
+
+def test_large_archives_come_in_pieces_by_the_same_command(tmp_path: Path, data: Path) -> None:
+    """With a settings file of small pieces, as the exchange's archives of several GB are cut by default."""
+    served = tmp_path / "served"
+    content = zip_bytes({"BTCUSDT-1h-2024-01.csv": kline_csv(rows=700)})
+    publish(served, kline_key(), content)
+    launcher = tmp_path / "launch.py"
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("download: {ranges: 3, range_bytes: 1000}\n")
+    launcher.write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
+        "import _root, core.settings\n"
+        f"core.settings.SETTINGS_FILE = __import__('pathlib').Path({str(settings)!r})\n"
+        "from _command import run_command\nimport download_all\nrun_command(download_all.main)\n"
+    )
+    with running_server(served) as server:
+        done = Command(str(launcher), command(server, data, *KLINES).options).run()
+        assert (done.code, done.json["stored"]) == (0, 1), done.err
+        assert zip_hits(server) == {kline_key(): -(-len(content) // 1000)}
+        assert server.body_bytes[kline_key()] == len(content)
+    assert_nothing_half_written(data)
