@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from core.download.part import PartFile, open_to_append
@@ -102,21 +103,28 @@ def leftovers(part: PartFile) -> Iterator[Path]:
 
 
 def _pieces(part: PartFile, size: int, step: int) -> list[Segment]:
-    """Pieces that cover `[part.size, size)`; files that fit none of them are removed."""
+    """Pieces that cover `[part.size, size)`; files that fit none of them are removed.
+
+    The first piece may begin before the part ends: a crash came while it was being appended.
+    """
+    here = part.size
     starts = ((path.name.rpartition("@")[2], path) for path in leftovers(part))
     found = {int(start): path for start, path in starts if start.isdigit()}
-    here = part.size
-    begun = {start for start, path in found.items() if start < size and start + _length(path) > here}
-    first = max((start for start in begun if start <= here), default=here)
-    cuts = sorted({first, *(start for start in begun if start > here), *range((here // step + 1) * step, size, step)})
-    pieces = [Segment(part, start, stop) for start, stop in zip(cuts, [*cuts[1:], size], strict=True) if start < stop]
-    fitting = {piece.start for piece in pieces if piece.size <= piece.stop - piece.start}
-    for piece in pieces:
-        if piece.start not in fitting:
-            piece.remove()
-    for start, path in found.items():
-        if start not in fitting:
-            path.unlink(missing_ok=True)
+    begun = {start for start, path in found.items() if start < size and here < start + _length(path)}
+    while True:
+        first = max((start for start in begun if start <= here), default=here)
+        cuts = sorted(
+            {first, *(start for start in begun if start > here), *range((here // step + 1) * step, size, step)}
+        )
+        pieces = [Segment(part, start, stop) for start, stop in pairwise([*cuts, size]) if start < stop]
+        too_long = {piece.start for piece in pieces if piece.size > piece.stop - piece.start}
+        if not too_long:
+            break
+        begun -= too_long
+        for start in too_long:
+            found.pop(start).unlink(missing_ok=True)
+    for start in found.keys() - {piece.start for piece in pieces}:
+        found[start].unlink(missing_ok=True)
     return pieces
 
 

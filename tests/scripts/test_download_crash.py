@@ -93,7 +93,7 @@ def test_kill_9_at_a_bad_moment_is_recovered_by_the_next_run(
         killed = Command(str(driver), normal.options).run("--workers", "3")
         assert killed.code == -signal.SIGKILL, killed.err
         before = zip_hits(server)
-        assert len(before) >= 18
+        assert len(before) >= 3
         second = normal.run()
         assert second.code == 0, second.err
         again = [key for key, count in zip_hits(server).items() if count > 1 and key in before]
