@@ -40,7 +40,7 @@ from core.events import (
     RunWaiting,
 )
 from core.exchanges.archive import Archive
-from core.jobs.recorder import ROWS, Recorder
+from core.jobs.recorder import Recorder
 from core.layout import Layout
 from core.types import ArchiveFile, Download, FetchedFile, Finding, Partition, Proof, State
 
@@ -233,7 +233,7 @@ class Sync:
     def _next(self) -> Download | None:
         """The next row that is ours: claimed a handful at a time, for one transaction costs as much as many rows."""
         while not self._claimed and self._rows:
-            rows = [self._rows.popleft() for _ in range(min(len(self._rows), max(self.workers, ROWS)))]
+            rows = [self._rows.popleft() for _ in range(min(len(self._rows), self.workers))]
             claimed = self.tracker.claim(self._run, rows)
             self._elsewhere |= set(rows) - {download.id for download in claimed}
             self._claimed.extend(claimed)
