@@ -107,11 +107,7 @@ class Period:
     @classmethod
     def parse(cls, label: str) -> "Period":
         """`2024-01-31` or `2024-01`, exactly as the archive spells them. Raises ValueError otherwise."""
-        if _DAY.fullmatch(label):
-            return cls.day(date.fromisoformat(label))
-        if _MONTH.fullmatch(label):
-            return cls(date.fromisoformat(f"{label}-01"), Cadence.MONTHLY)
-        raise ValueError(f"not a day or month: {label!r}")
+        return _parsed(label)
 
     @property
     def label(self) -> str:
@@ -128,6 +124,15 @@ class Period:
     @property
     def span(self) -> Span:
         return _span_of(self)
+
+
+@lru_cache(maxsize=8192)
+def _parsed(label: str) -> Period:
+    if _DAY.fullmatch(label):
+        return Period.day(date.fromisoformat(label))
+    if _MONTH.fullmatch(label):
+        return Period(date.fromisoformat(f"{label}-01"), Cadence.MONTHLY)
+    raise ValueError(f"not a day or month: {label!r}")
 
 
 @lru_cache(maxsize=8192)

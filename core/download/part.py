@@ -8,8 +8,9 @@ from typing import Final
 
 import aiofiles
 
-from core.download.publish import Publisher
+from core.download.publish import Proves, Publisher, open_to_append, write_all
 from core.errors import storage_error
+from core.types import Proof
 
 SMALL_BYTES: Final = 128 * 1024
 """Up to so many bytes are gathered in memory and written at once; with a longer file every piece goes to disk as it
@@ -93,24 +94,38 @@ class PartFile:
 
     async def sha256(self) -> str:
         """The digest of all bytes, lower-case hex."""
-        if self._written == 0:
-            return hashlib.sha256(self._memory).hexdigest()
+        self._empty_memory()
         await self._digest_on(0)
         return self._sha256.hexdigest()
 
     async def md5(self) -> str:
         """The MD5 of all bytes: only asked for where nothing better vouches for them, so it is not kept on the way."""
-        digest = hashlib.md5(self._memory if self._written == 0 else b"", usedforsecurity=False)
+        self._empty_memory()
+        if self._written == 0:
+            return hashlib.md5(b"", usedforsecurity=False).hexdigest()
+        return await asyncio.to_thread(digest_of, self.path, "md5")
+
+    async def prove(self, publisher: Publisher, proves: Proves) -> tuple[str, Proof | None]:
+        """Publish at once if what is known proves the digest; else the bytes stay a part. The SHA-256 and the proof.
+
+        A small file that came in one go is digested, written, synced and renamed in a thread, together with others.
+        """
         if self._written:
-            self._empty_memory()
-            await asyncio.to_thread(_update_from, digest, self.path)
-        return digest.hexdigest()
+            sha256 = await self.sha256()
+            proof = proves(sha256)
+            if proof is not None:
+                await self.publish(publisher)
+            return sha256, proof
+        body, self._memory = bytes(self._memory), bytearray()
+        sha256, proof = await publisher.prove(body, self.path, self.target, proves)
+        if proof is None:
+            self._written = len(body)
+            self._sha256.update(body)
+        return sha256, proof
 
     async def publish(self, publisher: Publisher, target: Path | None = None) -> None:
         """Give the file its final name (or the one that is said), with everything synced."""
-        if self._written == 0:
-            self._append(bytes(self._memory), digest=False)
-            self._memory = bytearray()
+        self._empty_memory()
         file = self._opened()
         self._file = None
         await publisher.publish(file, self.path, target or self.target)
@@ -126,18 +141,15 @@ class PartFile:
             data, self._memory = bytes(self._memory), bytearray()
             self._append(data)
 
-    def _append(self, data: bytes, digest: bool = True) -> None:
+    def _append(self, data: bytes) -> None:
         try:
-            file, rest = self._opened(), memoryview(data)
-            while rest:
-                rest = rest[os.write(file, rest) :]
+            write_all(self._opened(), data)
         except OSError as error:
             self._close()
             raise storage_error(error, self.path) from error
         self._written += len(data)
-        if digest:
-            self._waiting.append(data)
-            self._waiting_bytes += len(data)
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
 
     def _opened(self) -> int:
         if self._file is None:
@@ -190,16 +202,6 @@ class Presence:
         return path.name in names
 
 
-def open_to_append(path: Path, is_new: bool = False) -> int:
-    """A descriptor; what lay there is cut off if the file is new. A folder is made when it is missed."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if is_new else 0) | getattr(os, "O_BINARY", 0)
-    try:
-        return os.open(path, flags, 0o666)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, flags, 0o666)
-
-
 def _copy(source: Path, offset: int, file: int, digest: "hashlib._Hash") -> int:
     """Append the bytes of `source` from `offset` on to an open file; returns how many."""
     copied = 0
@@ -208,9 +210,7 @@ def _copy(source: Path, offset: int, file: int, digest: "hashlib._Hash") -> int:
             stream.seek(offset)
             while block := stream.read(HASH_BYTES):
                 digest.update(block)
-                rest = memoryview(block)
-                while rest:
-                    rest = rest[os.write(file, rest) :]
+                write_all(file, block)
                 copied += len(block)
     except OSError as error:
         raise storage_error(error, source) from error

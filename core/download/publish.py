@@ -1,9 +1,10 @@
 """Final names for finished files, many at a time: bytes synced, then renamed, then the folders synced."""
 
 import asyncio
+import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,24 +12,35 @@ from typing import Final
 
 from core.errors import StorageError, storage_error
 from core.layout import sync_folder
+from core.types import Proof
 
 THREADS: Final = 8
 SLOW_SECONDS: Final = 0.0003
 """From this time per file on, a batch is spread over threads: a journalling file system writes what is synced together
 in one go. Below it (a RAM disk) the hops would cost more than the syncs."""
 
+Proves = Callable[[str], Proof | None]
+"""Whether a SHA-256 is vouched for by what is known already; without asking anybody, and in any thread."""
+
 
 @dataclass(slots=True)
 class _Finished:
-    file: int
+    """A file to publish: already written behind the descriptor `file`, or a whole `body` in memory, which is only
+    published if `proves` says so of its digest."""
+
     path: Path
     target: Path
     done: "asyncio.Future[None]"
+    file: int = -1
+    body: bytes = b""
+    proves: Proves | None = None
+    sha256: str = ""
+    proof: Proof | None = None
     error: StorageError | None = None
 
 
 class Publisher:
-    """Turns written files into published ones: synced, under their final name, and the name synced too.
+    """Turns received files into published ones: synced, under their final name, and the name synced too.
 
     While one batch is on its way to the disk the next one gathers, so that the slower the disk, the more files share
     its syncs; no file waits for a timer.
@@ -42,7 +54,18 @@ class Publisher:
 
     async def publish(self, file: int, path: Path, target: Path) -> None:
         """Publish the file behind a descriptor (which is closed) from `path` to `target`. Raises StorageError."""
-        finished = _Finished(file, path, target, asyncio.get_running_loop().create_future())
+        await self._finish(_Finished(path, target, asyncio.get_running_loop().create_future(), file=file))
+
+    async def prove(self, body: bytes, path: Path, target: Path, proves: Proves) -> tuple[str, Proof | None]:
+        """Digest a body that is in memory, write it to `path`, and publish it if its digest is proved at once.
+
+        Returns its SHA-256 and what proved it; without a proof it stays at `path`. Raises StorageError.
+        """
+        finished = _Finished(path, target, asyncio.get_running_loop().create_future(), body=body, proves=proves)
+        await self._finish(finished)
+        return finished.sha256, finished.proof
+
+    async def _finish(self, finished: _Finished) -> None:
         self._gathered.append(finished)
         if self._running is None:
             self._running = asyncio.create_task(self._publish_gathered())
@@ -53,34 +76,59 @@ class Publisher:
         try:
             while self._gathered:
                 batch, self._gathered = self._gathered, []
-                parts = [batch[start :: self._spread] for start in range(min(self._spread, len(batch)))]
-                took = await asyncio.gather(*(loop.run_in_executor(self._threads, _name_all, part) for part in parts))
-                self._spread = THREADS if sum(took) / len(batch) > SLOW_SECONDS else 1
-                await loop.run_in_executor(self._threads, _sync_folders, batch)
+                if self._spread == 1:
+                    took = await loop.run_in_executor(self._threads, _publish_all, batch)
+                else:
+                    parts = [batch[start :: self._spread] for start in range(min(self._spread, len(batch)))]
+                    jobs = [loop.run_in_executor(self._threads, _name_all, part) for part in parts]
+                    took = sum(await asyncio.gather(*jobs))
+                    await loop.run_in_executor(self._threads, _sync_folders, batch)
+                self._spread = THREADS if took / len(batch) > SLOW_SECONDS else 1
                 _tell(batch)
         finally:
             self._running = None
 
 
+def _publish_all(batch: Sequence[_Finished]) -> float:
+    """All of it in one thread. Returns the seconds that the files took."""
+    took = _name_all(batch)
+    _sync_folders(batch)
+    return took
+
+
 def _name_all(batch: Sequence[_Finished]) -> float:
-    """Sync and rename; errors are noted. Returns the seconds it took."""
-    began = time.perf_counter()
+    """Write, sync and rename; errors are noted. Returns the seconds that the syncs took."""
+    took = 0.0
     for each in batch:
         try:
             try:
-                os.fsync(each.file)
+                if each.proves is not None:
+                    _write(each, each.proves)
+                if each.proves is None or each.proof is not None:
+                    began = time.perf_counter()
+                    os.fsync(each.file)
+                    took += time.perf_counter() - began
             finally:
-                os.close(each.file)
-            os.replace(each.path, each.target)  # noqa: PTH105 (half the time of Path.replace)
+                if each.file >= 0:
+                    os.close(each.file)
+            if each.proves is None or each.proof is not None:
+                os.replace(each.path, each.target)  # noqa: PTH105 (half the time of Path.replace)
         except OSError as error:
             each.error = storage_error(error, each.target)
-    return time.perf_counter() - began
+    return took
+
+
+def _write(each: _Finished, proves: Proves) -> None:
+    each.sha256 = hashlib.sha256(each.body).hexdigest()
+    each.proof = proves(each.sha256)
+    each.file = open_to_append(each.path, is_new=True)
+    write_all(each.file, each.body)
 
 
 def _sync_folders(batch: Sequence[_Finished]) -> None:
     """Sync every folder once; what cannot be synced was not published."""
     errors: dict[Path, StorageError] = {}
-    for folder in {each.target.parent for each in batch}:
+    for folder in {each.target.parent for each in batch if each.proves is None or each.proof is not None}:
         try:
             sync_folder(folder)
         except OSError as error:
@@ -97,3 +145,20 @@ def _tell(batch: Sequence[_Finished]) -> None:
             each.done.set_exception(each.error)
         else:
             each.done.set_result(None)
+
+
+def open_to_append(path: Path, is_new: bool = False) -> int:
+    """A descriptor; what lay there is cut off if the file is new. A folder is made when it is missed."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if is_new else 0) | getattr(os, "O_BINARY", 0)
+    try:
+        return os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, flags, 0o666)
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write every byte; one call may write fewer."""
+    written = os.write(file, data)
+    while written < len(data):
+        written += os.write(file, memoryview(data)[written:])

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from core.download.part import PartFile, open_to_append
+from core.download.part import PartFile
+from core.download.publish import open_to_append, write_all
 from core.errors import storage_error
 
 
@@ -36,9 +37,7 @@ class Segment:
         try:
             if self._file is None:
                 self._file = open_to_append(self.path)
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
+            write_all(self._file, data)
         except OSError as error:
             self.close()
             raise storage_error(error, self.path) from error

@@ -19,7 +19,7 @@ import httpx
 
 from core.download.limits import LONGEST_WAIT_SECONDS, RateLimit, backoff_seconds
 from core.download.part import PartFile, Presence, digest_of
-from core.download.publish import Publisher
+from core.download.publish import Proves, Publisher
 from core.download.segments import Segment, Segments, leftovers
 from core.download.web import Answer, Web
 from core.errors import (
@@ -44,13 +44,11 @@ _PLAIN_MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """Of a whole file. `sha256` is lower-case hex; `md5()` gives the MD5, computed only where somebody asks for it;
-    `etag` is the unquoted one that came with the bytes, None where they lay on this disk."""
+    """Of a whole file. `sha256` is lower-case hex; `md5()` gives the MD5, computed only where somebody asks for it."""
 
     size: int
     sha256: str
     md5: Callable[[], Awaitable[str]]
-    etag: str | None = None
 
 
 Verify = Callable[[Digests], Awaitable[Proof]]
@@ -59,11 +57,16 @@ Verify = Callable[[Digests], Awaitable[Proof]]
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What is known before asking: `size` in bytes, `etag` unquoted (goes into If-Range), and how to verify."""
+    """What is known before asking: `size` in bytes, `etag` unquoted (goes into If-Range), and how to verify.
+
+    `proves` says of a SHA-256 whether what is known vouches for it; where it cannot, `verify` is asked, which may take
+    requests.
+    """
 
     size: int | None
     etag: str | None
     verify: Verify
+    proves: Proves = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,12 +227,12 @@ class SmartDownloader:
                     return
 
     async def _finish(self, transfer: "_Transfer") -> Fetched:
-        part = transfer.part
-        sha256 = await part.sha256()
-        transfer.bodies.append(sha256)
-        proof = await transfer.expected.verify(Digests(part.size, sha256, part.md5, transfer.etag))
-        size = part.size
-        await part.publish(self._publisher)
+        part, size = transfer.part, transfer.part.size
+        sha256, proof = await part.prove(self._publisher, functools.partial(_proved_by, transfer))
+        if proof is None:
+            transfer.bodies.append(sha256)
+            proof = await transfer.expected.verify(Digests(size, sha256, part.md5))
+            await part.publish(self._publisher)
         return Fetched(part.target, size, sha256, proof, transfer.transferred)
 
     # several connections for one file
@@ -311,7 +314,7 @@ class SmartDownloader:
             sha256 = await asyncio.to_thread(digest_of, path)
             digests = Digests(expected.size, sha256, functools.partial(asyncio.to_thread, digest_of, path, "md5"))
             try:
-                proof = await expected.verify(digests)
+                proof = expected.proves(sha256) or await expected.verify(digests)
             except ChecksumMismatch as error:
                 if path != target and await _is_listed(digests, expected):
                     raise _disputed(error, path) from error
@@ -396,6 +399,12 @@ def _content_range(answer: Answer) -> tuple[int | None, int | None]:
         return None, None
     start, _, total = match.groups()
     return (int(start) if start else None), (int(total) if total != "*" else None)
+
+
+def _proved_by(transfer: _Transfer, sha256: str) -> Proof | None:
+    """By what is known of the listed object, if the answer was that object."""
+    etag = transfer.etag
+    return transfer.expected.proves(sha256) if etag is None or etag == transfer.expected.etag else None
 
 
 async def _is_listed(digests: Digests, expected: Expected) -> bool:

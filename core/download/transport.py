@@ -70,6 +70,7 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._paused = False
         self._idle = True
+        self._parser = httptools.HttpResponseParser(self)  # goes on to the next response of a kept connection
 
     # asyncio
 
@@ -131,7 +132,6 @@ class Connection(asyncio.Protocol):
     def send(self, head: bytes) -> None:
         """Start an exchange."""
         self._idle = False
-        self._parser = httptools.HttpResponseParser(self)
         self._body, self._waiting = deque(), 0
         self.headers, self.status = [], 0
         self.head_complete = self.complete = self.keeps_alive = self._until_close = False

@@ -84,7 +84,8 @@ class DataVisionDownloader:
         return self._layout.raw(file.series, file.period)
 
     def _expected(self, file: ArchiveFile) -> Expected:
-        return Expected(file.size, file.etag or None, functools.partial(self._verify, file))
+        verify, proves = functools.partial(self._verify, file), functools.partial(_proved_by_etag, file)
+        return Expected(file.size, file.etag or None, verify, proves)
 
     # listing
 
@@ -139,14 +140,7 @@ class DataVisionDownloader:
     # verification
 
     async def _verify(self, file: ArchiveFile, digests: Digests) -> Proof:
-        """The official SHA-256, through the ETags of the listing where they settle it, else by the `.CHECKSUM`.
-
-        The listed ETag of the `.CHECKSUM` is the MD5 of its text, and that text is made of the SHA-256 and the name:
-        if ours has that MD5, the published digest is ours. The MD5 of the archive itself would say nothing more.
-        """
-        is_listed_object = digests.etag is None or digests.etag == file.etag
-        if is_listed_object and file.checksum_etag in _checksum_md5s(digests.sha256, file.name):
-            return Proof.SHA256_BY_ETAG
+        """The official SHA-256, by the `.CHECKSUM`, where the listing did not settle it."""
         url = url_of(self._settings.source, file.key)
         try:
             text = await self._smart.read(url + CHECKSUM, CHECKSUM_BYTES, file.key + CHECKSUM)
@@ -178,12 +172,14 @@ def _fetched_file(file: ArchiveFile, fetched: Fetched) -> FetchedFile:
     return FetchedFile(file, fetched.path, fetched.size, fetched.sha256, fetched.proof, fetched.transferred)
 
 
-def _checksum_md5s(sha256: str, name: str) -> tuple[str, str]:
-    """MD5s that a right `.CHECKSUM` may have: older ones end without a newline."""
-    digest = hashlib.md5(f"{sha256}  {name}".encode(), usedforsecurity=False)
-    bare = digest.hexdigest()
+def _proved_by_etag(file: ArchiveFile, sha256: str) -> Proof | None:
+    """The listed ETag of a `.CHECKSUM` is the MD5 of its text, and that is made of the SHA-256 and the name: if ours
+    has this MD5, the published digest is ours. The MD5 of the archive itself would say nothing more."""
+    digest = hashlib.md5(f"{sha256}  {file.name}".encode(), usedforsecurity=False)
+    if digest.hexdigest() == file.checksum_etag:
+        return Proof.SHA256_BY_ETAG  # older ones end without a newline
     digest.update(b"\n")
-    return bare, digest.hexdigest()
+    return Proof.SHA256_BY_ETAG if digest.hexdigest() == file.checksum_etag else None
 
 
 def _parse_checksum(text: bytes, file: ArchiveFile, sha256: str) -> str:
