@@ -92,16 +92,18 @@ def ours(url: str, *options: str) -> peers.Commands:
     return lambda folder: [[*script, "--data-dir", str(folder), *options]]
 
 
-def publish(folder: Path, series: Series, period: Period, body: bytes, checksum: bool = True) -> str:
+def publish(folder: Path, series: Series, period: Period, block: bytes, times: int = 1) -> str:
+    """An archive of random bytes, `times` the block, with its `.CHECKSUM`; returns its key."""
     key = key_of(series, period)
     target = folder / key
     target.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(target.name.replace(".zip", ".csv"), body)
-    if checksum:
-        with target.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        target.with_name(f"{target.name}.CHECKSUM").write_text(f"{digest}  {target.name}\n")
+    name = target.name.replace(".zip", ".csv")
+    with zipfile.ZipFile(target, "w") as archive, archive.open(name, "w", force_zip64=True) as member:
+        for _ in range(times):
+            member.write(block)
+    with target.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    target.with_name(f"{target.name}.CHECKSUM").write_text(f"{digest}  {target.name}\n")
     return key
 
 
@@ -164,7 +166,7 @@ def large(bench: Bench) -> None:
     folder, draw, keys = bench.folder / "large", random.Random(2), []
     for number in range(4):
         series = Series(Market.UM, "trades", f"L{number}USDT")
-        keys.append(publish(folder, series, MONTHS[0], draw.randbytes(bench.large_mb * 1_000_000)))
+        keys.append(publish(folder, series, MONTHS[0], draw.randbytes(1_000_000), bench.large_mb))
     with serving(folder) as url:
         contenders = {
             "download_all": ours(url, "--data-types", "trades"),
@@ -198,7 +200,11 @@ def ranges(bench: Bench) -> None:
     """One large archive behind 50 MB/s for each connection, over one connection and over four."""
     folder = bench.folder / "capped"
     publish(
-        folder, Series(Market.UM, "trades", "LUSDT"), MONTHS[0], random.Random(3).randbytes(bench.large_mb * 2 * 10**6)
+        folder,
+        Series(Market.UM, "trades", "LUSDT"),
+        MONTHS[0],
+        random.Random(3).randbytes(1_000_000),
+        bench.large_mb * 2,
     )
     with serving(folder, "--connection-rate", "50000000") as url:
         contenders = {}
@@ -229,7 +235,6 @@ from core.download.tracker import DownloadTracker
 from core.download.transport import open_transport
 from core.exchanges import EXCHANGES
 from core.jobs.request import Request, find_files
-from core.jobs.sync import Scope, Sync
 from core.layout import Layout
 from core.settings import Settings
 from core.types import Market, Span
@@ -243,9 +248,11 @@ async def main():
         smart = SmartDownloader(transport, settings.download)
         archive = EXCHANGES["binance"](settings.download, layout, smart, lambda event: None)
         with DownloadTracker(layout.database) as tracker:
-            sync = Sync(archive, tracker, None, layout, lambda event: None, scope=Scope.DOWNLOAD)
-            await sync.plan(find_files(request, archive))
-            print(json.dumps({"planned": sync._planned, "to_do": len(sync._rows)}))
+            planned = to_do = 0
+            async for files in find_files(request, archive):
+                plan = tracker.plan(files)
+                planned, to_do = planned + plan.files, to_do + len(plan.fetch)
+            print(json.dumps({"planned": planned, "to_do": to_do}))
 asyncio.run(main())
 """
 

@@ -16,14 +16,21 @@ from core.types import Finding, Proof, State
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A run begins to bring `files` archives, `size_bytes` of them still to fetch, to the state `goal`;
-    `skipped` were there already."""
+    """A run begins to bring archives to the state `goal`."""
 
     run: int
+    goal: State
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlanned:
+    """By now a run has `files` archives to work on, with `size_bytes` to fetch, and `skipped` that need nothing;
+    `is_whole` when the listing has come to its end."""
+
     files: int
     size_bytes: int
     skipped: int
-    goal: State
+    is_whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,7 @@ class RunFinished:
 
 Event = (
     RunStarted
+    | RunPlanned
     | FileStarted
     | FileProgressed
     | FileRetrying
@@ -166,8 +174,11 @@ def log_event(event: Event) -> None:
             LOGGER.debug("stored %s: %d rows", key, rows)
         case FileMissing(key):
             LOGGER.info("missing %s: listed, but not there", key)
-        case RunStarted(run, files, size, skipped, goal):
-            LOGGER.info("run %d: %d archives to be %s, %d bytes to fetch, %d already", run, files, goal, size, skipped)
+        case RunStarted(run, goal):
+            LOGGER.info("run %d begins: archives are to be %s", run, goal)
+        case RunPlanned(files, size, skipped, is_whole):
+            if is_whole:
+                LOGGER.info("%d archives to work on, %d bytes to fetch, %d need nothing", files, size, skipped)
         case RunWaiting(files, holder):
             LOGGER.info("waiting for %d archives that %s works on", files, holder)
         case PaceChanged(host, limit, reason):
@@ -197,6 +208,7 @@ class Snapshot:
     files: int = 0
     size_bytes: int = 0
     skipped: int = 0
+    is_planned: bool = False
     goal: State = State.STORED
     bytes_done: int = 0
     transferred: int = 0
@@ -214,9 +226,10 @@ class Snapshot:
     def apply(self, event: Event) -> None:
         """Fold one event in."""
         match event:
-            case RunStarted(_, files, size_bytes, skipped, goal):
-                self.files, self.size_bytes, self.skipped, self.goal = files, size_bytes, skipped, goal
-                self.started_at = self.clock()
+            case RunStarted(_, goal):
+                self.goal, self.started_at = goal, self.clock()
+            case RunPlanned(files, size_bytes, skipped, is_whole):
+                self.files, self.size_bytes, self.skipped, self.is_planned = files, size_bytes, skipped, is_whole
             case FileStarted(key, size_bytes, offset):
                 attempt = self.active[key].attempt if key in self.active else 1
                 self.active[key] = ActiveFile(size_bytes, offset, offset, attempt)

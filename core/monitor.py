@@ -14,6 +14,8 @@ ACTIVE_LINES = 8
 def render(snapshot: Snapshot) -> RenderableType:
     """The dashboard of a run: one overall bar, the files in flight, the last trouble. Fits 80 columns."""
     parts: list[RenderableType] = [_overall(snapshot), _active(snapshot)]
+    if not snapshot.is_planned:
+        parts.append(Text("the exchange is still being asked what it publishes", style="dim"))
     if snapshot.waiting:
         parts.append(Text(f"waiting: {snapshot.waiting}", style="yellow", overflow="ellipsis", no_wrap=True))
     parts += [

@@ -46,7 +46,7 @@ class DownloadSettings:
     listing: str = "https://s3-ap-northeast-1.amazonaws.com/data.binance.vision"
     rest: str | None = None
     workers: int = 32
-    listing_workers: int = 8
+    listing_workers: int = 16
     ranges: int = 4
     range_bytes: int = 33_554_432
     limit_rate_bytes: int | None = None

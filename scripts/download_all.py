@@ -99,11 +99,10 @@ async def _run(options: argparse.Namespace, settings: Settings, request: Request
                 fresh=options.no_resume,
                 progress=lambda: {key: file.bytes_done for key, file in snapshot.active.copy().items()},
             )
-            with _listing_status(options):
-                await sync.plan(_wanted(options, settings, request, archive, tracker))
+            wanted = _wanted(options, settings, request, archive, tracker)
             try:
                 async with _display(options, snapshot):
-                    summary = await sync.run("download_all")
+                    summary = await sync.run(wanted, "download_all")
             except asyncio.CancelledError:
                 print("\ninterrupted: what is here is kept; the same command goes on from there", file=sys.stderr)
                 return INTERRUPTED

@@ -23,13 +23,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A market's `datasets` at `interval` within `span`; `symbols` None means every symbol that is listed."""
+    """A market's `datasets` at `interval` within `span`; `symbols` None means every symbol that is listed, and
+    `are_listed` that the symbols were taken from a listing."""
 
     market: Market
     datasets: tuple[Dataset, ...]
     interval: str
     span: Span
     symbols: tuple[str, ...] | None = None
+    are_listed: bool = False
 
     def series(self, dataset: Dataset, symbol: str) -> Series:
         """The series under which the exchange files this data."""
@@ -49,20 +51,26 @@ class Request:
 async def find_files(request: Request, archive: Archive) -> AsyncIterator[tuple[ArchiveFile, ...]]:
     """The archives of a request, a series at a time, in order of series and period; at most a few are held at once.
 
-    At the end it raises ConfigError if the source does not have a named symbol (with a near match), NoData if nothing
-    is published for the request.
+    Raises ConfigError, before the first of them, if the source does not have a named symbol (with a near match);
+    NoData if nothing is published for the request.
     """
     symbols = request.symbols if request.symbols is not None else await listed_symbols(request, archive)
     named = [symbol for symbol in symbols if SYMBOL.fullmatch(symbol)]  # the others are refused below
     series = sorted({request.series(dataset, symbol) for dataset in request.datasets for symbol in named})
-    present: set[str] = set()
-    async for files in _in_order([functools.partial(archive.list_files, one, request.span) for one in series]):
-        if files:
-            present.add(files[0].series.symbol)
+    listed = _in_order([functools.partial(archive.list_files, one, request.span) for one in series])
+    is_empty = True
+    if request.symbols is not None and not request.are_listed:
+        groups = [files async for files in listed if files]  # somebody named these symbols: they are few
+        await _refuse_unknown(request, {files[0].series.symbol for files in groups}, archive)
+        for files in groups:
+            is_empty = False
             yield files
-    if request.symbols is not None:
-        await _refuse_unknown(request, present, archive)
-    if not present:
+    else:
+        async for files in listed:
+            if files:
+                is_empty = False
+                yield files
+    if is_empty:
         raise NoData(_nothing(request))
 
 
@@ -107,7 +115,9 @@ async def with_priority(request: Request, archive: Archive, symbols: SymbolSetti
     wanted = symbols.priority.get(request.market, ())
     listed = set(await listed_symbols(request, archive))
     present = tuple(symbol for symbol in wanted if _is_filed(symbol, request, listed))
-    return replace(request, symbols=present), tuple(symbol for symbol in wanted if symbol not in present)
+    return replace(request, symbols=present, are_listed=True), tuple(
+        symbol for symbol in wanted if symbol not in present
+    )
 
 
 def _is_filed(symbol: str, request: Request, folders: Collection[str]) -> bool:
@@ -118,7 +128,8 @@ def _is_filed(symbol: str, request: Request, folders: Collection[str]) -> bool:
 async def with_all(request: Request, archive: Archive, symbols: SymbolSettings) -> Request:
     """The request for every listed symbol that passes the filters."""
     listed = await listed_symbols(request, archive)
-    return replace(request, symbols=tuple(symbol for symbol in listed if _passes(symbol, symbols)))
+    chosen = tuple(symbol for symbol in listed if _passes(symbol, symbols))
+    return replace(request, symbols=chosen, are_listed=True)
 
 
 def _passes(symbol: str, symbols: SymbolSettings) -> bool:

@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +36,7 @@ from core.events import (
     FileStored,
     FindingRaised,
     RunFinished,
+    RunPlanned,
     RunStarted,
     RunWaiting,
 )
@@ -93,7 +94,7 @@ class SyncSummary:
 
 @dataclass(slots=True)
 class Sync:
-    """One run's collaborators and what it has counted so far: `plan`, then `run`.
+    """One run's collaborators and what it has counted so far.
 
     `storage` is None where nothing is stored. `fresh`: archives and partitions are made again though they are here.
     `progress` says how many bytes of each active key are here; it goes into the database for monitors.
@@ -110,15 +111,17 @@ class Sync:
     progress: Callable[[], Mapping[str, int]] = dict
     _run: int = 0
     _recorder: Recorder | None = None
-    _ready: list[int] = field(default_factory=list)
     _rows: deque[int] = field(default_factory=deque)
     _claimed: deque[Download] = field(default_factory=deque)
     _elsewhere: set[int] = field(default_factory=set)
     _ids: dict[str, int] = field(default_factory=dict)
     _old_digests: dict[int, str] = field(default_factory=dict)
+    _more: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_planned: bool = True
     _planned: int = 0
-    _planned_bytes: int = 0
-    _skipped: int = 0
+    _to_do: int = 0
+    _bytes_to_fetch: int = 0
+    _done_elsewhere: int = 0
     _downloaded: int = 0
     _stored: int = 0
     _missing: int = 0
@@ -127,23 +130,11 @@ class Sync:
     _failures: list[Failure] = field(default_factory=list)
     _storing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STORING_AT_ONCE))
 
-    async def plan(self, batches: AsyncIterable[Sequence[ArchiveFile]]) -> None:
-        """Enter the listed archives, a series at a time, and note which rows need work. Only their numbers are kept."""
-        async for files in batches:
-            plan = self.tracker.plan(files)
-            self._note_replaced(plan)
-            if self.fresh:
-                self._forget(plan)
-                plan = self.tracker.plan(files)
-            elif self._forget_lost(plan):
-                plan = self.tracker.plan(files)
-            self._take_up(plan)
+    async def run(self, batches: AsyncIterable[Sequence[ArchiveFile]], command: str) -> SyncSummary:
+        """Bring the listed archives to where the scope says, and sum up; work begins while the listing goes on.
 
-    async def run(self, command: str) -> SyncSummary:
-        """Bring what was planned to where the scope says, and sum up.
-
-        A file that fails is recorded and the next one taken; DiskFull, TrackerError and SourceDown stop the run.
-        Whatever happens, also cancellation, this run's rows are let go of.
+        A file that fails is recorded and the next one taken; DiskFull, TrackerError, SourceDown and what `batches`
+        raises stop the run. Whatever happens, also cancellation, this run's rows are let go of.
         """
         began = time.monotonic()
         self._run = self.tracker.begin_run(command)
@@ -151,11 +142,8 @@ class Sync:
         try:
             if self.storage is not None:
                 self.storage.sweep()
-            goal = State.FETCHED if self.scope is Scope.DOWNLOAD else State.STORED
-            self._rows = deque([*self._ready, *self._rows])
-            self._skipped = self._planned - len(self._rows)
-            self.emit(RunStarted(self._run, len(self._rows), self._planned_bytes, self._skipped, goal))
-            await self._work_through()
+            self.emit(RunStarted(self._run, State.FETCHED if self.scope is Scope.DOWNLOAD else State.STORED))
+            await self._work_through(self._plan(batches))
             await self._wait_for_others()
         finally:
             try:
@@ -166,6 +154,18 @@ class Sync:
         return self._summary(time.monotonic() - began)
 
     # planning
+
+    async def _plan(self, batches: AsyncIterable[Sequence[ArchiveFile]]) -> None:
+        """Enter the listed archives, a series at a time, and queue the rows that need work: only their numbers."""
+        async for files in batches:
+            plan = self.tracker.plan(files)
+            self._note_replaced(plan)
+            if self.fresh:
+                self._forget(plan)
+                plan = self.tracker.plan(files)
+            elif self._forget_lost(plan):
+                plan = self.tracker.plan(files)
+            self._queue(plan)
 
     def _note_replaced(self, plan: Plan) -> None:
         for row in plan.changed:
@@ -192,22 +192,33 @@ class Sync:
         self.tracker.demote(gone, State.PLANNED)
         return bool(lost or gone)
 
-    def _take_up(self, plan: Plan) -> None:
+    def _queue(self, plan: Plan) -> None:
+        ready = plan.process if self.scope is not Scope.DOWNLOAD else ()
+        fetch = plan.fetch if self.scope is not Scope.PROCESS else ()
+        self._rows.extend([*ready, *fetch])
         self._planned += plan.files
-        self._planned_bytes += plan.fetch_bytes
-        if self.scope is not Scope.DOWNLOAD:
-            self._ready += plan.process
-        if self.scope is not Scope.PROCESS:
-            self._rows.extend(plan.fetch)
+        self._to_do += len(ready) + len(fetch)
+        self._bytes_to_fetch += plan.fetch_bytes
+        self._tell_planned(is_whole=False)
+        self._more.set()
+
+    def _tell_planned(self, is_whole: bool) -> None:
+        self.emit(RunPlanned(self._to_do, self._bytes_to_fetch, self._planned - self._to_do, is_whole))
 
     # working
 
-    async def _work_through(self) -> None:
-        """Workers until no row is left; the first fatal error stops them all."""
+    async def _work_through(self, planning: Coroutine[None, None, None] | None = None) -> None:
+        """Workers until nothing is planned any more and no row is left; the first fatal error stops them all."""
+        self._is_planned = planning is None
         try:
             async with asyncio.TaskGroup() as group:
                 beat = group.create_task(self._beat())
-                workers = [group.create_task(self._work()) for _ in range(min(self.workers, len(self._rows)))]
+                workers = [group.create_task(self._work()) for _ in range(self.workers)]
+                if planning is not None:
+                    await planning
+                    self._is_planned = True
+                    self._tell_planned(is_whole=True)
+                    self._more.set()
                 await asyncio.gather(*workers)
                 beat.cancel()
         except* MarketDataError as errors:
@@ -222,8 +233,15 @@ class Sync:
             self.tracker.heartbeat(self._run, done)
 
     async def _work(self) -> None:
-        while (download := self._next()) is not None:
-            await self._take(download)
+        while True:
+            download = self._next()
+            if download is not None:
+                await self._take(download)
+            elif self._is_planned:
+                return
+            else:
+                self._more.clear()
+                await self._more.wait()
 
     @property
     def _note(self) -> Recorder:
@@ -360,7 +378,7 @@ class Sync:
                 self._missing += 1
                 self.emit(FileMissing(row.file.key))
             else:
-                self._skipped += 1
+                self._done_elsewhere += 1
 
     def _tell_waiting(self, held: Sequence[Download]) -> None:
         holders = self.tracker.holders([row.id for row in held])
@@ -371,7 +389,7 @@ class Sync:
             planned=self._planned,
             downloaded=self._downloaded,
             stored=self._stored,
-            skipped=self._skipped,
+            skipped=self._planned - self._to_do + self._done_elsewhere,
             missing=self._missing,
             failed=len(self._failures),
             replaced=self._replaced,

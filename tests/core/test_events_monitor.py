@@ -15,6 +15,7 @@ from core.events import (
     FileStored,
     FindingRaised,
     RunFinished,
+    RunPlanned,
     RunStarted,
     RunWaiting,
     Snapshot,
@@ -38,7 +39,8 @@ class Clock:
 def test_a_run_is_folded_into_counts_bytes_and_rates() -> None:
     clock = Clock()
     snapshot = Snapshot(clock)
-    snapshot.apply(RunStarted(3, files=4, size_bytes=4000, skipped=6, goal=State.STORED))
+    snapshot.apply(RunStarted(3, goal=State.STORED))
+    snapshot.apply(RunPlanned(files=4, size_bytes=4000, skipped=6, is_whole=True))
     snapshot.apply(FileStarted("a", 1000, 200))
     clock.now += 2
     snapshot.apply(FileProgressed("a", 600))
@@ -99,7 +101,8 @@ def shown(snapshot: Snapshot, width: int = 80) -> str:
 
 def busy() -> Snapshot:
     snapshot = Snapshot(Clock())
-    snapshot.apply(RunStarted(1, files=100, size_bytes=3_400_000, skipped=7, goal=State.STORED))
+    snapshot.apply(RunStarted(1, goal=State.STORED))
+    snapshot.apply(RunPlanned(files=100, size_bytes=3_400_000, skipped=7, is_whole=True))
     for number in range(12):
         snapshot.apply(FileStarted(KEY.replace("01.zip", f"{number:02d}.zip"), 34_000, 0))
     snapshot.apply(FileFetched(KEY.replace("01.zip", "00.zip"), 34_000, 34_000, Proof.SHA256_BY_ETAG))

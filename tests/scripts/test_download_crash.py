@@ -142,7 +142,8 @@ def test_an_interrupt_while_listing_says_so(archive: Path, data: Path) -> None:
         wait_until(lambda: bool(server.hits), process)
         process.send_signal(signal.SIGTERM)
         stopped = finished(process)
-    assert (stopped.code, stopped.err.strip()) == (130, "interrupted")
+    assert stopped.code == 130
+    assert "the same command goes on from there" in stopped.err
 
 
 def test_two_runs_at_once_share_the_work(market: SampleMarket, archive: Path, data: Path) -> None:
