@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final
 
@@ -13,19 +14,17 @@ from core.errors import storage_error
 from core.types import Proof
 
 SMALL_BYTES: Final = 128 * 1024
-"""Up to so many bytes are gathered in memory and written at once; with a longer file every piece goes to disk as it
-comes. So this is what a `kill -9` can cost, per file."""
-HASH_BYTES: Final = 1 << 20
-"""Digested in one go in a thread: less would cost more in hops than in hashing."""
-BACKLOG_BYTES: Final = 8 << 20
-"""Bytes on disk that may wait to be digested before the download waits too."""
+"""Up to so many bytes are gathered in memory and written at once; of a longer file so many go to disk at a time, while
+the next ones come. So a `kill -9` costs no more than twice this, per file."""
+READ_BYTES: Final = 1 << 20
+_WRITERS: Final = ThreadPoolExecutor(max(4, os.cpu_count() or 1), thread_name_prefix="write")
 
 
 class PartFile:
     """The part of one target. Its length is the truth of progress; it becomes the target only through `publish`.
 
-    Pieces go straight to the operating system, so that they survive the end of the process; the digest follows in a
-    thread. Every OSError becomes a StorageError that names the file.
+    A long file is written and digested in threads, one block behind what arrives. Every OSError becomes a StorageError
+    that names the file.
     """
 
     def __init__(self, target: Path, presence: "Presence | None" = None) -> None:
@@ -34,17 +33,16 @@ class PartFile:
         self._presence = presence or Presence()
         self._known = False
         self._file: int | None = None
-        self._memory = bytearray()
+        self._memory: list[bytes] = []
+        self._in_memory = 0
         self._written = 0
         self._sha256 = hashlib.sha256()
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
-        self._hashing: asyncio.Future[None] | None = None
+        self._writing: Future[None] | None = None
 
     @property
     def size(self) -> int:
-        """Bytes received so far, on disk or in memory."""
-        return self._written + len(self._memory)
+        """Bytes received so far, on disk, on the way there or in memory."""
+        return self._written + self._in_memory
 
     async def reopen(self) -> int:
         """Take up what an earlier run left; returns its length. What this object wrote itself is known already."""
@@ -55,7 +53,7 @@ class PartFile:
             return 0
         try:
             async with aiofiles.open(self.path, "rb") as stream:
-                while block := await stream.read(HASH_BYTES):
+                while block := await stream.read(READ_BYTES):
                     await asyncio.to_thread(self._sha256.update, block)
                     self._written += len(block)
         except FileNotFoundError:
@@ -66,11 +64,12 @@ class PartFile:
 
     def discard(self) -> None:
         """Start over at nothing."""
+        if self._writing is not None:
+            wait([self._writing])
+            self._writing = None
         self._close()
-        self._memory = bytearray()
-        self._written = 0
+        self._memory, self._in_memory, self._written = [], 0, 0
         self._sha256 = hashlib.sha256()
-        self._waiting, self._waiting_bytes = [], 0
         self._known = True
         try:
             self.path.unlink(missing_ok=True)
@@ -78,32 +77,23 @@ class PartFile:
             raise storage_error(error, self.path) from error
 
     async def write(self, data: bytes) -> None:
-        """Append bytes."""
-        if self._written == 0 and len(self._memory) + len(data) <= SMALL_BYTES:
-            self._memory += data
-            return
-        self._empty_memory()
-        self._append(data)
-        if self._waiting_bytes >= HASH_BYTES:
-            await self._digest_on(BACKLOG_BYTES)
+        """Append bytes. Raises StorageError for these or for the ones before them."""
+        self._memory.append(data)
+        self._in_memory += len(data)
+        if self._in_memory > SMALL_BYTES:
+            await self._settle()
+            self._begin_writing()
 
     def flush(self) -> None:
         """Put on disk what is in memory, and close the file until more comes."""
-        self._empty_memory()
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+        if self._in_memory:
+            blocks, size = self._taken()
+            _append(self._opened(), self.path, blocks, self._sha256)
+            self._written += size
         self._close()
-
-    async def sha256(self) -> str:
-        """The digest of all bytes, lower-case hex."""
-        self._empty_memory()
-        await self._digest_on(0)
-        return self._sha256.hexdigest()
-
-    async def md5(self) -> str:
-        """The MD5 of all bytes: only asked for where nothing better vouches for them, so it is not kept on the way."""
-        self._empty_memory()
-        if self._written == 0:
-            return hashlib.md5(b"", usedforsecurity=False).hexdigest()
-        return await asyncio.to_thread(digest_of, self.path, "md5")
 
     async def prove(self, publisher: Publisher, proves: Proves) -> tuple[str, Proof | None]:
         """Publish at once if what is known proves the digest; else the bytes stay a part. The SHA-256 and the proof.
@@ -116,40 +106,61 @@ class PartFile:
             if proof is not None:
                 await self.publish(publisher)
             return sha256, proof
-        body, self._memory = bytes(self._memory), bytearray()
+        blocks, size = self._taken()
+        body = blocks[0] if len(blocks) == 1 else b"".join(blocks)
         sha256, proof = await publisher.prove(body, self.path, self.target, proves)
         if proof is None:
-            self._written = len(body)
+            self._written = size
             self._sha256.update(body)
         return sha256, proof
 
+    async def sha256(self) -> str:
+        """The digest of all bytes, lower-case hex."""
+        await self._all_written()
+        return self._sha256.hexdigest()
+
+    async def md5(self) -> str:
+        """The MD5 of all bytes: only asked for where nothing better vouches for them, so it is not kept on the way."""
+        await self._all_written()
+        if self._written == 0:
+            return hashlib.md5(b"", usedforsecurity=False).hexdigest()
+        return await asyncio.to_thread(digest_of, self.path, "md5")
+
+    async def append_from(self, path: Path, offset: int) -> None:
+        """Append what `path` holds from `offset` on."""
+        await self._all_written()
+        self._written += await asyncio.to_thread(_copy, path, offset, self._opened(), self._sha256)
+
     async def publish(self, publisher: Publisher, target: Path | None = None) -> None:
         """Give the file its final name (or the one that is said), with everything synced."""
-        self._empty_memory()
+        await self._all_written()
         file = self._opened()
         self._file = None
         await publisher.publish(file, self.path, target or self.target)
 
-    async def append_from(self, path: Path, offset: int) -> None:
-        """Append what `path` holds from `offset` on."""
-        self._empty_memory()
-        await self._digest_on(0)
-        self._written += await asyncio.to_thread(_copy, path, offset, self._opened(), self._sha256)
+    def _taken(self) -> tuple[list[bytes], int]:
+        blocks, size = self._memory, self._in_memory
+        self._memory, self._in_memory = [], 0
+        return blocks, size
 
-    def _empty_memory(self) -> None:
-        if self._memory:
-            data, self._memory = bytes(self._memory), bytearray()
-            self._append(data)
+    def _begin_writing(self) -> None:
+        file = self._opened()
+        blocks, size = self._taken()
+        self._writing = _WRITERS.submit(_append, file, self.path, blocks, self._sha256)
+        self._written += size
 
-    def _append(self, data: bytes) -> None:
-        try:
-            write_all(self._opened(), data)
-        except OSError as error:
-            self._close()
-            raise storage_error(error, self.path) from error
-        self._written += len(data)
-        self._waiting.append(data)
-        self._waiting_bytes += len(data)
+    async def _settle(self) -> None:
+        """Wait for the block that is on its way to the disk."""
+        if self._writing is not None:
+            writing = self._writing
+            await asyncio.wrap_future(writing)
+            self._writing = None
+
+    async def _all_written(self) -> None:
+        await self._settle()
+        if self._in_memory:
+            self._begin_writing()
+            await self._settle()
 
     def _opened(self) -> int:
         if self._file is None:
@@ -163,19 +174,6 @@ class PartFile:
         if self._file is not None:
             file, self._file = self._file, None
             os.close(file)
-
-    async def _digest_on(self, backlog: int) -> None:
-        """Have waiting bytes digested, one thread at a time; returns when at most `backlog` still wait."""
-        while self._waiting_bytes:
-            if self._hashing is None or self._hashing.done():
-                blocks, self._waiting, self._waiting_bytes = self._waiting, [], 0
-                loop = asyncio.get_running_loop()
-                self._hashing = loop.run_in_executor(None, _update, self._sha256, blocks)
-            if self._waiting_bytes <= backlog:
-                break
-            await asyncio.shield(self._hashing)
-        if backlog == 0 and self._hashing is not None:
-            await asyncio.shield(self._hashing)
 
 
 class Presence:
@@ -208,7 +206,7 @@ def _copy(source: Path, offset: int, file: int, digest: "hashlib._Hash") -> int:
     try:
         with source.open("rb") as stream:
             stream.seek(offset)
-            while block := stream.read(HASH_BYTES):
+            while block := stream.read(READ_BYTES):
                 digest.update(block)
                 write_all(file, block)
                 copied += len(block)
@@ -217,22 +215,19 @@ def _copy(source: Path, offset: int, file: int, digest: "hashlib._Hash") -> int:
     return copied
 
 
-def _update(digest: "hashlib._Hash", blocks: list[bytes]) -> None:
-    for block in blocks:
-        digest.update(block)
-
-
-def _update_from(digest: "hashlib._Hash", path: Path) -> None:
+def _append(file: int, path: Path, blocks: list[bytes], digest: "hashlib._Hash") -> None:
     try:
-        with path.open("rb") as stream:
-            while block := stream.read(HASH_BYTES):
-                digest.update(block)
+        for block in blocks:
+            write_all(file, block)
+            digest.update(block)
     except OSError as error:
         raise storage_error(error, path) from error
 
 
 def digest_of(path: Path, name: str = "sha256") -> str:
     """The SHA-256 (or MD5) of a file on disk. Raises StorageError if it cannot be read."""
-    digest = hashlib.new(name, usedforsecurity=False)
-    _update_from(digest, path)
-    return digest.hexdigest()
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, name).hexdigest()
+    except OSError as error:
+        raise storage_error(error, path) from error

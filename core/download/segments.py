@@ -64,7 +64,7 @@ class Segments:
         self._part = part
         self._pieces = deque(_pieces(part, size, step))
         self._open = deque(piece for piece in self._pieces if not piece.is_complete)
-        self._merging = asyncio.Lock()
+        self._news = asyncio.Event()
 
     @property
     def bytes_done(self) -> int:
@@ -75,15 +75,22 @@ class Segments:
         """A piece that nobody works on yet, the first one first."""
         return self._open.popleft() if self._open else None
 
-    async def merge(self) -> None:
-        """Append the complete pieces that follow the part."""
-        async with self._merging:
-            while self._pieces and self._pieces[0].is_complete:
-                piece = self._pieces[0]
-                piece.close()
-                await self._part.append_from(piece.path, self._part.size - piece.start)
-                piece.remove()
-                self._pieces.popleft()
+    def note_progress(self) -> None:
+        """A piece has become complete."""
+        self._news.set()
+
+    async def merge_all(self) -> None:
+        """Append the pieces to the part in their order, each as soon as it and all before it are complete."""
+        while self._pieces:
+            piece = self._pieces[0]
+            if not piece.is_complete:
+                self._news.clear()
+                await self._news.wait()
+                continue
+            piece.close()
+            await self._part.append_from(piece.path, self._part.size - piece.start)
+            piece.remove()
+            self._pieces.popleft()
 
     def close(self) -> None:
         for piece in self._pieces:

@@ -238,9 +238,13 @@ class SmartDownloader:
     # several connections for one file
 
     def _splits(self, transfer: "_Transfer") -> bool:
+        """Whether a file is large, and there are connections to spare for it or pieces of it here already."""
         expected, settings = transfer.expected, self._settings
-        large = expected.size is not None and expected.size >= 2 * settings.range_bytes
-        return large and settings.ranges > 1 and expected.etag is not None and not transfer.serial
+        if expected.size is None or expected.size < 2 * settings.range_bytes or settings.ranges == 1:
+            return False
+        if expected.etag is None or transfer.serial:
+            return False
+        return self._web.pace_of(transfer.url).spare > 1 or any(leftovers(transfer.part))
 
     async def _receive_ranges(self, transfer: "_Transfer") -> None:
         """Bring the part to its full length over as many connections as the host has to spare."""
@@ -250,9 +254,13 @@ class SmartDownloader:
         self._emit(FileStarted(transfer.label, size, segments.bytes_done))
         try:
             async with asyncio.TaskGroup() as group:
+                merging = group.create_task(segments.merge_all())
                 lanes = [group.create_task(self._work_lane(transfer, segments))]
-                while len(lanes) < self._settings.ranges and self._web.pace_of(transfer.url).spare >= len(lanes):
+                while len(lanes) < self._settings.ranges and self._web.pace_of(transfer.url).spare > len(lanes):
                     lanes.append(group.create_task(self._work_lane(transfer, segments)))
+                await asyncio.gather(*lanes)
+                if transfer.serial:
+                    merging.cancel()
         except* MarketDataError as errors:
             raise errors.exceptions[0] from None
         finally:
@@ -260,15 +268,12 @@ class SmartDownloader:
         if transfer.serial:
             for path in leftovers(part):
                 path.unlink(missing_ok=True)
-            raise ConnectionLost(
-                f"{transfer.label}: the source does not answer with ranges; asking for it in one piece"
-            )
+            raise ConnectionLost(f"{transfer.label}: no ranges from the source; asking for it in one piece")
 
     async def _work_lane(self, transfer: "_Transfer", segments: Segments) -> None:
-        await segments.merge()
         while not transfer.serial and (segment := segments.take()) is not None:
             await self._have_segment(transfer, segments, segment)
-            await segments.merge()
+            segments.note_progress()
 
     async def _have_segment(self, transfer: "_Transfer", segments: Segments, segment: Segment) -> None:
         """One piece to its end, however many requests that takes."""

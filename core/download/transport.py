@@ -18,8 +18,10 @@ from typing import Any, Final
 import httptools
 import httpx
 
-PAUSE_BYTES: Final = 1 << 18
+PAUSE_BYTES: Final = 1 << 17
 """Received bytes that wait to be read before the socket is paused; it goes on at a quarter of that."""
+RAW_BYTES: Final = 1 << 16
+"""From so many bytes left on, a body passes the parser by: it would only copy them."""
 PROXY_VARIABLES: Final = ("http_proxy", "https_proxy", "all_proxy")
 
 Host = tuple[bool, str, int]
@@ -70,6 +72,9 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._paused = False
         self._idle = True
+        self._raw_left = 0
+        self._raw_keeps_alive = False
+        self._taken = 0
         self._parser = httptools.HttpResponseParser(self)  # goes on to the next response of a kept connection
 
     # asyncio
@@ -81,8 +86,14 @@ class Connection(asyncio.Protocol):
         if self._idle:
             self.abort()  # nobody asked: the server sends what we cannot place
             return
+        if self._raw_left:
+            self._take_raw(data)
+            self._wake()
+            return
         try:
             self._parser.feed_data(data)
+            if self.head_complete and not self.complete:
+                self._go_raw()
         except httptools.HttpParserError as error:
             self._fail(httpx.RemoteProtocolError(f"not HTTP/1.1: {error}"))
             self.abort()
@@ -127,12 +138,35 @@ class Connection(asyncio.Protocol):
             self.complete = True
             self.keeps_alive = self._parser.should_keep_alive() and not self._until_close
 
+    # long bodies
+
+    def _go_raw(self) -> None:
+        """What is left of a long body needs no parser: it is as long as Content-Length said."""
+        fields = [(name.lower(), value) for name, value in self.headers]
+        lengths = [value for name, value in fields if name == b"content-length"]
+        if len(lengths) == 1 and not any(name == b"transfer-encoding" for name, _ in fields):
+            left = int(lengths[0]) - self._waiting - self._taken
+            if left >= RAW_BYTES:
+                self._raw_left = left
+                self._raw_keeps_alive = self._parser.should_keep_alive()
+
+    def _take_raw(self, data: bytes) -> None:
+        if len(data) > self._raw_left:
+            self._fail(httpx.RemoteProtocolError("more came than Content-Length announced"))
+            self.abort()
+            return
+        self._raw_left -= len(data)
+        self.on_body(data)
+        if not self._raw_left:
+            self._parser = httptools.HttpResponseParser(self)
+            self.complete, self.keeps_alive = True, self._raw_keeps_alive
+
     # one exchange
 
     def send(self, head: bytes) -> None:
         """Start an exchange."""
         self._idle = False
-        self._body, self._waiting = deque(), 0
+        self._body, self._waiting, self._taken, self._raw_left = deque(), 0, 0, 0
         self.headers, self.status = [], 0
         self.head_complete = self.complete = self.keeps_alive = self._until_close = False
         assert self.transport is not None
@@ -156,6 +190,7 @@ class Connection(asyncio.Protocol):
             data = b"".join(self._body)
             self._body.clear()
         self._waiting -= len(data)
+        self._taken += len(data)
         if self._paused and self._waiting <= PAUSE_BYTES // 4 and self.transport is not None:
             self._paused = False
             self.transport.resume_reading()

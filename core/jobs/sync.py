@@ -213,7 +213,8 @@ class Sync:
         try:
             async with asyncio.TaskGroup() as group:
                 beat = group.create_task(self._beat())
-                workers = [group.create_task(self._work()) for _ in range(self.workers)]
+                # Half as many again as requests at once: some always wait for the disk, not for the host.
+                workers = [group.create_task(self._work()) for _ in range(self.workers + self.workers // 2)]
                 if planning is not None:
                     await planning
                     self._is_planned = True

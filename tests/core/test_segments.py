@@ -50,9 +50,15 @@ def test_a_file_below_two_pieces_comes_over_one_connection(world: World) -> None
     assert (world.is_right, world.ranges) == (True, [None])
 
 
-def test_one_connection_is_enough_when_there_are_no_more(world: World) -> None:
+def test_with_no_connection_to_spare_a_large_file_comes_over_one(world: World) -> None:
     world.fetch(settings=dataclasses.replace(SPLIT, workers=1))
-    assert (world.is_right, world.hits) == (True, PIECES)
+    assert (world.is_right, world.ranges) == (True, [None])
+
+
+def test_pieces_of_an_earlier_run_are_used_also_with_one_connection(world: World) -> None:
+    leave_piece(world, STEP, STEP)
+    world.fetch(settings=dataclasses.replace(SPLIT, workers=1))
+    assert (world.is_right, world.hits, world.sent) == (True, PIECES - 1, len(BODY) - STEP)
 
 
 @hypothesis_settings(max_examples=40, deadline=None)
@@ -159,10 +165,12 @@ def test_pieces_cover_the_rest_without_overlap_in_whatever_order_they_are_filled
         while (segment := segments.take()) is not None:
             taken.append(segment)
         order.shuffle(taken)
+        merging = asyncio.create_task(segments.merge_all())
         for segment in taken:
             segment.write(body[segment.start : segment.stop])
-            await segments.merge()
-        await segments.merge()
+            segments.note_progress()
+            await asyncio.sleep(0)
+        await merging
         part.flush()
         assert segments.bytes_done == size
         return part.path.read_bytes()
