@@ -157,6 +157,8 @@ class Connection(asyncio.Protocol):
         self._received = b""
         self._rest: memoryview | None = None
         self._paused = False
+        self._pacing: asyncio.TimerHandle | None = None
+        self._free_at = 0.0
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -188,20 +190,27 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
-        if not self._rate:
-            self._go_on()
+        self._go_on()
 
     def _go_on(self) -> None:
-        transport = self._transport
+        """Send what the client takes; with a rate, a fiftieth of a second's worth at a time."""
+        loop, transport = asyncio.get_running_loop(), self._transport
         assert transport is not None
-        step = CHUNK_BYTES if self._rate is None else max(self._rate // 50, 1)
-        while self._rest is not None and not transport.is_closing() and not (self._paused and not self._rate):
+        while self._rest is not None and not self._paused and not transport.is_closing():
+            if self._rate is not None and loop.time() < self._free_at:
+                if self._pacing is None:
+                    self._pacing = loop.call_at(self._free_at, self._paced)
+                return
+            step = CHUNK_BYTES if self._rate is None else max(self._rate // 50, 1)
             chunk, rest = self._rest[:step], self._rest[step:]
             transport.write(chunk)
             self._rest = rest if len(rest) else None
             if self._rate is not None:
-                asyncio.get_running_loop().call_later(len(chunk) / self._rate, self._go_on)
-                return
+                self._free_at = max(self._free_at, loop.time() - 1 / 50) + len(chunk) / self._rate
+
+    def _paced(self) -> None:
+        self._pacing = None
+        self._go_on()
 
 
 async def _serve(options: argparse.Namespace) -> None:

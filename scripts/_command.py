@@ -6,6 +6,7 @@ for the request, 130 interrupted.
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -124,6 +125,8 @@ def shown(path: Path) -> str:
 
 def run_command(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run a script's main; errors become one line on stderr and the exit code."""
+    gc.freeze()
+    gc.enable()  # see _root
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()

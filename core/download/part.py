@@ -129,7 +129,14 @@ class PartFile:
     async def append_from(self, path: Path, offset: int) -> None:
         """Append what `path` holds from `offset` on."""
         await self._all_written()
-        self._written += await asyncio.to_thread(_copy, path, offset, self._opened(), self._sha256)
+        try:  # opened here and not in the thread: a cancelled download may remove it before it was copied
+            source = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            raise storage_error(error, path) from error
+        file, size = self._opened(), os.fstat(source).st_size - offset
+        self._writing = _WRITERS.submit(_copy, source, path, offset, file, self._sha256)
+        self._written += size
+        await self._settle()
 
     async def publish(self, publisher: Publisher, target: Path | None = None) -> None:
         """Give the file its final name (or the one that is said), with everything synced."""
@@ -150,10 +157,9 @@ class PartFile:
         self._written += size
 
     async def _settle(self) -> None:
-        """Wait for the block that is on its way to the disk."""
+        """Wait for what is on its way to the disk; it gets there also if whoever waits is cancelled."""
         if self._writing is not None:
-            writing = self._writing
-            await asyncio.wrap_future(writing)
+            await asyncio.shield(asyncio.wrap_future(self._writing))
             self._writing = None
 
     async def _all_written(self) -> None:
@@ -200,19 +206,16 @@ class Presence:
         return path.name in names
 
 
-def _copy(source: Path, offset: int, file: int, digest: "hashlib._Hash") -> int:
-    """Append the bytes of `source` from `offset` on to an open file; returns how many."""
-    copied = 0
+def _copy(source: int, path: Path, offset: int, file: int, digest: "hashlib._Hash") -> None:
+    """Append what the descriptor `source`, which is closed, holds of `path` from `offset` on to an open file."""
     try:
-        with source.open("rb") as stream:
+        with open(source, "rb", buffering=0) as stream:
             stream.seek(offset)
             while block := stream.read(READ_BYTES):
                 digest.update(block)
                 write_all(file, block)
-                copied += len(block)
     except OSError as error:
-        raise storage_error(error, source) from error
-    return copied
+        raise storage_error(error, path) from error
 
 
 def _append(file: int, path: Path, blocks: list[bytes], digest: "hashlib._Hash") -> None:

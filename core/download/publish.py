@@ -73,6 +73,7 @@ class Publisher:
 
     async def _publish_gathered(self) -> None:
         loop = asyncio.get_running_loop()
+        batch: list[_Finished] = []
         try:
             while self._gathered:
                 batch, self._gathered = self._gathered, []
@@ -87,6 +88,8 @@ class Publisher:
                 _tell(batch)
         finally:
             self._running = None
+            for each in (*batch, *self._gathered):
+                each.done.cancel()  # nobody would ever tell them
 
 
 def _publish_all(batch: Sequence[_Finished]) -> float:

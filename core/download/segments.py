@@ -68,8 +68,9 @@ class Segments:
 
     @property
     def bytes_done(self) -> int:
-        """Bytes of the object that are here."""
-        return self._part.size + sum(piece.size for piece in self._pieces)
+        """Bytes of the object that are here, those of a piece that is being appended once."""
+        here = self._part.size
+        return here + sum(max(piece.size - max(here - piece.start, 0), 0) for piece in self._pieces)
 
     def take(self) -> Segment | None:
         """A piece that nobody works on yet, the first one first."""
