@@ -184,18 +184,6 @@ def large(bench: Bench) -> None:
     _at_most("peak MB", max(run.peak_mb for name, run in found.items() if name.startswith("download")), 200)
 
 
-SETTINGS = """
-import sys
-from pathlib import Path
-sys.path[:0] = [sys.argv.pop(1)]
-import _root, core.settings
-core.settings.SETTINGS_FILE = Path(sys.argv.pop(1))
-from _command import run_command
-import download_all
-run_command(download_all.main)
-"""
-
-
 def ranges(bench: Bench) -> None:
     """One large archive behind 50 MB/s for each connection, over one connection and over four."""
     folder = bench.folder / "capped"
@@ -211,16 +199,10 @@ def ranges(bench: Bench) -> None:
         for count in (1, 4):
             settings = bench.folder / f"ranges-{count}.yaml"
             settings.write_text(f"download: {{ranges: {count}}}\n")
-            (command,) = ours(url, "--data-types", "trades")(Path("DATA"))
-            start = [sys.executable, "-c", SETTINGS, str(ROOT / "scripts"), str(settings), *command[2:]]
-            contenders[f"{count} connections"] = _into(start)
+            contenders[f"{count} connections"] = ours(url, "--data-types", "trades", "--settings", str(settings))
         found = bench.race(contenders)
     _table(found, "MB/s", bench.large_mb * 2)
     _ratio(found, "1 connections", found["4 connections"].wall, "four ranges against one connection", 3.5)
-
-
-def _into(start: list[str]) -> peers.Commands:
-    return lambda folder: [[str(folder) if word == "DATA" else word for word in start]]
 
 
 PLANNING = """

@@ -65,6 +65,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--start", metavar="YYYY-MM-DD", help="first UTC day, included")
     what.add_argument("--end", metavar="YYYY-MM-DD", help="last UTC day, included")
     how = parser.add_argument_group("how")
+    how.add_argument("--settings", type=Path, metavar="FILE", help="instead of config/settings.yaml")
     how.add_argument("--workers", type=_positive, metavar="N", help="archives at once (default: settings, 32)")
     how.add_argument("--json", action="store_true", help="one JSON object on stdout at the end, nothing else there")
     how.add_argument("--quiet", action="store_true", help="no progress and no summary")
@@ -73,7 +74,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 
 def settings_from(options: argparse.Namespace) -> Settings:
     """The settings file overlaid by the options."""
-    settings = load_settings()
+    settings = load_settings(options.settings)
     download: dict[str, object] = {}
     if options.source:
         download |= {"source": options.source.rstrip("/"), "listing": options.source.rstrip("/")}

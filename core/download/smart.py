@@ -38,6 +38,8 @@ from core.types import Proof
 
 MAX_MISMATCHES: Final = 3
 """Whole bodies fetched before a digest that never agrees is final."""
+MAX_REFUSED: Final = 3
+"""Ranges of one object answered with the whole of it, one after another, before the source is taken to have none."""
 _CONTENT_RANGE: Final = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 _PLAIN_MD5: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -144,7 +146,7 @@ class SmartDownloader:
         mismatches = 0
         while True:
             try:
-                await self._persist(lambda: self._receive(transfer), transfer.url, transfer.label, lambda: part.size)
+                await self._persist(lambda: self._attempt(transfer), transfer.url, transfer.label, lambda: part.size)
                 return await self._finish(transfer)
             except ChecksumMismatch as error:
                 mismatches += 1
@@ -188,6 +190,13 @@ class SmartDownloader:
         wait = backoff_seconds(failures, self._settings, retry_after)
         self._emit(FileRetrying(label, str(error), failures, wait))
         await asyncio.sleep(wait)
+
+    async def _attempt(self, transfer: "_Transfer") -> None:
+        try:
+            await self._receive(transfer)
+        except RemoteError:
+            transfer.part.flush()  # the next attempt may be minutes away
+            raise
 
     async def _receive(self, transfer: "_Transfer") -> None:
         """One request that brings the part to its full length."""
@@ -289,8 +298,12 @@ class SmartDownloader:
         answer = await self._web.get(transfer.url, transfer.label, headers)
         try:
             if answer.status != httpx.codes.PARTIAL_CONTENT:
-                transfer.serial = True  # replaced, or no ranges here: one connection finds out which
-                return
+                transfer.refused += 1
+                if answer.etag != transfer.expected.etag or transfer.refused >= MAX_REFUSED:
+                    transfer.serial = True  # replaced, or no ranges here: one connection finds out which
+                    return
+                raise ConnectionLost(f"{transfer.label}: asked for a range, got the whole object")
+            transfer.refused = 0
             if _content_range(answer) != (start, transfer.expected.size):
                 raise ConnectionLost(f"{transfer.label}: asked for bytes from {start}, got others")
             async for data in answer.chunks():
@@ -338,8 +351,8 @@ class SmartDownloader:
 
 @dataclass(slots=True)
 class _Transfer:
-    """One fetch over all its attempts. `whole`: ask without a range next time; `serial`: over one connection; `etag`:
-    of the last answer; `bodies`: the digests of whole bodies so far."""
+    """One fetch over all its attempts. `whole`: ask without a range next time; `serial`: over one connection; `refused`
+    ranges since the last one that came; `etag`: of the last answer; `bodies`: the digests of whole bodies so far."""
 
     url: str
     label: str
@@ -347,6 +360,7 @@ class _Transfer:
     part: PartFile
     whole: bool = False
     serial: bool = False
+    refused: int = 0
     transferred: int = 0
     etag: str | None = None
     bodies: list[str] = field(default_factory=list)

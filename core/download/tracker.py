@@ -27,6 +27,7 @@ from sqlalchemy import (
     bindparam,
     case,
     create_engine,
+    delete,
     event,
     func,
     insert,
@@ -100,6 +101,9 @@ _CLOSE_REVISION: Final = (
     update(REVISIONS)
     .where(REVISIONS.c.file_id == bindparam("row"), REVISIONS.c.new_sha256.is_(None))
     .values(new_sha256=bindparam("sha"), replaced_us=bindparam("changed_us"))
+)
+_DROP_EQUAL: Final = delete(REVISIONS).where(
+    REVISIONS.c.file_id.in_(bindparam("rows", expanding=True)), REVISIONS.c.new_sha256 == REVISIONS.c.old_sha256
 )
 # Statements are built once: building one costs more than running it.
 
@@ -295,7 +299,7 @@ class DownloadTracker:
                 )
 
     def revisions(self) -> list[Revision]:
-        """What the exchange has replaced, oldest first."""
+        """What the exchange has replaced by other bytes, oldest first; a new ETag of the same bytes is no revision."""
         with self._read() as connection:
             found = connection.execute(
                 select(FILES.c.key, REVISIONS).join(FILES, FILES.c.id == REVISIONS.c.file_id).order_by(REVISIONS.c.id)
@@ -422,6 +426,7 @@ def _record(connection: Connection, state: State, changes: Sequence[Change], now
         replaced = set(_ids(connection, _OPEN_REVISIONS, {"rows": [row["row"] for row in rows]}))
         if replaced:
             connection.execute(_CLOSE_REVISION, [row for row in rows if row["row"] in replaced])
+            connection.execute(_DROP_EQUAL, {"rows": list(replaced)})
     elif state is State.STORED:
         connection.execute(_STORED, rows)
         made = [partition_row(change.download.id, change.partition) for change in changes if change.partition]

@@ -9,11 +9,11 @@ Proxies are not spoken here: where the environment names one, `open_transport` g
 """
 
 import asyncio
-import os
 import ssl
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator
 from typing import Any, Final
+from urllib.request import getproxies
 
 import httptools
 import httpx
@@ -22,7 +22,7 @@ PAUSE_BYTES: Final = 1 << 17
 """Received bytes that wait to be read before the socket is paused; it goes on at a quarter of that."""
 RAW_BYTES: Final = 1 << 16
 """From so many bytes left on, a body passes the parser by: it would only copy them."""
-PROXY_VARIABLES: Final = ("http_proxy", "https_proxy", "all_proxy")
+_PROXIED: Final = {"http", "https", "all"}
 
 Host = tuple[bool, str, int]
 """TLS or not, name, port."""
@@ -32,9 +32,9 @@ def open_transport(connections: int) -> httpx.AsyncBaseTransport:
     """A transport with at most so many connections in use to a host: ours, or the stock one where a proxy is wanted.
 
     Proxies (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`) and CA bundles (`SSL_CERT_FILE`, `SSL_CERT_DIR`) are
-    read from the environment, as httpx reads them.
+    read from the environment (and the system's settings, where it has some), as httpx reads them.
     """
-    if any(os.environ.get(name) or os.environ.get(name.upper()) for name in PROXY_VARIABLES):
+    if _PROXIED & getproxies().keys():
         return StockTransport(connections)
     return PoolTransport(connections)
 

@@ -341,7 +341,7 @@ class Sync:
 
     def _tell_replaced(self, download: Download, fetched: FetchedFile) -> None:
         old = self._old_digests.pop(download.id, None)
-        if old is None:
+        if old is None or old == fetched.sha256:  # another ETag for the same bytes
             return
         self._replaced += 1
         file = download.file

@@ -29,7 +29,8 @@ class ArchiveServer:
     """Serves `folder` on 127.0.0.1 while entered: `async with ArchiveServer(folder) as server: server.url`.
 
     `requests` keeps every request in order, `hits` counts them by name (see `RequestInfo.name`) and `body_bytes` the
-    bytes of bodies sent. `latency_seconds` delays every answer, `bytes_per_second` limits every connection.
+    bytes of bodies sent; `sending` counts the answers that are on their way. `latency_seconds` delays every answer,
+    `bytes_per_second` limits every connection.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class ArchiveServer:
         self.requests: list[RequestInfo] = []
         self.hits: Counter[str] = Counter()
         self.body_bytes: Counter[str] = Counter()
+        self.sending: Counter[str] = Counter()
         # The exact paths that are no objects; further endpoints are further lines.
         self.routes: dict[str, Handler] = {
             "/": self._listing,
@@ -115,7 +117,11 @@ class ArchiveServer:
         with reply.source:
             if request.method == "HEAD":
                 return await wire.send_head(reply) and request.keeps_alive
-            return await wire.send(reply, fault, self._counter(info.name)) and request.keeps_alive
+            self.sending[info.name] += 1
+            try:
+                return await wire.send(reply, fault, self._counter(info.name)) and request.keeps_alive
+            finally:
+                self.sending[info.name] -= 1
 
     def _recorded(self, request: Request) -> RequestInfo:
         is_listing = self.routes.get(request.path) == self._listing

@@ -73,7 +73,8 @@ class Wire:
     def _break_off(self, is_reset: bool) -> bool:
         if is_reset:
             connection: socket.socket = self.writer.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+            with contextlib.suppress(OSError):  # the client has gone already
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
             self.writer.transport.abort()
         return False
 

@@ -1,13 +1,23 @@
 """How hard a host is asked: fewer at once when it is in trouble, more again when it answers."""
 
 import asyncio
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.download.pace import DEAD_AFTER, Pace
+from core.download.transport import open_transport
+from core.download.web import Web
+from core.errors import Throttled
+from core.sample.faults import on, status
+from core.sample.server import ArchiveServer
+from core.settings import DownloadSettings
 
 
 @dataclass
@@ -96,6 +106,26 @@ def test_nobody_enters_while_the_host_wants_a_pause() -> None:
         return loop.time() - began
 
     assert asyncio.run(run()) >= 0.045
+
+
+@pytest.mark.parametrize("is_date", [False, True], ids=["seconds", "date"])
+def test_a_host_that_says_when_to_come_again_is_not_asked_before_for_anything(tmp_path: Path, is_date: bool) -> None:
+    """A date says whole seconds, so that up to one of the two may have gone by."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"body")
+
+    async def run() -> float:
+        when = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True) if is_date else 1
+        rule = on("a", status(503, when), times=1)
+        async with ArchiveServer(tmp_path, faults=rule) as server, open_transport(4) as transport:
+            web = Web(transport, DownloadSettings(), lambda _: None)
+            began = time.time()
+            with pytest.raises(Throttled):
+                await web.get(f"{server.url}/a", "a")
+            await (await web.get(f"{server.url}/b", "b")).close()
+            return time.time() - began
+
+    assert asyncio.run(run()) >= 0.95
 
 
 def test_who_gives_up_waiting_leaves_his_place_to_the_next() -> None:

@@ -126,6 +126,13 @@ def test_a_source_without_ranges_gives_the_whole_body_over_one_connection(world:
     assert left_over(world) == []
 
 
+def test_a_range_that_is_ignored_once_costs_nothing_but_that_answer(world: World) -> None:
+    world.fetch(on("file.zip", ignore_range(), times=1, after=2), settings=SPLIT)
+    assert world.is_right
+    assert world.hits == PIECES + 1
+    assert left_over(world) == []
+
+
 def test_an_object_replaced_between_its_pieces_is_never_mixed(world: World) -> None:
     from download_world import expecting
 

@@ -31,6 +31,8 @@ from core.errors import (
 )
 from core.events import FileRetrying, FileStarted
 from core.sample.faults import (
+    Fault,
+    RequestInfo,
     cut,
     first_of,
     flip,
@@ -179,6 +181,17 @@ def test_attempts_are_counted_since_the_last_progress(world: World) -> None:
     assert world.is_right
     assert world.hits == 11
     assert world.sent == len(BODY)
+
+
+def test_what_a_broken_off_answer_brought_is_on_disk_before_the_next_attempt(world: World) -> None:
+    seen: list[int] = []
+
+    def look(request: RequestInfo) -> Fault | None:
+        seen.append(world.part.stat().st_size if world.part.exists() else 0)
+        return cut(30_000) if request.number == 1 else None
+
+    world.fetch(look)
+    assert seen == [0, 30_000]
 
 
 def test_without_progress_the_attempts_end_and_the_part_stays(world: World) -> None:

@@ -177,6 +177,16 @@ def test_a_replaced_archive_is_a_revision_with_both_digests(tracker: DownloadTra
     assert [each.key for each in tracker.revisions()] == [file.key for file in listed(2)]
 
 
+def test_another_etag_for_the_same_bytes_is_no_revision(tracker: DownloadTracker) -> None:
+    run = tracker.begin_run("test")
+    for row in tracker.plan(listed(1)).fetch:
+        finish(tracker, run, row)
+    (row,) = tracker.plan(listed(1, etag="b")).fetch
+    assert len(tracker.revisions()) == 1
+    finish(tracker, run, row)
+    assert tracker.revisions() == []
+
+
 def test_a_file_that_was_never_here_has_no_revision(tracker: DownloadTracker) -> None:
     tracker.plan(listed(1))
     tracker.plan(listed(1, etag="b"))

@@ -1,6 +1,8 @@
 """HTTP/1.1 by hand: reuse, limits, timeouts, cancellation, back-pressure, TLS, and answers that are none."""
 
 import asyncio
+import contextlib
+import random
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -9,7 +11,7 @@ import httpx
 import pytest
 import trustme
 
-from core.download.transport import PAUSE_BYTES, PoolTransport, StockTransport, open_transport
+from core.download.transport import PAUSE_BYTES, RAW_BYTES, PoolTransport, StockTransport, open_transport
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 BODY = b"0123456789" * 1000
@@ -88,6 +90,55 @@ def test_one_connection_serves_request_after_request() -> None:
     assert server.requests[0].startswith(b"GET /x HTTP/1.1\r\n")
     assert b"\r\nRange: bytes=5-\r\n" in server.requests[0]
     assert server.requests[0].count(b"Host: 127.0.0.1:") == 1
+
+
+def test_a_long_body_passes_the_parser_by_and_its_connection_serves_on() -> None:
+    long = random.Random(5).randbytes(20 * RAW_BYTES + 13)
+    bodies = [long, b"short", long[: RAW_BYTES + 1], b"", long]
+    server = Server(lambda number: ok(bodies[number - 1]))
+
+    async def work(transport: PoolTransport, url: str) -> list[bytes]:
+        return [await body_of(transport, url) for _ in bodies]
+
+    assert run(server, work) == bodies
+    assert server.connections == 1
+
+
+def test_a_long_body_after_which_the_connection_closes_is_whole() -> None:
+    long = random.Random(6).randbytes(5 * RAW_BYTES)
+    server = Server(lambda _: ok(long, b"Connection: close\r\n"), close_after=1)
+
+    async def work(transport: PoolTransport, url: str) -> list[bytes]:
+        return [await body_of(transport, url), await body_of(transport, url)]
+
+    assert run(server, work) == [long, long]
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("missing", [1, RAW_BYTES, 4 * RAW_BYTES - 1])
+def test_a_long_body_that_breaks_off_is_an_error(missing: int) -> None:
+    server = Server(lambda _: ok(b"x" * 4 * RAW_BYTES)[: -missing or None], close_after=1)
+    with pytest.raises(httpx.RemoteProtocolError, match="closed the connection"):
+        run(server, body_of)
+
+
+def test_more_of_a_long_body_than_was_announced_is_never_given_out_as_body() -> None:
+    long = b"x" * 4 * RAW_BYTES
+
+    async def work(transport: PoolTransport, url: str) -> list[bytes]:
+        first = b""
+        response = await transport.handle_async_request(request(url))
+        with contextlib.suppress(httpx.RemoteProtocolError):
+            async for data in response.aiter_raw():
+                first += data
+        await response.aclose()
+        return [first, await body_of(transport, url)]
+
+    server = Server(lambda number: ok(long) + b"and more" if number == 1 else ok(b"next"))
+    first, second = run(server, work)
+    assert long.startswith(first)
+    assert second == b"next"
+    assert server.connections == 2
 
 
 def test_status_and_headers_are_those_sent() -> None:
@@ -330,10 +381,12 @@ def test_a_proxy_in_the_environment_takes_the_stock_transport(monkeypatch: pytes
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
         async with server, open_transport(2) as transport:
             assert isinstance(transport, StockTransport)
-            response = await transport.handle_async_request(request("http://archive.invalid/x"))
+            asked = request("http://archive.invalid/")
+            asked.extensions["target"] = b"/folder/x%20y?prefix=z"
+            response = await transport.handle_async_request(asked)
             body = b"".join([data async for data in response.aiter_raw()])
             await response.aclose()
             return body
 
     assert asyncio.run(work()) == b"by proxy"
-    assert proxied[0].startswith(b"GET http://archive.invalid/x HTTP/1.1\r\n")
+    assert proxied[0].startswith(b"GET http://archive.invalid/folder/x%20y?prefix=z HTTP/1.1\r\n")

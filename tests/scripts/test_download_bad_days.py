@@ -73,6 +73,18 @@ def test_settings_with_an_unknown_key_are_refused_with_line_and_near_match(tmp_p
     assert re.search(r"settings\.yaml:2: unknown key 'wrokers'; did you mean 'workers'\?", done.err)
 
 
+def test_another_settings_file_can_be_named(archive: Path, data: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("download:\n  rnages: 3\n")
+    with running_server(archive) as server:
+        mistaken = command(server, data).run("--settings", str(own))
+        absent = command(server, data).run("--settings", str(tmp_path / "absent.yaml"))
+        assert zip_hits(server) == {}
+    assert (mistaken.code, absent.code) == (2, 2)
+    assert f"{own}:2: unknown key 'rnages'; did you mean 'ranges'?" in mistaken.err
+    assert f"cannot read {tmp_path / 'absent.yaml'}" in absent.err
+
+
 def test_a_data_folder_that_cannot_be_written_is_said_before_anything_else(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with running_server(archive) as server:

@@ -12,7 +12,7 @@ from script_world import assert_loads_the_truth, assert_nothing_half_written, co
 
 from core.exchanges.binance.urls import parse_key
 from core.layout import Layout
-from core.sample.faults import on, status
+from core.sample.faults import Fault, RequestInfo, on, status
 from core.sample.market import SampleMarket
 from core.sample.server import running_server
 from loader import BacktestDataLoader
@@ -61,6 +61,26 @@ def test_a_republished_archive_is_noticed_swapped_and_recorded_with_both_digests
     assert closes(data) == {43000.75}
     assert rows(data, "select old_sha256, new_sha256, replaced_us >= noticed_us from revisions") == [(old, new, 1)]
     assert_nothing_half_written(data)
+
+
+def test_another_etag_for_the_same_bytes_is_no_replacement(tmp_path: Path, data: Path) -> None:
+    """Replaced while it was being fetched: the listing names the new ETag only the next time."""
+    served = tmp_path / "served"
+    publish_month(served)
+
+    def replace_first(request: RequestInfo) -> Fault | None:
+        if request.name.endswith(".zip") and request.number == 1:
+            publish_month(served, "43000.75")
+        return None
+
+    with running_server(served, faults=replace_first) as server:
+        first = command(server, data, *KLINES).run()
+        assert (first.code, first.json["downloaded"]) == (0, 1)
+        second = command(server, data, *KLINES).run()
+        assert (second.json["replaced"], second.json["bytes_downloaded"], second.err) == (0, 0, "")
+        assert command(server, data, *KLINES).run().json["skipped"] == 1
+    assert closes(data) == {43000.75}
+    assert rows(data, "select count(*) from revisions") == [(0,)]
 
 
 def test_the_old_archive_stays_until_the_new_one_is_verified(tmp_path: Path, data: Path) -> None:
@@ -238,17 +258,10 @@ def test_large_archives_come_in_pieces_by_the_same_command(tmp_path: Path, data:
     served = tmp_path / "served"
     content = zip_bytes({"BTCUSDT-1h-2024-01.csv": kline_csv(rows=700)})
     publish(served, kline_key(), content)
-    launcher = tmp_path / "launch.py"
     settings = tmp_path / "settings.yaml"
     settings.write_text("download: {ranges: 3, range_bytes: 1000}\n")
-    launcher.write_text(
-        f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
-        "import _root, core.settings\n"
-        f"core.settings.SETTINGS_FILE = __import__('pathlib').Path({str(settings)!r})\n"
-        "from _command import run_command\nimport download_all\nrun_command(download_all.main)\n"
-    )
     with running_server(served) as server:
-        done = Command(str(launcher), command(server, data, *KLINES).options).run()
+        done = command(server, data, *KLINES, "--settings", str(settings)).run()
         assert (done.code, done.json["stored"]) == (0, 1), done.err
         assert zip_hits(server) == {kline_key(): -(-len(content) // 1000)}
         assert server.body_bytes[kline_key()] == len(content)
