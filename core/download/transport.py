@@ -2,8 +2,8 @@
 
 The stock transport walks its whole pool of connections on every request and every close; with 32 connections that is
 most of its time. Here idle connections are a stack and a request takes the top one. Timeouts, TLS, cancellation and
-back-pressure are those of httpx: `extensions["timeout"]` is obeyed, a response that is not read to its end takes its
-connection with it, and a body that nobody reads stops the socket.
+back-pressure are those of httpx: `extensions["timeout"]` is obeyed, a response of which not all has come takes its
+connection with it when it is closed, and a body that nobody reads stops the socket.
 
 Proxies are not spoken here: where the environment names one, `open_transport` gives the stock client instead.
 """
@@ -11,7 +11,7 @@ Proxies are not spoken here: where the environment names one, `open_transport` g
 import asyncio
 import ssl
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 from urllib.request import getproxies
 
@@ -56,121 +56,46 @@ class StockTransport(httpx.AsyncBaseTransport):
         await self._client.aclose()
 
 
-class Connection(asyncio.Protocol):
-    """One connection, one request at a time. The parser's callbacks fill `status`, `headers` and the body queue."""
+class Exchange:
+    """One request and what has come of its answer. It outlives its hold on the connection: when the last byte has come
+    the connection serves the next request, while the body here still waits to be read."""
 
-    def __init__(self) -> None:
-        self.transport: asyncio.Transport | None = None
-        self.error: Exception | None = None
-        self.closed = False
-        self.headers: list[tuple[bytes, bytes]] = []
+    def __init__(self, connection: "Connection", at_end: Callable[[], None]) -> None:
         self.status = 0
-        self.head_complete = self.complete = self.keeps_alive = False
-        self._until_close = False
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.head_complete = self.complete = self.until_close = False
+        self.received = 0
+        self._connection = connection
+        self._at_end: Callable[[], None] | None = at_end
         self._body: deque[bytes] = deque()
         self._waiting = 0
         self._waiter: asyncio.Future[None] | None = None
-        self._paused = False
-        self._idle = True
-        self._raw_left = 0
-        self._raw_keeps_alive = False
-        self._taken = 0
-        self._parser = httptools.HttpResponseParser(self)  # goes on to the next response of a kept connection
+        self._error: Exception | None = None
 
-    # asyncio
+    # what the connection brings
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
-
-    def data_received(self, data: bytes) -> None:
-        if self._idle:
-            self.abort()  # nobody asked: the server sends what we cannot place
-            return
-        if self._raw_left:
-            self._take_raw(data)
-            self._wake()
-            return
-        try:
-            self._parser.feed_data(data)
-            if self.head_complete and not self.complete:
-                self._go_raw()
-        except httptools.HttpParserError as error:
-            self._fail(httpx.RemoteProtocolError(f"not HTTP/1.1: {error}"))
-            self.abort()
-        self._wake()
-
-    def eof_received(self) -> bool:
-        return False
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.closed = True
-        if not self._idle and not self.complete:
-            if error is None and self.head_complete and self._until_close:
-                self.complete = True
-            else:
-                reason = str(error) if error else "the server closed the connection"
-                self._fail(httpx.ReadError(reason) if error else httpx.RemoteProtocolError(reason))
-        self._wake()
-
-    # httptools
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        self.status = self._parser.get_status_code()
-        if self.status < 200:
-            self.headers = []
-            return
-        names = {name.lower() for name, _ in self.headers}
-        self._until_close = b"content-length" not in names and b"transfer-encoding" not in names
-        self.head_complete = True
-
-    def on_body(self, body: bytes) -> None:
+    def take(self, body: bytes) -> bool:
+        """A piece of the body; whether the sender should pause."""
         self._body.append(body)
         self._waiting += len(body)
-        if self._waiting > PAUSE_BYTES and not self._paused and self.transport is not None:
-            self._paused = True
-            self.transport.pause_reading()
+        self.received += len(body)
+        return self._waiting > PAUSE_BYTES
 
-    def on_message_complete(self) -> None:
-        if self.status >= 200:
-            self.complete = True
-            self.keeps_alive = self._parser.should_keep_alive() and not self._until_close
+    def fail(self, error: Exception) -> None:
+        if self._error is None:
+            self._error = error
 
-    # long bodies
+    def end(self) -> None:
+        """The connection is not needed any more; told once."""
+        if self._at_end is not None:
+            at_end, self._at_end = self._at_end, None
+            at_end()
 
-    def _go_raw(self) -> None:
-        """What is left of a long body needs no parser: it is as long as Content-Length said."""
-        fields = [(name.lower(), value) for name, value in self.headers]
-        lengths = [value for name, value in fields if name == b"content-length"]
-        if len(lengths) == 1 and not any(name == b"transfer-encoding" for name, _ in fields):
-            left = int(lengths[0]) - self._waiting - self._taken
-            if left >= RAW_BYTES:
-                self._raw_left = left
-                self._raw_keeps_alive = self._parser.should_keep_alive()
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
-    def _take_raw(self, data: bytes) -> None:
-        if len(data) > self._raw_left:
-            self._fail(httpx.RemoteProtocolError("more came than Content-Length announced"))
-            self.abort()
-            return
-        self._raw_left -= len(data)
-        self.on_body(data)
-        if not self._raw_left:
-            self._parser = httptools.HttpResponseParser(self)
-            self.complete, self.keeps_alive = True, self._raw_keeps_alive
-
-    # one exchange
-
-    def send(self, head: bytes) -> None:
-        """Start an exchange."""
-        self._idle = False
-        self._body, self._waiting, self._taken, self._raw_left = deque(), 0, 0, 0
-        self.headers, self.status = [], 0
-        self.head_complete = self.complete = self.keeps_alive = self._until_close = False
-        assert self.transport is not None
-        self.transport.write(head)
+    # what the reader takes
 
     async def read_head(self, seconds: float | None) -> None:
         while not self.head_complete:
@@ -190,34 +115,19 @@ class Connection(asyncio.Protocol):
             data = b"".join(self._body)
             self._body.clear()
         self._waiting -= len(data)
-        self._taken += len(data)
-        if self._paused and self._waiting <= PAUSE_BYTES // 4 and self.transport is not None:
-            self._paused = False
-            self.transport.resume_reading()
+        if self._waiting <= PAUSE_BYTES // 4 and not self.complete:
+            self._connection.resume()
         return data
 
-    def finish(self) -> bool:
-        """The exchange is over; whether the connection can serve another."""
-        reusable = self.complete and self.keeps_alive and not self.closed and not self._body
-        self._idle = True
-        return reusable
-
-    def abort(self) -> None:
-        self.closed = True
-        if self.transport is not None:
-            self.transport.abort()
+    def close(self) -> None:
+        """Nobody reads on; an answer that is not here whole takes its connection with it."""
+        if not self.complete:
+            self._connection.abort()
+        self.end()
 
     def _raise_if_broken(self) -> None:
-        if self.error is not None:
-            raise self.error
-
-    def _fail(self, error: Exception) -> None:
-        if self.error is None:
-            self.error = error
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._error is not None:
+            raise self._error
 
     async def _wait(self, seconds: float | None) -> None:
         loop = asyncio.get_running_loop()
@@ -231,36 +141,187 @@ class Connection(asyncio.Protocol):
                 handle.cancel()
 
     def _expire(self) -> None:
-        self._fail(httpx.ReadTimeout("no byte came in time"))
-        self._wake()
+        self.fail(httpx.ReadTimeout("no byte came in time"))
+        self.wake()
+
+
+class Connection(asyncio.Protocol):
+    """One connection, one exchange at a time, the parser's callbacks fill it; `idle` takes the connection back when an
+    answer has come and another request may follow."""
+
+    def __init__(self, idle: "list[Connection]") -> None:
+        self.closed = False
+        self._transport: asyncio.Transport | None = None
+        self._idle = idle
+        self._exchange: Exchange | None = None
+        self._paused = False
+        self._keeps_alive = False
+        self._has_excess = False
+        self._raw_left = 0
+        self._parser = httptools.HttpResponseParser(self)  # goes on to the next response of a kept connection
+
+    def start(self, head: bytes, at_end: Callable[[], None]) -> Exchange:
+        """Send a request."""
+        assert self._transport is not None
+        self._exchange = Exchange(self, at_end)
+        self._transport.write(head)
+        return self._exchange
+
+    def resume(self) -> None:
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def abort(self) -> None:
+        self.closed = True
+        self._exchange = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    # asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            self.abort()  # nobody asked: the server sends what we cannot place
+            return
+        if self._raw_left:
+            self._take_raw(exchange, data)
+        else:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserError as error:
+                self._fail(httpx.RemoteProtocolError(f"not HTTP/1.1: {error}"))
+            else:
+                if exchange.head_complete and not exchange.complete:
+                    self._go_raw(exchange)
+        if exchange.complete:
+            self._end(exchange)
+        exchange.wake()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed = True
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if error is None and exchange.head_complete and exchange.until_close:
+            exchange.complete = True
+            self._end(exchange)
+        else:
+            reason = str(error) if error else "the server closed the connection"
+            self._fail(httpx.ReadError(reason) if error else httpx.RemoteProtocolError(reason))
+        exchange.wake()
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        self._has_excess = self._exchange is None or self._exchange.complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._has_excess:
+            self._asked.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self._has_excess:
+            return
+        exchange = self._asked
+        exchange.status = self._parser.get_status_code()
+        if exchange.status < 200:
+            exchange.headers = []
+            return
+        names = {name.lower() for name, _ in exchange.headers}
+        exchange.until_close = b"content-length" not in names and b"transfer-encoding" not in names
+        exchange.head_complete = True
+
+    def on_body(self, body: bytes) -> None:
+        if not self._has_excess:
+            self._take(self._asked, body)
+
+    def on_message_complete(self) -> None:
+        if not self._has_excess and self._asked.status >= 200:
+            self._asked.complete = True
+            self._keeps_alive = self._parser.should_keep_alive() and not self._asked.until_close
+
+    # long bodies
+
+    def _go_raw(self, exchange: Exchange) -> None:
+        """What is left of a long body needs no parser: it is as long as Content-Length said."""
+        fields = [(name.lower(), value) for name, value in exchange.headers]
+        lengths = [value for name, value in fields if name == b"content-length"]
+        if len(lengths) == 1 and not any(name == b"transfer-encoding" for name, _ in fields):
+            left = int(lengths[0]) - exchange.received
+            if left >= RAW_BYTES:
+                self._raw_left = left
+                self._keeps_alive = self._parser.should_keep_alive()
+
+    def _take_raw(self, exchange: Exchange, data: bytes) -> None:
+        if len(data) > self._raw_left:
+            self._fail(httpx.RemoteProtocolError("more came than Content-Length announced"))
+            return
+        self._raw_left -= len(data)
+        self._take(exchange, data)
+        if not self._raw_left:
+            self._parser = httptools.HttpResponseParser(self)
+            exchange.complete = True
+
+    # one exchange
+
+    @property
+    def _asked(self) -> Exchange:
+        assert self._exchange is not None
+        return self._exchange
+
+    def _take(self, exchange: Exchange, body: bytes) -> None:
+        if exchange.take(body) and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _end(self, exchange: Exchange) -> None:
+        """The answer is here whole: the connection can serve another, if the server lets it and has sent no more."""
+        self._exchange = None
+        if self._keeps_alive and not self._has_excess and not self.closed:
+            self.resume()
+            self._idle.append(self)
+        else:
+            self.abort()
+        exchange.end()
+
+    def _fail(self, error: Exception) -> None:
+        if self._exchange is not None:
+            self._exchange.fail(error)
+        self.abort()
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, pool: "PoolTransport", host: Host, connection: Connection, timeout: float | None) -> None:
-        self._pool = pool
-        self._host = host
-        self._connection: Connection | None = connection
+    def __init__(self, exchange: Exchange, timeout: float | None) -> None:
+        self._exchange = exchange
         self._timeout = timeout
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        connection = self._connection
-        assert connection is not None
-        while data := await connection.read_body(self._timeout):
+        while data := await self._exchange.read_body(self._timeout):
             yield data
 
     async def aclose(self) -> None:
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            self._pool.release(self._host, connection)
+        self._exchange.close()
 
 
 class PoolTransport(httpx.AsyncBaseTransport):
-    """Keep-alive connections to any number of hosts, at most `limit` to each in use at once."""
+    """Keep-alive connections to any number of hosts, at most `limit` to each in use at once.
+
+    A connection is in use until the last byte of the answer has come, whether or not it was read by then. Then
+    `extensions["done"]` of the request is called, if it has one: whoever waits for a place may ask now.
+    """
 
     def __init__(self, limit: int, tls: ssl.SSLContext | None = None) -> None:
         self._free: defaultdict[Host, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(limit))
         self._tls = tls
-        self._idle: dict[Host, list[Connection]] = {}
+        self._idle: defaultdict[Host, list[Connection]] = defaultdict(list)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         timeouts: dict[str, Any] = request.extensions.get("timeout", {})
@@ -274,33 +335,41 @@ class PoolTransport(httpx.AsyncBaseTransport):
             await _acquire(free, timeouts.get("pool"))
         else:
             await free.acquire()  # at once
-        try:
-            connection = await self._exchange(host, _head(request), timeouts)
-        except BaseException:
-            free.release()
-            raise
-        stream = _Body(self, host, connection, timeouts.get("read"))
-        return httpx.Response(connection.status, headers=connection.headers, stream=stream, request=request)
+        done: Callable[[], None] | None = request.extensions.get("done")
+        is_free = False
 
-    async def _exchange(self, host: Host, head: bytes, timeouts: dict[str, Any]) -> Connection:
-        """A connection on which the request was sent and the head of its response has come."""
+        def at_end() -> None:
+            nonlocal is_free
+            is_free = True
+            free.release()
+            if done is not None:
+                done()
+
+        try:
+            exchange = await self._answered(host, _head(request), timeouts, at_end)
+        except BaseException:
+            if not is_free:
+                free.release()
+            raise
+        return httpx.Response(
+            exchange.status, headers=exchange.headers, stream=_Body(exchange, timeouts.get("read")), request=request
+        )
+
+    async def _answered(
+        self, host: Host, head: bytes, timeouts: dict[str, Any], at_end: Callable[[], None]
+    ) -> Exchange:
+        """An exchange in which the request was sent and the head of its answer has come."""
         idle = self._idle_one(host)
         if idle is not None:
+            exchange = idle.start(head, at_end)
             try:
-                return await _ask(idle, head, timeouts)
+                return await _with_head(exchange, idle, timeouts)
             except (httpx.ReadError, httpx.RemoteProtocolError):
-                if idle.headers:
+                if exchange.headers:
                     raise
                 # The server closed it while it lay idle: that says nothing about this request.
-        return await _ask(await self._connect(host, timeouts), head, timeouts)
-
-    def release(self, host: Host, connection: Connection) -> None:
-        """Take back a connection whose response is closed."""
-        if connection.finish():
-            self._idle.setdefault(host, []).append(connection)
-        else:
-            connection.abort()
-        self._free[host].release()
+        connection = await self._connect(host, timeouts)
+        return await _with_head(connection.start(head, at_end), connection, timeouts)
 
     async def aclose(self) -> None:
         for connections in self._idle.values():
@@ -310,7 +379,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
         await asyncio.sleep(0)
 
     def _idle_one(self, host: Host) -> Connection | None:
-        idle = self._idle.get(host)
+        idle = self._idle[host]
         while idle:
             connection = idle.pop()
             if not connection.closed:
@@ -320,10 +389,11 @@ class PoolTransport(httpx.AsyncBaseTransport):
     async def _connect(self, host: Host, timeouts: dict[str, Any]) -> Connection:
         is_tls, name, port = host
         loop = asyncio.get_running_loop()
+        idle = self._idle[host]
         try:
             async with asyncio.timeout(timeouts.get("connect")):
                 _, connection = await loop.create_connection(
-                    Connection, name, port, ssl=self._context() if is_tls else None
+                    lambda: Connection(idle), name, port, ssl=self._context() if is_tls else None
                 )
         except TimeoutError as error:
             raise httpx.ConnectTimeout(f"no connection to {name}:{port} in time") from error
@@ -345,14 +415,14 @@ async def _acquire(free: asyncio.Semaphore, seconds: float | None) -> None:
         raise httpx.PoolTimeout("no connection became free in time") from error
 
 
-async def _ask(connection: Connection, head: bytes, timeouts: dict[str, Any]) -> Connection:
+async def _with_head(exchange: Exchange, connection: Connection, timeouts: dict[str, Any]) -> Exchange:
     try:
-        connection.send(head)
-        await connection.read_head(timeouts.get("read"))
+        await exchange.read_head(timeouts.get("read"))
     except BaseException:
-        connection.abort()
+        if not exchange.complete:
+            connection.abort()
         raise
-    return connection
+    return exchange
 
 
 def _head(request: httpx.Request) -> bytes:

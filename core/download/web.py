@@ -55,12 +55,13 @@ class Web:
         visit = Visit(host, label, await host.pace.enter())
         try:
             request = host.request(url[_origin_end(url) :], headers, self._timeout)
+            request.extensions["done"] = visit.leave
             answer = Answer(visit, await self._transport.handle_async_request(request))
         except (httpx.TransportError, UnicodeEncodeError) as error:
-            host.pace.leave()
+            visit.leave()
             raise visit.failed(error) from error
         except BaseException:
-            host.pace.leave()
+            visit.leave()
             raise
         await answer.expect_success()
         return answer
@@ -105,6 +106,14 @@ class Visit:
         self.host = host
         self.label = label
         self._entered = entered
+        self._is_inside = True
+
+    def leave(self) -> None:
+        """Give the place at the host back, the first time it is called: when the last byte of the answer has come, or
+        nobody wants the rest."""
+        if self._is_inside:
+            self._is_inside = False
+            self.host.pace.leave()
 
     def failed(self, error: Exception) -> MarketDataError:
         """httpx's error as ours."""
@@ -126,12 +135,11 @@ class Visit:
 
 
 class Answer:
-    """What a host answered; the place at the host is held until `close`."""
+    """What a host answered; whoever has it closes it."""
 
     def __init__(self, visit: Visit, response: httpx.Response) -> None:
         self._visit = visit
         self._response = response
-        self._is_open = True
 
     @property
     def status(self) -> int:
@@ -164,13 +172,11 @@ class Answer:
             raise self._visit.failed(error) from error
 
     async def close(self) -> None:
-        """Give connection and place back; a body that was not read to its end costs the connection."""
-        if self._is_open:
-            self._is_open = False
-            try:
-                await self._response.aclose()
-            finally:
-                self._visit.host.pace.leave()
+        """Give connection and place back; a body that has not come to its end costs the connection."""
+        try:
+            await self._response.aclose()
+        finally:
+            self._visit.leave()
 
     async def expect_success(self) -> None:
         """Close and raise unless the answer is one (or a redirect)."""

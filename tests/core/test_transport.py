@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import random
 import ssl
 from collections.abc import Awaitable, Callable
@@ -251,9 +252,57 @@ def test_no_free_connection_in_time_is_a_pool_timeout() -> None:
         with pytest.raises(httpx.PoolTimeout):
             await body_of(transport, url, pool=0.05)
         await response.aclose()
-        assert await body_of(transport, url, pool=0.05) == BODY
+        assert await body_of(transport, url, pool=5.0) == BODY
 
-    run(Server(lambda _: ok()), work, limit=1)
+    run(Server(lambda number: ok()[: -10 if number == 1 else None]), work, limit=1)
+
+
+def test_a_connection_is_free_when_the_last_byte_has_come_though_nobody_has_read_it() -> None:
+    server = Server(lambda number: ok(b"%d" % number * 1000))
+
+    async def work(transport: PoolTransport, url: str) -> list[bytes]:
+        ended: list[int] = []
+        asked = [request(url) for _ in range(5)]
+        for number, each in enumerate(asked):
+            each.extensions["done"] = functools.partial(ended.append, number)
+        responses = [await transport.handle_async_request(each) for each in asked]
+        assert ended == [0, 1, 2, 3, 4]
+        bodies = [b"".join([data async for data in response.aiter_raw()]) for response in responses]
+        for response in responses:
+            await response.aclose()
+        assert ended == [0, 1, 2, 3, 4]  # each once
+        return bodies
+
+    assert run(server, work, limit=1) == [b"%d" % number * 1000 for number in range(1, 6)]
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("answer", [ok(b"x" * 5000)[:-10], b"HTTP/1.1 200 OK\r\n"], ids=["body", "head"])
+def test_whoever_waits_is_told_once_also_of_an_answer_that_broke_off(answer: bytes) -> None:
+    ended: list[bool] = []
+
+    async def work(transport: PoolTransport, url: str) -> None:
+        asked = request(url)
+        asked.extensions["done"] = lambda: ended.append(True)
+        response = await transport.handle_async_request(asked)
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
+
+    with pytest.raises(httpx.RemoteProtocolError):
+        run(Server(lambda _: answer, close_after=1), work)
+    assert len(ended) == (1 if b"x" in answer else 0)  # without a response it is the exception that says so
+
+
+def test_bytes_after_an_answer_cost_the_connection_and_go_nowhere() -> None:
+    server = Server(lambda number: ok(b"%d" % number) + ok(b"unasked")[: number * 9])
+
+    async def work(transport: PoolTransport, url: str) -> list[bytes]:
+        return [await body_of(transport, url) for _ in range(6)]
+
+    assert run(server, work) == [b"%d" % number for number in range(1, 7)]
+    assert server.connections == 6
 
 
 def test_nobody_listening_is_a_connect_error() -> None:

@@ -37,7 +37,7 @@ class DataVisionDownloader:
         self._layout = layout
         self._smart = smart
         self._emit = emit
-        self._pages = asyncio.Semaphore(settings.listing_workers)
+        self._series = asyncio.Semaphore(settings.listing_workers)
 
     async def list_symbols(self, market: Market, dataset: Dataset, interval: str | None) -> tuple[str, ...]:
         """Every symbol that has a folder for this data, by months or by days; `interval` is not looked at."""
@@ -52,6 +52,10 @@ class DataVisionDownloader:
         Days are listed only where no month covers them, so a long history costs few pages. Keys of odd shape are
         reported as findings and otherwise ignored.
         """
+        async with self._series:  # and not for each page: work can begin when the first series is known to its end
+            return await self._list_files(series, span)
+
+    async def _list_files(self, series: Series, span: Span) -> tuple[ArchiveFile, ...]:
         cadences = DATASETS[series.dataset].cadences
         listed = await self._listed(series, Cadence.MONTHLY, span) if Cadence.MONTHLY in cadences else {}
         months = self._paired(series, listed, span)
@@ -64,9 +68,10 @@ class DataVisionDownloader:
 
     async def list_all(self, series: Series) -> tuple[ArchiveFile, ...]:
         """Every archive of a series, months and days alike, in order of time."""
-        found = await asyncio.gather(
-            *(self._listed(series, cadence, EVER) for cadence in DATASETS[series.dataset].cadences)
-        )
+        async with self._series:
+            found = await asyncio.gather(
+                *(self._listed(series, cadence, EVER) for cadence in DATASETS[series.dataset].cadences)
+            )
         return tuple(file for objects in found for file in self._paired(series, objects, EVER))
 
     async def adopt(self, download: Download) -> FetchedFile | None:
@@ -131,8 +136,7 @@ class DataVisionDownloader:
     def _walk(self, prefix: str, start_after: str | None = None) -> AsyncIterator[ListingPage]:
         async def read_page(marker: str | None) -> ListingPage:
             url = listing_url(self._settings.listing, prefix, marker)
-            async with self._pages:
-                body = await self._smart.read(url, PAGE_BYTES, f"listing of {prefix}")
+            body = await self._smart.read(url, PAGE_BYTES, f"listing of {prefix}")
             return parse_page(body, f"the answer to {url}")
 
         return walk(read_page, start_after)
