@@ -109,9 +109,9 @@ class Exchange:
                 return b""
             self._raise_if_broken()
             await self._wait(seconds)
-        if len(self._body) == 1:
+        if len(self._body) == 1 or len(self._body[0]) >= RAW_BYTES:
             data = self._body.popleft()
-        else:
+        else:  # many small pieces are dearer than one copy
             data = b"".join(self._body)
             self._body.clear()
         self._waiting -= len(data)
