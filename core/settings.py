@@ -41,7 +41,8 @@ class DownloadSettings:
     (None: the exchange's own for each market). `workers`: archives fetched at once; `listing_workers`: series whose
     listing is read at once. `limit_rate_bytes`: bytes a second over all of them, None for no limit. `ranges`:
     connections that one large file may use, while there are some to spare; it is cut at multiples of `range_bytes`,
-    from twice that size on. `max_attempts` counts failures since the last progress of a file.
+    from twice that size on. `max_attempts` counts failures since the last progress of a file. `http2`: speak HTTP/2, by
+    httpx's own client, to a source that wants nothing else.
     """
 
     source: str = "https://data.binance.vision"
@@ -56,6 +57,7 @@ class DownloadSettings:
     max_attempts: int = 5
     backoff_seconds: float = 0.5
     backoff_cap_seconds: float = 30.0
+    http2: bool = False
 
 
 @dataclass(frozen=True, slots=True)

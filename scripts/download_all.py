@@ -78,7 +78,7 @@ async def _run(options: argparse.Namespace, settings: Settings, request: Request
     layout = Layout(settings.data_root)
     snapshot = Snapshot()
     emit = fan_out(snapshot.apply, log_event)
-    async with open_transport(settings.download.workers) as transport:
+    async with open_transport(settings.download.workers, settings.download.http2) as transport:
         smart = SmartDownloader(transport, settings.download, emit, adopts=not options.no_resume)
         archive = EXCHANGES["binance"](settings.download, layout, smart, emit)
         if options.dry_run:

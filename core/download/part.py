@@ -28,8 +28,8 @@ class PartFile:
     """
 
     def __init__(self, target: Path, presence: "Presence | None" = None) -> None:
-        self.path = target.parent / f"{target.name}.part"
         self.target = target
+        self._name = f"{target}.part"  # a Path is only made where one is wanted: it costs as much as opening the file
         self._presence = presence or Presence()
         self._known = False
         self._file: int | None = None
@@ -38,6 +38,10 @@ class PartFile:
         self._written = 0
         self._sha256 = hashlib.sha256()
         self._writing: Future[None] | None = None
+
+    @property
+    def path(self) -> Path:
+        return Path(self._name)
 
     @property
     def size(self) -> int:
@@ -49,7 +53,7 @@ class PartFile:
         if self._known:
             return self.size
         self._known = True
-        if not self._presence.may_exist(self.path):
+        if not self._presence.may_exist(self._name):
             return 0
         try:
             async with aiofiles.open(self.path, "rb") as stream:
@@ -108,7 +112,7 @@ class PartFile:
             return sha256, proof
         blocks, size = self._taken()
         body = blocks[0] if len(blocks) == 1 else b"".join(blocks)
-        sha256, proof = await publisher.prove(body, self.path, self.target, proves)
+        sha256, proof = await publisher.prove(body, self._name, self.target, proves)
         if proof is None:
             self._written = size
             self._sha256.update(body)
@@ -143,7 +147,7 @@ class PartFile:
         await self._all_written()
         file = self._opened()
         self._file = None
-        await publisher.publish(file, self.path, target or self.target)
+        await publisher.publish(file, self._name, target or self.target)
 
     def _taken(self) -> tuple[list[bytes], int]:
         blocks, size = self._memory, self._in_memory
@@ -171,7 +175,7 @@ class PartFile:
     def _opened(self) -> int:
         if self._file is None:
             try:
-                self._file = open_to_append(self.path, is_new=self._written == 0)
+                self._file = open_to_append(self._name, is_new=self._written == 0)
             except OSError as error:
                 raise storage_error(error, self.path) from error
         return self._file
@@ -189,11 +193,11 @@ class Presence:
     """
 
     def __init__(self) -> None:
-        self._names: dict[Path, frozenset[str]] = {}
+        self._names: dict[str, frozenset[str]] = {}
 
-    def may_exist(self, path: Path) -> bool:
+    def may_exist(self, path: Path | str) -> bool:
         """False: there was no such file."""
-        folder = path.parent
+        folder, name = os.path.split(path)
         names = self._names.get(folder)
         if names is None:
             try:
@@ -201,9 +205,9 @@ class Presence:
             except FileNotFoundError:
                 names = frozenset()
             except OSError as error:
-                raise storage_error(error, folder) from error
+                raise storage_error(error, Path(folder)) from error
             self._names[folder] = names
-        return path.name in names
+        return name in names
 
 
 def _copy(source: int, path: Path, offset: int, file: int, digest: "hashlib._Hash") -> None:

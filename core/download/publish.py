@@ -28,7 +28,7 @@ class _Finished:
     """A file to publish: already written behind the descriptor `file`, or a whole `body` in memory, which is only
     published if `proves` says so of its digest."""
 
-    path: Path
+    path: Path | str
     target: Path
     done: "asyncio.Future[None]"
     file: int = -1
@@ -52,11 +52,11 @@ class Publisher:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="publish")
         self._spread = THREADS
 
-    async def publish(self, file: int, path: Path, target: Path) -> None:
+    async def publish(self, file: int, path: Path | str, target: Path) -> None:
         """Publish the file behind a descriptor (which is closed) from `path` to `target`. Raises StorageError."""
         await self._finish(_Finished(path, target, asyncio.get_running_loop().create_future(), file=file))
 
-    async def prove(self, body: bytes, path: Path, target: Path, proves: Proves) -> tuple[str, Proof | None]:
+    async def prove(self, body: bytes, path: Path | str, target: Path, proves: Proves) -> tuple[str, Proof | None]:
         """Digest a body that is in memory, write it to `path`, and publish it if its digest is proved at once.
 
         Returns its SHA-256 and what proved it; without a proof it stays at `path`. Raises StorageError.
@@ -130,14 +130,18 @@ def _write(each: _Finished, proves: Proves) -> None:
 
 def _sync_folders(batch: Sequence[_Finished]) -> None:
     """Sync every folder once; what cannot be synced was not published."""
-    errors: dict[Path, StorageError] = {}
-    for folder in {each.target.parent for each in batch if each.proves is None or each.proof is not None}:
+    errors: dict[str, StorageError] = {}
+    for folder in {_folder_of(each) for each in batch if each.proves is None or each.proof is not None}:
         try:
-            sync_folder(folder)
+            sync_folder(Path(folder))
         except OSError as error:
-            errors[folder] = storage_error(error, folder)
+            errors[folder] = storage_error(error, Path(folder))
     for each in batch:
-        each.error = each.error or errors.get(each.target.parent)
+        each.error = each.error or (errors.get(_folder_of(each)) if errors else None)
+
+
+def _folder_of(each: _Finished) -> str:
+    return os.path.dirname(each.target)  # noqa: PTH120 (a tenth of the time of Path.parent)
 
 
 def _tell(batch: Sequence[_Finished]) -> None:
@@ -150,13 +154,13 @@ def _tell(batch: Sequence[_Finished]) -> None:
             each.done.set_result(None)
 
 
-def open_to_append(path: Path, is_new: bool = False) -> int:
+def open_to_append(path: Path | str, is_new: bool = False) -> int:
     """A descriptor; what lay there is cut off if the file is new. A folder is made when it is missed."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if is_new else 0) | getattr(os, "O_BINARY", 0)
     try:
         return os.open(path, flags, 0o666)
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, flags, 0o666)
 
 

@@ -1,5 +1,6 @@
 """Rows of the status database as nouns, and nouns as rows."""
 
+import functools
 from typing import Any, Final
 
 from sqlalchemy import Row
@@ -47,9 +48,14 @@ UPSERT_PARTITION: Final = _NEW.on_conflict_do_update(
 """Record what archives became; takes rows of `partition_row`."""
 
 
+@functools.lru_cache(maxsize=4096)
+def _series(market: str, dataset: str, symbol: str, interval: str | None) -> Series:
+    return Series(Market(market), dataset, symbol, interval)
+
+
 def to_download(row: Row[Any]) -> Download:
     """A row of `files`."""
-    series = Series(Market(row.market), row.dataset, row.symbol, row.interval)
+    series = _series(row.market, row.dataset, row.symbol, row.interval)
     file = ArchiveFile(series, Period.parse(row.period), row.key, row.size, row.etag, row.checksum_etag, row.modified)
     proof = Proof(row.proof) if row.proof else None
     return Download(

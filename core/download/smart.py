@@ -41,6 +41,7 @@ MAX_MISMATCHES: Final = 3
 MAX_REFUSED: Final = 3
 """Ranges of one object answered with the whole of it, one after another, before the source is taken to have none."""
 _CONTENT_RANGE: Final = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+APART: Final = ".disputed"
 _PLAIN_MD5: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -326,8 +327,8 @@ class SmartDownloader:
         """
         if expected.size is None:
             return None
-        for path in (target, apart_of(target)):
-            if not self._presence.may_exist(path) or _size_of(path) != expected.size:
+        for name in (target, f"{target}{APART}"):
+            if not self._presence.may_exist(name) or _size_of(path := Path(name)) != expected.size:
                 continue
             sha256 = await asyncio.to_thread(digest_of, path)
             digests = Digests(expected.size, sha256, functools.partial(asyncio.to_thread, digest_of, path, "md5"))
@@ -368,7 +369,7 @@ class _Transfer:
 
 def apart_of(target: Path) -> Path:
     """Where bytes are kept that the source's own checksum contradicts."""
-    return target.parent / f"{target.name}.disputed"
+    return Path(f"{target}{APART}")
 
 
 def unfinished(target: Path) -> Iterator[Path]:

@@ -5,7 +5,7 @@ most of its time. Here idle connections are a stack and a request takes the top 
 back-pressure are those of httpx: `extensions["timeout"]` is obeyed, a response of which not all has come takes its
 connection with it when it is closed, and a body that nobody reads stops the socket.
 
-Proxies are not spoken here: where the environment names one, `open_transport` gives the stock client instead.
+Proxies and HTTP/2 are not spoken here: where they are wanted, `open_transport` gives httpx's own client instead.
 """
 
 import asyncio
@@ -18,6 +18,8 @@ from urllib.request import getproxies
 import httptools
 import httpx
 
+from core.errors import ConfigError
+
 PAUSE_BYTES: Final = 1 << 17
 """Received bytes that wait to be read before the socket is paused; it goes on at a quarter of that."""
 RAW_BYTES: Final = 1 << 16
@@ -28,23 +30,29 @@ Host = tuple[bool, str, int]
 """TLS or not, name, port."""
 
 
-def open_transport(connections: int) -> httpx.AsyncBaseTransport:
-    """A transport with at most so many connections in use to a host: ours, or the stock one where a proxy is wanted.
+def open_transport(connections: int, http2: bool = False) -> httpx.AsyncBaseTransport:
+    """A transport with at most so many connections in use to a host: ours, or the stock one where a proxy or HTTP/2 is
+    wanted. Raises ConfigError for a proxy that cannot be used.
 
     Proxies (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`) and CA bundles (`SSL_CERT_FILE`, `SSL_CERT_DIR`) are
     read from the environment (and the system's settings, where it has some), as httpx reads them.
     """
-    if _PROXIED & getproxies().keys():
-        return StockTransport(connections)
+    if http2 or _PROXIED & getproxies().keys():
+        return StockTransport(connections, http2)
     return PoolTransport(connections)
 
 
 class StockTransport(httpx.AsyncBaseTransport):
-    """httpx's own client, with its proxies, behind the same seam."""
+    """httpx's own client, with its proxies and HTTP/2, behind the same seam."""
 
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, http2: bool = False) -> None:
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-        self._client = httpx.AsyncClient(limits=limits)
+        try:
+            self._client = httpx.AsyncClient(limits=limits, http2=http2)
+        except (ValueError, httpx.InvalidURL) as error:
+            raise ConfigError(
+                f"a proxy in the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) cannot be used: {error}"
+            ) from error
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         target = request.extensions.pop("target", None)

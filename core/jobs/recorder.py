@@ -7,7 +7,7 @@ from typing import Final
 from core.download.tracker import Change, DownloadTracker
 from core.errors import MarketDataError
 
-ROWS: Final = 64
+ROWS: Final = 256
 SECONDS: Final = 0.05
 """A crash in that time costs a second look at files that are on disk and verified, and nothing else."""
 

@@ -10,7 +10,8 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
@@ -51,6 +52,12 @@ if TYPE_CHECKING:  # a download alone needs no Arrow, which takes longer to load
 POLL_SECONDS: Final = 1.0
 STORING_AT_ONCE: Final = max(2, os.cpu_count() or 2)
 """Archives converted at once: more would only wait for a processor and hold memory."""
+
+
+MOST_CLAIMED: Final = 256
+"""Rows claimed by one transaction."""
+MOST_PLANNED: Final = 500
+"""Archives entered by one transaction, where so many are listed already."""
 
 
 class Scope(Enum):
@@ -156,16 +163,17 @@ class Sync:
     # planning
 
     async def _plan(self, batches: AsyncIterable[Sequence[ArchiveFile]]) -> None:
-        """Enter the listed archives, a series at a time, and queue the rows that need work: only their numbers."""
-        async for files in batches:
-            plan = self.tracker.plan(files)
-            self._note_replaced(plan)
-            if self.fresh:
-                self._forget(plan)
+        """Enter the listed archives as they come, and queue the rows that need work: only their numbers."""
+        async with aclosing(_gathered(batches)) as gathered:
+            async for files in gathered:
                 plan = self.tracker.plan(files)
-            elif self._forget_lost(plan):
-                plan = self.tracker.plan(files)
-            self._queue(plan)
+                self._note_replaced(plan)
+                if self.fresh:
+                    self._forget(plan)
+                    plan = self.tracker.plan(files)
+                elif self._forget_lost(plan):
+                    plan = self.tracker.plan(files)
+                self._queue(plan)
 
     def _note_replaced(self, plan: Plan) -> None:
         for row in plan.changed:
@@ -250,9 +258,11 @@ class Sync:
         return self._recorder
 
     def _next(self) -> Download | None:
-        """The next row that is ours: claimed a handful at a time, for one transaction costs as much as many rows."""
+        """The next row that is ours: claimed some at a time, for one transaction costs as much as many rows; fewer
+        towards the end, so that runs which share the work end together."""
         while not self._claimed and self._rows:
-            rows = [self._rows.popleft() for _ in range(min(len(self._rows), self.workers))]
+            some = max(self.workers, min(len(self._rows) // 8, MOST_CLAIMED))
+            rows = [self._rows.popleft() for _ in range(min(len(self._rows), some))]
             claimed = self.tracker.claim(self._run, rows)
             self._elsewhere |= set(rows) - {download.id for download in claimed}
             self._claimed.extend(claimed)
@@ -398,6 +408,34 @@ class Sync:
             seconds=round(seconds, 3),
             failures=tuple(self._failures),
         )
+
+
+async def _gathered(batches: AsyncIterable[Sequence[ArchiveFile]]) -> AsyncGenerator[Sequence[ArchiveFile], None]:
+    """The same in larger batches where several have come already; none waits for the next."""
+    come: asyncio.Queue[Sequence[ArchiveFile] | None] = asyncio.Queue(maxsize=16)
+
+    async def pump() -> None:
+        try:
+            async for files in batches:
+                await come.put(files)
+        finally:
+            await come.put(None)
+
+    pumping = asyncio.create_task(pump())
+    try:
+        while (files := await come.get()) is not None:
+            gathered = list(files)
+            while len(gathered) < MOST_PLANNED and not come.empty():
+                more = come.get_nowait()
+                if more is None:
+                    come.put_nowait(None)
+                    break
+                gathered += more
+            yield gathered
+        await pumping
+    finally:
+        pumping.cancel()
+        await asyncio.gather(pumping, return_exceptions=True)
 
 
 def _findings(partition: Partition) -> list[Finding]:
