@@ -21,6 +21,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/download.py
+	$(BIN)/python benchmarks/chaos.py --kills 0 --objects 200 --share 0.03 --rate 4000000 --workers 32
+	$(BIN)/python benchmarks/chaos.py
 	$(BIN)/python benchmarks/end_to_end.py
 
 clean:

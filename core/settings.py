@@ -40,9 +40,9 @@ class DownloadSettings:
     `source`: base URL of the archives. `listing`: base URL of the bucket listing. `rest`: base URL of the REST API
     (None: the exchange's own for each market). `workers`: archives fetched at once; `listing_workers`: series whose
     listing is read at once. `limit_rate_bytes`: bytes a second over all of them, None for no limit. `ranges`:
-    connections that one large file may use, while there are some to spare; it is cut at multiples of `range_bytes`,
-    from twice that size on. `max_attempts` counts failures since the last progress of a file. `http2`: speak HTTP/2, by
-    httpx's own client, to a source that wants nothing else.
+    connections that one large file may use, while there are some to spare; from twice `range_bytes` on it is cut into
+    equal pieces of at most that size. `max_attempts` counts failures since the last progress of a file. `http2`: speak
+    HTTP/2, by httpx's own client, to a source that wants nothing else.
     """
 
     source: str = "https://data.binance.vision"

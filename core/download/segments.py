@@ -98,6 +98,12 @@ class Segments:
             piece.close()
 
 
+def even_step(size: int, most: int, lanes: int) -> int:
+    """The length of the pieces, at most `most`, so that all lanes have equally many and none works alone at the end."""
+    rounds = -(-size // (most * lanes))
+    return -(-size // (rounds * lanes))
+
+
 def leftovers(part: PartFile) -> Iterator[Path]:
     """The files of pieces that lie beside a part."""
     try:

@@ -20,7 +20,7 @@ import httpx
 from core.download.limits import LONGEST_WAIT_SECONDS, RateLimit, backoff_seconds
 from core.download.part import PartFile, Presence, digest_of
 from core.download.publish import Proves, Publisher
-from core.download.segments import Segment, Segments, leftovers
+from core.download.segments import Segment, Segments, even_step, leftovers
 from core.download.web import Answer, Web
 from core.errors import (
     ChecksumMismatch,
@@ -260,7 +260,8 @@ class SmartDownloader:
         """Bring the part to its full length over as many connections as the host has to spare."""
         part, size = transfer.part, transfer.expected.size
         assert size is not None
-        segments = Segments(part, size, self._settings.range_bytes)
+        step = even_step(size, self._settings.range_bytes, self._settings.ranges)
+        segments = Segments(part, size, step)
         self._emit(FileStarted(transfer.label, size, segments.bytes_done))
         try:
             async with asyncio.TaskGroup() as group:

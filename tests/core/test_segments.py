@@ -12,14 +12,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from core.download.part import PartFile
-from core.download.segments import Segments
+from core.download.segments import Segments, even_step
 from core.errors import ConnectionLost, NotPublished
 from core.events import FileProgressed
 from core.sample.faults import cut, first_of, flip, ignore_range, on, replaced, reset, shifted, status
 
-STEP = 50_000
-SPLIT = dataclasses.replace(QUICK, ranges=4, range_bytes=STEP)
-PIECES = -(-len(BODY) // STEP)
+SPLIT = dataclasses.replace(QUICK, ranges=4, range_bytes=50_000)
+PIECES = 8  # two for each of four connections
+STEP = -(-len(BODY) // PIECES)
 
 
 @pytest.fixture
@@ -52,6 +52,14 @@ def test_every_byte_is_asked_for_once_in_pieces(world: World) -> None:
     wanted = [f"bytes={start}-{min(start + STEP, len(BODY)) - 1}" for start in range(0, len(BODY), STEP)]
     assert sorted(map(str, world.ranges)) == sorted(wanted)
     assert left_over(world) == []
+
+
+@given(st.integers(1, 10**12), st.integers(1, 10**9), st.integers(1, 64))
+def test_pieces_are_no_longer_than_allowed_and_every_connection_has_as_many(size: int, most: int, lanes: int) -> None:
+    step = even_step(size, most, lanes)
+    assert 1 <= step <= most
+    pieces, fewest = -(-size // step), -(-size // (most * lanes)) * lanes
+    assert pieces <= fewest
 
 
 def test_a_file_below_two_pieces_comes_over_one_connection(world: World) -> None:

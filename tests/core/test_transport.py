@@ -11,8 +11,12 @@ from typing import Any
 import httpx
 import pytest
 import trustme
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RequestReceived
 
 from core.download.transport import PAUSE_BYTES, RAW_BYTES, PoolTransport, StockTransport, open_transport
+from core.errors import ConfigError
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 BODY = b"0123456789" * 1000
@@ -439,3 +443,73 @@ def test_a_proxy_in_the_environment_takes_the_stock_transport(monkeypatch: pytes
 
     assert asyncio.run(work()) == b"by proxy"
     assert proxied[0].startswith(b"GET http://archive.invalid/folder/x%20y?prefix=z HTTP/1.1\r\n")
+
+
+async def stock_body(url: str, http2: bool = False) -> tuple[bytes, bytes]:
+    """A body through `open_transport`, and the version of HTTP that carried it."""
+    async with open_transport(2, http2) as transport:
+        assert isinstance(transport, StockTransport)
+        response = await transport.handle_async_request(request(url))
+        body = b"".join([data async for data in response.aiter_raw()])
+        await response.aclose()
+        return body, response.extensions["http_version"]
+
+
+def test_a_socks_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    async def socks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _, methods = await reader.readexactly(2)
+        await reader.readexactly(methods)
+        writer.write(b"\x05\x00")
+        *_, length = await reader.readexactly(5)  # version, connect, reserved, by name
+        asked.append(await reader.readexactly(length + 2))
+        writer.write(b"\x05\x00\x00\x01" + bytes(6))
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(ok(b"by socks", b"Connection: close\r\n"))
+        writer.close()
+
+    async def work() -> bytes:
+        server = await asyncio.start_server(socks, "127.0.0.1", 0)
+        async with server:
+            monkeypatch.setenv("ALL_PROXY", f"socks5://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            return (await stock_body("http://archive.invalid/x"))[0]
+
+    assert asyncio.run(work()) == b"by socks"
+    assert asked == [b"archive.invalid\x00\x50"]
+
+
+@pytest.mark.parametrize("proxy", ["ftp://127.0.0.1:1", "http://[::"])
+def test_a_proxy_that_cannot_be_used_is_a_mistake_of_the_user(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(ConfigError, match="a proxy in the environment"):
+        open_transport(2)
+
+
+async def speak_http2(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    connection = H2Connection(H2Configuration(client_side=False))
+    connection.initiate_connection()
+    writer.write(connection.data_to_send())
+    while data := await reader.read(65536):
+        for event in connection.receive_data(data):
+            if isinstance(event, RequestReceived):
+                assert event.stream_id is not None
+                connection.send_headers(event.stream_id, [(":status", "200"), ("content-length", "5")])
+                connection.send_data(event.stream_id, b"by h2", end_stream=True)
+        writer.write(connection.data_to_send())
+    writer.close()
+
+
+def test_a_source_that_speaks_only_http2_is_asked_by_the_stock_client(
+    authority: trustme.CA, server_tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server_tls.set_alpn_protocols(["h2"])
+
+    async def work() -> tuple[bytes, bytes]:
+        server = await asyncio.start_server(speak_http2, "127.0.0.1", 0, ssl=server_tls)
+        async with server:
+            return await stock_body(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/x", http2=True)
+
+    with authority.cert_pem.tempfile() as bundle:
+        monkeypatch.setenv("SSL_CERT_FILE", bundle)
+        assert asyncio.run(work()) == (b"by h2", b"HTTP/2")

@@ -4,6 +4,7 @@ import re
 import resource
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,15 @@ def test_settings_with_an_unknown_key_are_refused_with_line_and_near_match(tmp_p
     done = Command(str(checkout / "scripts" / "download_all.py"), env={"PYTHONPATH": str(checkout)}).run()
     assert done.code == 2
     assert re.search(r"settings\.yaml:2: unknown key 'wrokers'; did you mean 'workers'\?", done.err)
+
+
+def test_a_proxy_that_cannot_be_used_is_one_clear_line(archive: Path, data: Path) -> None:
+    with running_server(archive) as server:
+        done = replace(command(server, data), env={"ALL_PROXY": "ftp://127.0.0.1:1"}).run()
+        assert zip_hits(server) == {}
+    assert done.code == 2
+    assert done.err.startswith("error: a proxy in the environment")
+    assert done.err.count("\n") == 1
 
 
 def test_another_settings_file_can_be_named(archive: Path, data: Path, tmp_path: Path) -> None:

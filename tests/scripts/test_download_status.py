@@ -263,6 +263,7 @@ def test_large_archives_come_in_pieces_by_the_same_command(tmp_path: Path, data:
     with running_server(served) as server:
         done = command(server, data, *KLINES, "--settings", str(settings)).run()
         assert (done.code, done.json["stored"]) == (0, 1), done.err
-        assert zip_hits(server) == {kline_key(): -(-len(content) // 1000)}
+        (pieces,) = zip_hits(server).values()
+        assert len(content) / 1000 <= pieces < len(content) / 1000 + 3
         assert server.body_bytes[kline_key()] == len(content)
     assert_nothing_half_written(data)
