@@ -62,7 +62,8 @@ class ConnectionLost(RemoteError):
 
 
 class SourceDown(RemoteError):
-    """A host that has answered nothing well for a while: asking for more files would only fail them one by one."""
+    """A host that has answered nothing well for a while, or wants to be left alone: asking for more files would only
+    fail them one by one."""
 
 
 class ContentError(MarketDataError):

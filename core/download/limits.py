@@ -11,7 +11,7 @@ from typing import Final
 from core.settings import DownloadSettings
 
 LONGEST_WAIT_SECONDS: Final = 300.0
-"""A source that asks for a longer pause than this is left alone; the next run asks again."""
+"""A source that asks for a longer pause than this ends the run; the next one asks again."""
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ def parse_retry_after(text: str | None, now: float) -> float | None:
     """`Retry-After` in seconds, from a number or a date; None if absent or not understood. `now` is Unix time."""
     if text is None:
         return None
-    if text.strip().isdigit():
+    if text.isascii() and text.strip().isdigit():
         return float(text)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now)

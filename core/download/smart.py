@@ -178,15 +178,18 @@ class SmartDownloader:
     ) -> None:
         if not error.retryable:
             raise error
+        retry_after = error.retry_after if isinstance(error, Throttled) else None
+        if retry_after is not None and retry_after > LONGEST_WAIT_SECONDS:
+            raise SourceDown(
+                f"the source wants to be left alone for {retry_after / 3600:.1f} hours ({error}); all that is here is "
+                "kept, run the same command again after that"
+            ) from error
         if failures >= (most or self._settings.max_attempts):
             if isinstance(error, RemoteError) and self._web.pace_of(url).is_dead:
                 raise SourceDown(
                     f"the source does not answer any more ({error}); all that is here is kept, "
                     "run the same command again when it does"
                 ) from error
-            raise error
-        retry_after = error.retry_after if isinstance(error, Throttled) else None
-        if retry_after is not None and retry_after > LONGEST_WAIT_SECONDS:
             raise error
         wait = backoff_seconds(failures, self._settings, retry_after)
         self._emit(FileRetrying(label, str(error), failures, wait))

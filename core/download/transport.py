@@ -28,6 +28,8 @@ _PROXIED: Final = {"http", "https", "all"}
 
 Host = tuple[bool, str, int]
 """TLS or not, name, port."""
+AtEnd = Callable[[int], None]
+"""Told, with the status, when an exchange needs its connection no more."""
 
 
 def open_transport(connections: int, http2: bool = False) -> httpx.AsyncBaseTransport:
@@ -68,13 +70,13 @@ class Exchange:
     """One request and what has come of its answer. It outlives its hold on the connection: when the last byte has come
     the connection serves the next request, while the body here still waits to be read."""
 
-    def __init__(self, connection: "Connection", at_end: Callable[[], None]) -> None:
+    def __init__(self, connection: "Connection", at_end: AtEnd) -> None:
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.head_complete = self.complete = self.until_close = False
         self.received = 0
         self._connection = connection
-        self._at_end: Callable[[], None] | None = at_end
+        self._at_end: AtEnd | None = at_end
         self._body: deque[bytes] = deque()
         self._waiting = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -97,7 +99,7 @@ class Exchange:
         """The connection is not needed any more; told once."""
         if self._at_end is not None:
             at_end, self._at_end = self._at_end, None
-            at_end()
+            at_end(self.status)
 
     def wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -168,7 +170,7 @@ class Connection(asyncio.Protocol):
         self._raw_left = 0
         self._parser = httptools.HttpResponseParser(self)  # goes on to the next response of a kept connection
 
-    def start(self, head: bytes, at_end: Callable[[], None]) -> Exchange:
+    def start(self, head: bytes, at_end: AtEnd) -> Exchange:
         """Send a request."""
         assert self._transport is not None
         self._exchange = Exchange(self, at_end)
@@ -323,7 +325,8 @@ class PoolTransport(httpx.AsyncBaseTransport):
     """Keep-alive connections to any number of hosts, at most `limit` to each in use at once.
 
     A connection is in use until the last byte of the answer has come, whether or not it was read by then. Then
-    `extensions["done"]` of the request is called, if it has one: whoever waits for a place may ask now.
+    `extensions["done"]` of the request is called, if it has one: whoever waits for a place may ask now. Not so for an
+    error: it may mean that nobody should ask.
     """
 
     def __init__(self, limit: int, tls: ssl.SSLContext | None = None) -> None:
@@ -346,11 +349,11 @@ class PoolTransport(httpx.AsyncBaseTransport):
         done: Callable[[], None] | None = request.extensions.get("done")
         is_free = False
 
-        def at_end() -> None:
+        def at_end(status: int) -> None:
             nonlocal is_free
             is_free = True
             free.release()
-            if done is not None:
+            if done is not None and status < httpx.codes.BAD_REQUEST:
                 done()
 
         try:
@@ -363,9 +366,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
             exchange.status, headers=exchange.headers, stream=_Body(exchange, timeouts.get("read")), request=request
         )
 
-    async def _answered(
-        self, host: Host, head: bytes, timeouts: dict[str, Any], at_end: Callable[[], None]
-    ) -> Exchange:
+    async def _answered(self, host: Host, head: bytes, timeouts: dict[str, Any], at_end: AtEnd) -> Exchange:
         """An exchange in which the request was sent and the head of its answer has come."""
         idle = self._idle_one(host)
         if idle is not None:

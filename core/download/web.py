@@ -154,7 +154,7 @@ class Answer:
     def length(self) -> int | None:
         """Content-Length, if it is a number."""
         text = self.header("Content-Length") or ""
-        return int(text) if text.isdigit() else None
+        return int(text) if text.isascii() and text.isdigit() else None
 
     @property
     def etag(self) -> str | None:

@@ -27,6 +27,7 @@ from core.errors import (
     MarketDataError,
     NotPublished,
     RemoteError,
+    SourceDown,
     Throttled,
 )
 from core.events import FileRetrying, FileStarted
@@ -211,7 +212,7 @@ def test_retry_after_is_obeyed(world: World) -> None:
 
 
 def test_a_source_that_asks_for_hours_is_left_alone(world: World) -> None:
-    with pytest.raises(Throttled):
+    with pytest.raises(SourceDown, match=r"left alone for 24\.0 hours"):
         world.fetch(on("file.zip", status(418, retry_after=86_400)))
     assert world.hits == 1
 
@@ -344,6 +345,7 @@ def test_waits_double_with_jitter_up_to_the_cap_and_never_undercut_the_source() 
         ("Fri, 01 Mar 2024 00:00:10 GMT", 10.0),
         ("Fri, 01 Mar 2024 00:00:00 GMT", 0.0),
         ("soon", None),
+        ("²", None),
         (None, None),
     ],
 )

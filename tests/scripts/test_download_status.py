@@ -176,6 +176,15 @@ def test_a_source_that_is_gone_stops_the_run_with_one_message(archive: Path, dat
         assert command(server, data, *KLINES).run().json["failed"] == 0
 
 
+def test_a_source_that_bans_us_for_a_day_stops_the_run_at_once(archive: Path, data: Path) -> None:
+    with running_server(archive, faults=on(".zip", status(418, 86_400))) as server:
+        done = command(server, data, *KLINES, "--workers", "2").run()
+        assert done.code == 1
+        assert "left alone for 24.0 hours" in done.err
+        assert sum(zip_hits(server).values()) <= 2
+    assert set(dict(rows(data, "select state, count(*) from files group by state"))) == {"planned"}
+
+
 POWER_CUT = """
 import os, signal, shutil, sys
 from pathlib import Path
