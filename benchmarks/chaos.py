@@ -88,7 +88,7 @@ def invented(series: Series, period: Period, draw: random.Random) -> Published:
     start, end = period.span.start_us // 1000, period.span.end_us // 1000
     lines = []
     if series.dataset == "trades":
-        count = draw.randrange(30_000, 50_000)
+        count = draw.randrange(110_000, 150_000)
         for number in range(count):
             at, price = start + number * ((end - start) // count), draw.uniform(1, 100)
             lines.append(
@@ -210,7 +210,7 @@ class Chaos:
     open_at_kills: Counter[str] = field(default_factory=Counter)
 
     def kill_again_and_again(self, times: int, draw: random.Random) -> None:
-        """A run is given between nothing and two seconds, start-up included."""
+        """A run is given up to two seconds, start-up included: a connection brings several times what a kill may cost."""
         for _ in range(times):
             before = self.server.body_bytes.copy()
             process = self._start()
@@ -366,8 +366,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=100, help="times the process is killed (default 100)")
     parser.add_argument("--share", type=float, default=0.05, help="of the answers, for each fault (default 0.05)")
     parser.add_argument("--seed", type=int, default=1, help="decides everything but when the processes get their turn")
-    parser.add_argument("--rate", type=int, default=100_000, help="bytes a second over one connection (default 100000)")
-    parser.add_argument("--workers", type=int, default=8, help="of download_all.py (default 8)")
+    parser.add_argument("--rate", type=int, default=800_000, help="bytes a second over one connection (default 800000)")
+    parser.add_argument("--workers", type=int, default=4, help="of download_all.py (default 4)")
     parser.add_argument("--dir", type=Path, help="where to work (default: the folder for temporary files)")
     parser.add_argument("--json", action="store_true", help="the verdict as one JSON object")
     return parser.parse_args()

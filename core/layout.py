@@ -34,6 +34,11 @@ class Layout:
         return self.root / "metadata" / "download_status.db"
 
     @property
+    def rebuilt_database(self) -> Path:
+        """A status database in the making."""
+        return self.database.with_name("download_status.rebuilt.db")
+
+    @property
     def symbols_info(self) -> Path:
         return self.root / "metadata" / "symbols_info.json"
 
@@ -95,6 +100,15 @@ def _folder(root: Path, kind: str, series: Series) -> Path:
         raise ValueError(f"not a symbol: {series.symbol!r}")
     folder = root / kind / series.market.value / series.dataset / series.symbol
     return folder / series.interval if series.interval else folder
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each known to the one above before anything lies in it."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

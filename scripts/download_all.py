@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +34,7 @@ from _command import (
 from core.download.smart import SmartDownloader
 from core.download.tracker import DownloadTracker
 from core.download.transport import open_transport
-from core.errors import ConfigError, NoData
+from core.errors import ConfigError, NoData, TrackerError, storage_error
 from core.events import Snapshot, fan_out, log_event
 from core.exchanges import EXCHANGES
 from core.exchanges.archive import Archive
@@ -85,9 +85,10 @@ async def _run(options: argparse.Namespace, settings: Settings, request: Request
             return await _report_dry_run(options, _listed(options, request, archive), layout)
         prepare_data_root(layout.root)
         log_to_file(layout.logs)
-        if options.scope is Scope.REBUILD:
-            _move_damaged(layout.database)
-        with DownloadTracker(layout.database) as tracker:
+        is_rebuilt = options.scope is Scope.REBUILD
+        if is_rebuilt:
+            _begin_rebuilding(layout)
+        with DownloadTracker(layout.rebuilt_database if is_rebuilt else layout.database) as tracker:
             sync = Sync(
                 archive,
                 tracker,
@@ -106,9 +107,13 @@ async def _run(options: argparse.Namespace, settings: Settings, request: Request
             except asyncio.CancelledError:
                 print("\ninterrupted: what is here is kept; the same command goes on from there", file=sys.stderr)
                 return INTERRUPTED
-            summary = replace(summary, seconds=round(time.monotonic() - began, 3))
-            _report(options, summary, snapshot, layout)
-            return 1 if summary.failed else 0
+            if is_rebuilt:
+                _inherit(tracker, layout)
+        if is_rebuilt:
+            _put_in_place(layout)
+        summary = replace(summary, seconds=round(time.monotonic() - began, 3))
+        _report(options, summary, snapshot, layout)
+        return 1 if summary.failed else 0
 
 
 def _storage(options: argparse.Namespace, settings: Settings, layout: Layout) -> "StorageManager | None":
@@ -162,13 +167,51 @@ def _known_files(tracker: DownloadTracker, request: Request) -> tuple[ArchiveFil
     return files
 
 
-def _move_damaged(database: Path) -> None:
-    """Out of the way, not away: somebody may want to look at what it still says."""
+def _begin_rebuilding(layout: Layout) -> None:
+    """Make room for a new database beside the old one, which stays until the new one is whole."""
+    with _old_database(layout) as old:
+        if old is not None and (live := old.live_runs()):
+            raise TrackerError(
+                f"process {live[0].pid} on {live[0].host} is at work with the status database; stop it first"
+            )
+    _move(layout.rebuilt_database, None)
+
+
+def _inherit(tracker: DownloadTracker, layout: Layout) -> None:
+    with _old_database(layout) as old:
+        if old is not None:
+            tracker.inherit(old)
+
+
+def _put_in_place(layout: Layout) -> None:
+    """The old one out of the way, not away: somebody may want to look at what it still says."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    _move(layout.database, layout.database.with_name(f"{layout.database.name}.{stamp}.old"))
+    _move(layout.rebuilt_database, layout.database)
+
+
+@contextlib.contextmanager
+def _old_database(layout: Layout) -> Iterator[DownloadTracker | None]:
+    """The database as it is, None if there is none or it cannot be read."""
+    try:
+        old = DownloadTracker(layout.database) if layout.database.exists() else None
+    except TrackerError:
+        old = None
+    with contextlib.nullcontext() if old is None else old:
+        yield old
+
+
+def _move(database: Path, target: Path | None) -> None:
+    """Move a database with what SQLite keeps beside it; None: remove it."""
     for suffix in ("", "-wal", "-shm"):
-        old = database.with_name(database.name + suffix)
-        if old.exists():
-            old.replace(database.with_name(f"{database.name}.{stamp}.old{suffix}"))
+        path = database.with_name(database.name + suffix)
+        try:
+            if target is None:
+                path.unlink(missing_ok=True)
+            elif path.exists():
+                path.replace(target.with_name(target.name + suffix))
+        except OSError as error:
+            raise storage_error(error, path) from error
 
 
 @contextlib.asynccontextmanager
@@ -263,7 +306,7 @@ def _rate(text: str) -> int:
     number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
     try:
         rate = int(float(number) * unit)
-    except ValueError:
+    except (ValueError, OverflowError):
         rate = 0
     if rate <= 0:
         raise ConfigError(f"--limit-rate: {text!r} is not a rate; write bytes a second, for example 500K or 20M")

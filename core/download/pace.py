@@ -75,7 +75,7 @@ class Pace:
         now = self._clock()
         if pause_seconds > 0:
             self._paused_until = max(self._paused_until, now + pause_seconds)
-            asyncio.get_running_loop().call_later(pause_seconds + 0.001, self._wake)
+            self._wake_later()
         if entered_at < self._cut_at:
             return False
         self._cut_at = now
@@ -87,8 +87,13 @@ class Pace:
         is_paused = self._paused_until > 0 and self._clock() < self._paused_until
         return self._busy < int(self.limit) and not is_paused
 
+    def _wake_later(self) -> None:
+        asyncio.get_running_loop().call_later(max(self._paused_until - self._clock(), 0.0) + 0.001, self._wake)
+
     def _wake(self) -> None:
         """Give places to those who wait, first come, first served."""
+        if self._waiters and self._clock() < self._paused_until:
+            self._wake_later()  # a timer may come a moment early, and nobody else would wake them
         while self._waiters and self._has_room:
             waiter = self._waiters.popleft()
             if not waiter.done():

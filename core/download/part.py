@@ -15,7 +15,7 @@ from core.types import Proof
 
 SMALL_BYTES: Final = 128 * 1024
 """Up to so many bytes are gathered in memory and written at once; of a longer file so many go to disk at a time, while
-the next ones come. So a `kill -9` costs no more than twice this, per file."""
+the next ones come. So a `kill -9` costs what comes while twice this is written."""
 READ_BYTES: Final = 1 << 20
 _WRITERS: Final = ThreadPoolExecutor(max(4, os.cpu_count() or 1), thread_name_prefix="write")
 
@@ -23,6 +23,7 @@ _WRITERS: Final = ThreadPoolExecutor(max(4, os.cpu_count() or 1), thread_name_pr
 class PartFile:
     """The part of one target. Its length is the truth of progress; it becomes the target only through `publish`.
 
+    With `presence` it is only looked for where that knows of it: for small files, of which a part is worth little.
     A long file is written and digested in threads, one block behind what arrives. Every OSError becomes a StorageError
     that names the file.
     """
@@ -30,7 +31,7 @@ class PartFile:
     def __init__(self, target: Path, presence: "Presence | None" = None) -> None:
         self.target = target
         self._name = f"{target}.part"  # a Path is only made where one is wanted: it costs as much as opening the file
-        self._presence = presence or Presence()
+        self._presence = presence
         self._known = False
         self._file: int | None = None
         self._memory: list[bytes] = []
@@ -53,7 +54,7 @@ class PartFile:
         if self._known:
             return self.size
         self._known = True
-        if not self._presence.may_exist(self._name):
+        if self._presence is not None and not self._presence.may_exist(self._name):
             return 0
         try:
             async with aiofiles.open(self.path, "rb") as stream:
@@ -90,14 +91,16 @@ class PartFile:
 
     def flush(self) -> None:
         """Put on disk what is in memory, and close the file until more comes."""
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
-            writing.result()
-        if self._in_memory:
-            blocks, size = self._taken()
-            _append(self._opened(), self.path, blocks, self._sha256)
-            self._written += size
-        self._close()
+        try:
+            if self._writing is not None:
+                writing, self._writing = self._writing, None
+                writing.result()
+            if self._in_memory:
+                blocks, size = self._taken()
+                _append(self._opened(), self.path, blocks, self._sha256)
+                self._written += size
+        finally:
+            self._close()
 
     async def prove(self, publisher: Publisher, proves: Proves) -> tuple[str, Proof | None]:
         """Publish at once if what is known proves the digest; else the bytes stay a part. The SHA-256 and the proof.
@@ -133,11 +136,12 @@ class PartFile:
     async def append_from(self, path: Path, offset: int) -> None:
         """Append what `path` holds from `offset` on."""
         await self._all_written()
+        file = self._opened()
         try:  # opened here and not in the thread: a cancelled download may remove it before it was copied
             source = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
             raise storage_error(error, path) from error
-        file, size = self._opened(), os.fstat(source).st_size - offset
+        size = os.fstat(source).st_size - offset
         self._writing = _WRITERS.submit(_copy, source, path, offset, file, self._sha256)
         self._written += size
         await self._settle()
@@ -147,7 +151,7 @@ class PartFile:
         await self._all_written()
         file = self._opened()
         self._file = None
-        await publisher.publish(file, self._name, target or self.target)
+        await publisher.publish(file, self._written, self._name, target or self.target)
 
     def _taken(self) -> tuple[list[bytes], int]:
         blocks, size = self._memory, self._in_memory

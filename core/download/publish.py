@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import StorageError, storage_error
-from core.layout import sync_folder
+from core.layout import make_folder, sync_folder
 from core.types import Proof
 
 THREADS: Final = 8
@@ -33,6 +33,7 @@ class _Finished:
     done: "asyncio.Future[None]"
     file: int = -1
     body: bytes = b""
+    size: int = 0
     proves: Proves | None = None
     sha256: str = ""
     proof: Proof | None = None
@@ -52,16 +53,20 @@ class Publisher:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="publish")
         self._spread = THREADS
 
-    async def publish(self, file: int, path: Path | str, target: Path) -> None:
-        """Publish the file behind a descriptor (which is closed) from `path` to `target`. Raises StorageError."""
-        await self._finish(_Finished(path, target, asyncio.get_running_loop().create_future(), file=file))
+    async def publish(self, file: int, size: int, path: Path | str, target: Path) -> None:
+        """Publish the file behind a descriptor (which is closed) from `path` to `target`.
+
+        Raises StorageError, also if the file is not `size` bytes long: then somebody else has written to it too.
+        """
+        await self._finish(_Finished(path, target, asyncio.get_running_loop().create_future(), file=file, size=size))
 
     async def prove(self, body: bytes, path: Path | str, target: Path, proves: Proves) -> tuple[str, Proof | None]:
         """Digest a body that is in memory, write it to `path`, and publish it if its digest is proved at once.
 
         Returns its SHA-256 and what proved it; without a proof it stays at `path`. Raises StorageError.
         """
-        finished = _Finished(path, target, asyncio.get_running_loop().create_future(), body=body, proves=proves)
+        done = asyncio.get_running_loop().create_future()
+        finished = _Finished(path, target, done, body=body, size=len(body), proves=proves)
         await self._finish(finished)
         return finished.sha256, finished.proof
 
@@ -86,10 +91,13 @@ class Publisher:
                     await loop.run_in_executor(self._threads, _sync_folders, batch)
                 self._spread = THREADS if took / len(batch) > SLOW_SECONDS else 1
                 _tell(batch)
+        except BaseException as error:
+            for each in (*batch, *self._gathered):  # nobody else would ever tell them
+                if not each.done.done():
+                    each.done.set_exception(error) if isinstance(error, Exception) else each.done.cancel()
+            raise
         finally:
             self._running = None
-            for each in (*batch, *self._gathered):
-                each.done.cancel()  # nobody would ever tell them
 
 
 def _publish_all(batch: Sequence[_Finished]) -> float:
@@ -110,6 +118,7 @@ def _name_all(batch: Sequence[_Finished]) -> float:
                 if each.proves is None or each.proof is not None:
                     began = time.perf_counter()
                     os.fsync(each.file)
+                    _expect_size(each)
                     took += time.perf_counter() - began
             finally:
                 if each.file >= 0:
@@ -118,7 +127,19 @@ def _name_all(batch: Sequence[_Finished]) -> float:
                 os.replace(each.path, each.target)  # noqa: PTH105 (half the time of Path.replace)
         except OSError as error:
             each.error = storage_error(error, each.target)
+        except StorageError as error:
+            each.error = error
     return took
+
+
+def _expect_size(each: _Finished) -> None:
+    """The digest is of what we wrote, so what lies there has to be that and nothing else."""
+    size = os.fstat(each.file).st_size
+    if size != each.size:
+        raise StorageError(
+            f"{each.path} has {size} bytes instead of {each.size}: another process writes to it; stop that one and run "
+            "the same command again"
+        )
 
 
 def _write(each: _Finished, proves: Proves) -> None:
@@ -160,7 +181,7 @@ def open_to_append(path: Path | str, is_new: bool = False) -> int:
     try:
         return os.open(path, flags, 0o666)
     except FileNotFoundError:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        make_folder(Path(path).parent)
         return os.open(path, flags, 0o666)
 
 

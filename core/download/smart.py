@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 import httpx
 
 from core.download.limits import LONGEST_WAIT_SECONDS, RateLimit, backoff_seconds
-from core.download.part import PartFile, Presence, digest_of
+from core.download.part import SMALL_BYTES, PartFile, Presence, digest_of
 from core.download.publish import Proves, Publisher
 from core.download.segments import Segment, Segments, even_step, leftovers
 from core.download.web import Answer, Web
@@ -74,13 +74,15 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A verified file under its final name; `transferred` body bytes came over the network for it."""
+    """A verified file under its final name; `transferred` body bytes came over the network for it. `etag` is the
+    expected one, or that of another version which the source has answered with and whose own checksum agrees."""
 
     path: Path
     size: int
     sha256: str
     proof: Proof
     transferred: int
+    etag: str | None
 
 
 T = TypeVar("T")
@@ -115,6 +117,7 @@ class SmartDownloader:
             try:
                 body = bytearray()
                 async for data in answer.chunks():
+                    await self._limit.take(len(data))
                     body += data
                     if len(body) > max_bytes:
                         raise RemoteError(
@@ -134,7 +137,8 @@ class SmartDownloader:
         `<target>.disputed`), RemoteError, SourceDown, StorageError; ConnectionLost or Throttled after the last attempt
         without progress, and then the part stays for the next run.
         """
-        transfer = _Transfer(url, label, expected, PartFile(target, self._presence))
+        presence = self._presence if (expected.size or SMALL_BYTES) < SMALL_BYTES else None
+        transfer = _Transfer(url, label, expected, PartFile(target, presence))
         if self._adopts and (adopted := await self.adopt(target, expected)) is not None:
             return adopted
         try:
@@ -149,6 +153,8 @@ class SmartDownloader:
             try:
                 await self._persist(lambda: self._attempt(transfer), transfer.url, transfer.label, lambda: part.size)
                 return await self._finish(transfer)
+            except _GivenUp as given_up:
+                raise given_up.error from given_up.error.__cause__
             except ChecksumMismatch as error:
                 mismatches += 1
                 if not await _is_what_is_listed(transfer):
@@ -246,18 +252,21 @@ class SmartDownloader:
             transfer.bodies.append(sha256)
             proof = await transfer.expected.verify(Digests(size, sha256, part.md5))
             await part.publish(self._publisher)
-        return Fetched(part.target, size, sha256, proof, transfer.transferred)
+        return Fetched(part.target, size, sha256, proof, transfer.transferred, _version_of(transfer))
 
     # several connections for one file
 
     def _splits(self, transfer: "_Transfer") -> bool:
         """Whether a file is large, and there are connections to spare for it or pieces of it here already."""
         expected, settings = transfer.expected, self._settings
-        if expected.size is None or expected.size < 2 * settings.range_bytes or settings.ranges == 1:
+        least = min(SMALL_BYTES, 2 * settings.range_bytes)  # not a look at the folder for every small file
+        if expected.size is None or expected.size < least or expected.etag is None or transfer.serial:
             return False
-        if expected.etag is None or transfer.serial:
+        if any(leftovers(transfer.part)):
+            return True
+        if expected.size < 2 * settings.range_bytes or settings.ranges == 1:
             return False
-        return self._web.pace_of(transfer.url).spare > 1 or any(leftovers(transfer.part))
+        return self._web.pace_of(transfer.url).spare > 1
 
     async def _receive_ranges(self, transfer: "_Transfer") -> None:
         """Bring the part to its full length over as many connections as the host has to spare."""
@@ -276,7 +285,9 @@ class SmartDownloader:
                 if transfer.serial:
                     merging.cancel()
         except* MarketDataError as errors:
-            raise errors.exceptions[0] from None
+            error = errors.exceptions[0]
+            assert isinstance(error, MarketDataError)
+            raise _GivenUp(error) from None
         finally:
             segments.close()
         if transfer.serial:
@@ -302,13 +313,13 @@ class SmartDownloader:
         headers = {"Range": f"bytes={start}-{segment.stop - 1}", "If-Range": f'"{transfer.expected.etag}"'}
         answer = await self._web.get(transfer.url, transfer.label, headers)
         try:
-            if answer.status != httpx.codes.PARTIAL_CONTENT:
-                transfer.refused += 1
-                if answer.etag != transfer.expected.etag or transfer.refused >= MAX_REFUSED:
-                    transfer.serial = True  # replaced, or no ranges here: one connection finds out which
-                    return
+            is_range = answer.status == httpx.codes.PARTIAL_CONTENT
+            transfer.refused = 0 if is_range else transfer.refused + 1
+            if answer.etag not in (transfer.expected.etag, None) or transfer.refused >= MAX_REFUSED:
+                transfer.serial = True  # replaced, or no ranges here: one connection finds out which
+                return
+            if not is_range:
                 raise ConnectionLost(f"{transfer.label}: asked for a range, got the whole object")
-            transfer.refused = 0
             if _content_range(answer) != (start, transfer.expected.size):
                 raise ConnectionLost(f"{transfer.label}: asked for bytes from {start}, got others")
             async for data in answer.chunks():
@@ -317,6 +328,8 @@ class SmartDownloader:
                 segment.write(data[: segment.stop - segment.start - segment.size])
                 transfer.transferred += len(data)
                 self._emit(FileProgressed(transfer.label, segments.bytes_done))
+                if segment.is_complete:
+                    break
         finally:
             await answer.close()
         if not segment.is_complete:
@@ -332,19 +345,23 @@ class SmartDownloader:
         if expected.size is None:
             return None
         for name in (target, f"{target}{APART}"):
-            if not self._presence.may_exist(name) or _size_of(path := Path(name)) != expected.size:
+            if expected.size < SMALL_BYTES and not self._presence.may_exist(name):
+                continue
+            if _size_of(path := Path(name)) != expected.size:
                 continue
             sha256 = await asyncio.to_thread(digest_of, path)
             digests = Digests(expected.size, sha256, functools.partial(asyncio.to_thread, digest_of, path, "md5"))
+            if not await _is_listed(digests, expected):
+                continue  # an older version, whatever a checksum says that may be as old
             try:
                 proof = expected.proves(sha256) or await expected.verify(digests)
             except ChecksumMismatch as error:
-                if path != target and await _is_listed(digests, expected):
+                if path != target:
                     raise _disputed(error, path) from error
                 continue
             if path != target:
-                await self._publisher.publish(os.open(path, os.O_RDONLY), path, target)
-            return Fetched(target, expected.size, sha256, proof, 0)
+                await self._publisher.publish(os.open(path, os.O_RDONLY), expected.size, path, target)
+            return Fetched(target, expected.size, sha256, proof, 0, expected.etag)
         return None
 
     async def _set_apart(self, transfer: "_Transfer", error: ChecksumMismatch) -> Disputed:
@@ -352,6 +369,14 @@ class SmartDownloader:
         apart = apart_of(transfer.part.target)
         await transfer.part.publish(self._publisher, apart)
         return _disputed(error, apart)
+
+
+class _GivenUp(Exception):
+    """A piece could not be had, after all the attempts that there are: the file is not tried as a whole again."""
+
+    def __init__(self, error: MarketDataError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 @dataclass(slots=True)
@@ -429,6 +454,12 @@ def _proved_by(transfer: _Transfer, sha256: str) -> Proof | None:
     """By what is known of the listed object, if the answer was that object."""
     etag = transfer.etag
     return transfer.expected.proves(sha256) if etag is None or etag == transfer.expected.etag else None
+
+
+def _version_of(transfer: _Transfer) -> str | None:
+    """The ETag of the bytes that came: the listed one, unless the answer named another that is an MD5 as it is."""
+    listed, answered = transfer.expected.etag, transfer.etag
+    return answered if answered is not None and _PLAIN_MD5.fullmatch(answered) else listed
 
 
 async def _is_listed(digests: Digests, expected: Expected) -> bool:

@@ -51,9 +51,9 @@ SILENT_SECONDS: Final = 120.0
 BUSY_SECONDS: Final = 30.0
 CHUNK: Final = 500
 
-_KNOWN: Final = select(FILES.c.id, FILES.c.key, FILES.c.size, FILES.c.etag, FILES.c.state, FILES.c.owner).where(
-    FILES.c.key.in_(bindparam("keys", expanding=True))
-)
+_KNOWN: Final = select(
+    *(FILES.c[name] for name in ("id", "key", "size", "etag", "checksum_etag", "state", "owner"))
+).where(FILES.c.key.in_(bindparam("keys", expanding=True)))
 _NEW: Final = upsert(FILES).on_conflict_do_nothing()
 _LISTED: Final = ("size", "etag", "checksum_etag", "modified", "changed_us")
 _PLAN_AGAIN: Final = (
@@ -87,12 +87,14 @@ _FETCHED: Final = _ROW.values(
     sha256=bindparam("sha"),
     proof=bindparam("proved"),
     bytes_done=bindparam("bytes"),
+    size=bindparam("bytes"),
+    etag=bindparam("version"),
     error=None,
     **_CHANGED,
 )
 _STORED: Final = _ROW.values(state=State.STORED, owner=None, error=None, **_CHANGED)
 _GIVEN_UP: Final = _ROW.values(
-    state=bindparam("end"), owner=None, sha256=None, proof=bindparam("proved"), error=bindparam("reason"), **_CHANGED
+    state=bindparam("end"), owner=None, proof=bindparam("proved"), error=bindparam("reason"), **_CHANGED
 )
 _OPEN_REVISIONS: Final = select(REVISIONS.c.file_id).where(
     REVISIONS.c.file_id.in_(bindparam("rows", expanding=True)), REVISIONS.c.new_sha256.is_(None)
@@ -224,6 +226,12 @@ class DownloadTracker:
         with self._write() as connection:
             return _release_dead(connection)
 
+    def live_runs(self) -> tuple[ProcessIdentity, ...]:
+        """The processes that are at work with this database."""
+        with self._read() as connection:
+            runs = connection.execute(select(RUNS).where(RUNS.c.finished_us.is_(None))).all()
+        return tuple(ProcessIdentity(run.host, run.pid, run.process_start) for run in runs if _is_alive(run))
+
     def holders(self, rows: Sequence[int]) -> tuple[Holder, ...]:
         """Who holds any of these rows."""
         counted: dict[int, int] = {}
@@ -305,6 +313,24 @@ class DownloadTracker:
                 select(FILES.c.key, REVISIONS).join(FILES, FILES.c.id == REVISIONS.c.file_id).order_by(REVISIONS.c.id)
             )
             return [Revision(row.key, row.old_etag, row.old_sha256, row.new_etag, row.new_sha256) for row in found]
+
+    def inherit(self, old: "DownloadTracker") -> None:
+        """Take over what an earlier database knows and no listing can tell again: the revisions of files known here."""
+        with old._read() as connection:
+            rows = connection.execute(select(FILES.c.key, REVISIONS).join(FILES, FILES.c.id == REVISIONS.c.file_id))
+            found = [dict(row) for row in rows.mappings()]
+        for chunk in _chunks(found):
+            with self._write() as connection:
+                known = connection.execute(_KNOWN, {"keys": [row["key"] for row in chunk]})
+                ids = {row.key: row.id for row in known}
+                kept = [
+                    {name: value for name, value in row.items() if name not in ("id", "key")}
+                    | {"file_id": ids[row["key"]]}
+                    for row in chunk
+                    if row["key"] in ids
+                ]
+                if kept:
+                    connection.execute(insert(REVISIONS), kept)
 
     def known(self, market: Market, states: Sequence[State]) -> list[ArchiveFile]:
         """The files of a market in these states, in key order."""
@@ -421,7 +447,9 @@ def _record(connection: Connection, state: State, changes: Sequence[Change], now
     if state is State.FETCHED:
         for row, change in zip(rows, changes, strict=True):
             assert change.fetched is not None
-            row.update({"sha": change.fetched.sha256, "proved": change.fetched.proof, "bytes": change.fetched.size})
+            fetched = change.fetched
+            row.update({"sha": fetched.sha256, "proved": fetched.proof, "bytes": fetched.size})
+            row["version"] = fetched.file.etag
         connection.execute(_FETCHED, rows)
         replaced = set(_ids(connection, _OPEN_REVISIONS, {"rows": [row["row"] for row in rows]}))
         if replaced:
@@ -452,7 +480,11 @@ def _is_replaced(row: Row[Any], file: ArchiveFile) -> bool:
 
 
 def _is_stale(row: Row[Any], file: ArchiveFile) -> bool:
-    return row.owner is None and (row.state in (State.FAILED, State.MISSING) or _is_replaced(row, file))
+    return row.owner is None and (
+        row.state in (State.FAILED, State.MISSING)
+        or _is_replaced(row, file)
+        or row.checksum_etag != file.checksum_etag  # the bytes are proved anew; they are not fetched for it
+    )
 
 
 def _current(row: Row[Any] | None, file: ArchiveFile) -> Row[Any] | None:

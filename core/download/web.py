@@ -56,7 +56,7 @@ class Web:
             request = host.request(url[_origin_end(url) :], headers, self._timeout)
             request.extensions["done"] = visit.leave
             answer = Answer(visit, await self._transport.handle_async_request(request))
-        except (httpx.TransportError, UnicodeEncodeError) as error:
+        except (httpx.TransportError, UnicodeError) as error:
             visit.leave()
             raise visit.failed(error) from error
         except BaseException:
@@ -164,10 +164,13 @@ class Answer:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes. Raises ConnectionLost."""
-        stream = self._response.stream
+        stream, is_first = self._response.stream, True
         assert isinstance(stream, httpx.AsyncByteStream)
         try:
             async for data in stream:
+                if is_first:
+                    is_first = False
+                    self._visit.host.pace.answered()
                 yield data
         except httpx.TransportError as error:
             raise self._visit.failed(error) from error
@@ -197,8 +200,10 @@ class Answer:
             # 403 was an outage of the whole archive (2024-03-07), not a missing object.
             host.pace.failing.add(self._visit.label)
             return ConnectionLost(f"{where} answered {status}")
+        if status in (200, 206):
+            return None  # whether the host is well is seen when bytes come
         host.pace.answered()
-        if status in (200, 206, 416, *_REDIRECTS):
+        if status == 416 or status in _REDIRECTS:
             return None
         if status in (404, 410):
             return NotPublished(f"{where} has no such object")

@@ -28,6 +28,7 @@ from core.errors import (
     SourceDown,
     StorageError,
     TrackerError,
+    storage_error,
 )
 from core.events import (
     Emit,
@@ -177,17 +178,22 @@ class Sync:
 
     def _note_replaced(self, plan: Plan) -> None:
         for row in plan.changed:
-            for path in unfinished(self.layout.raw(row.file.series, row.file.period)):
-                path.unlink(missing_ok=True)  # the beginning of another object
+            self._remove_unfinished(row)  # the beginning of another object
             if row.sha256 is not None:
                 self._old_digests[row.id] = row.sha256
+
+    def _remove_unfinished(self, row: Download) -> None:
+        for path in unfinished(self.layout.raw(row.file.series, row.file.period)):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise storage_error(error, path) from error
 
     def _forget(self, plan: Plan) -> None:
         """Rows back to the start, parts removed. Verified archives are replaced when the new ones are."""
         rows = self.tracker.states([*plan.fetch, *plan.process, *plan.done])
         for row in rows:
-            for path in unfinished(self.layout.raw(row.file.series, row.file.period)):
-                path.unlink(missing_ok=True)
+            self._remove_unfinished(row)
         self.tracker.demote([row.id for row in rows], State.PLANNED)
 
     def _forget_lost(self, plan: Plan) -> bool:
@@ -418,8 +424,12 @@ async def _gathered(batches: AsyncIterable[Sequence[ArchiveFile]]) -> AsyncGener
         try:
             async for files in batches:
                 await come.put(files)
-        finally:
+        except asyncio.CancelledError:
+            raise  # nobody listens any more
+        except BaseException:
             await come.put(None)
+            raise
+        await come.put(None)
 
     pumping = asyncio.create_task(pump())
     try:

@@ -39,6 +39,7 @@ class Fault:
     flip_at: int | None = None
     shift: int = 0
     ignores_range: bool = False
+    ignores_end: bool = False
     etag: str | None = None
     content: bytes | None = None
     truncated_to: int | None = None
@@ -100,6 +101,11 @@ def flip(offset: int) -> Fault:
 def ignore_range() -> Fault:
     """200 and the whole object to a request for a range."""
     return Fault(ignores_range=True)
+
+
+def ignore_end() -> Fault:
+    """206 with a range that goes on to the object's last byte, and says so in Content-Range."""
+    return Fault(ignores_end=True)
 
 
 def shifted(by: int) -> Fault:

@@ -23,7 +23,7 @@ def object_reply(found: StoredObject | None, request: Request, fault: Fault) -> 
     wanted = None if fault.ignores_range else _wanted(found, request)
     if wanted is None:
         return Reply(200, _headers(found), source, 0, found.size)
-    return _part(found, source, wanted, fault.shift)
+    return _part(found, source, (wanted[0], found.size) if fault.ignores_end else wanted, fault.shift)
 
 
 def _source(found: StoredObject | None, fault: Fault) -> BinaryIO | None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from core.datasets import DATASETS
 from core.errors import storage_error
-from core.layout import sync_folder
+from core.layout import make_folder, sync_folder
 from core.storage.formats import FORMATS
 from core.types import Series
 
@@ -29,7 +29,7 @@ class Output:
 
     def __enter__(self) -> "Output":
         with self._guard():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             try:
                 self._writer = self._make(*self._arguments)
             except BaseException:

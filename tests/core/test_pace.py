@@ -108,6 +108,25 @@ def test_nobody_enters_while_the_host_wants_a_pause() -> None:
     assert asyncio.run(run()) >= 0.045
 
 
+def test_a_timer_that_comes_too_early_leaves_nobody_waiting_for_ever() -> None:
+    """A loop may round a timer down: the clock then still stands before the end of the pause."""
+
+    async def run() -> bool:
+        clock = Clock()
+        pace = Pace(1, clock)
+        entered = await pace.enter()
+        pace.leave()
+        pace.slow_down(entered, pause_seconds=0.01)
+        waiting = asyncio.create_task(pace.enter())
+        await asyncio.sleep(0.03)  # the timer has come, and the clock has not moved
+        assert not waiting.done()
+        clock.now += 1
+        await asyncio.wait_for(waiting, 5)
+        return True
+
+    assert asyncio.run(run())
+
+
 @pytest.mark.parametrize("is_date", [False, True], ids=["seconds", "date"])
 def test_a_host_that_says_when_to_come_again_is_not_asked_before_for_anything(tmp_path: Path, is_date: bool) -> None:
     """A date says whole seconds, so that up to one of the two may have gone by."""

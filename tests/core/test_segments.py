@@ -15,7 +15,7 @@ from core.download.part import PartFile
 from core.download.segments import Segments, even_step
 from core.errors import ConnectionLost, NotPublished
 from core.events import FileProgressed
-from core.sample.faults import cut, first_of, flip, ignore_range, on, replaced, reset, shifted, status
+from core.sample.faults import cut, first_of, flip, ignore_end, ignore_range, on, replaced, reset, shifted, status
 
 SPLIT = dataclasses.replace(QUICK, ranges=4, range_bytes=50_000)
 PIECES = 8  # two for each of four connections
@@ -96,6 +96,41 @@ def test_whatever_pieces_lie_there_the_rest_is_fetched_and_nothing_else(
     assert world.is_right
     assert left_over(world) == []
     assert world.sent <= len(BODY) - prefix
+
+
+@hypothesis_settings(max_examples=30, deadline=None)
+@given(st.integers(0, len(BODY)), st.integers(0, PIECES - 1), st.integers(1, STEP))
+def test_every_byte_of_a_part_and_of_a_piece_is_used(
+    tmp_path_factory: pytest.TempPathFactory, prefix: int, number: int, length: int
+) -> None:
+    world, start = World(tmp_path_factory.mktemp("used")), number * STEP
+    stop = min(start + length, len(BODY))
+    world.leave_part(BODY[:prefix])
+    leave_piece(world, start, stop - start)
+    world.fetch(settings=SPLIT)
+    assert world.is_right
+    assert world.sent == len(BODY) - prefix - max(stop - max(start, prefix), 0)
+
+
+@pytest.mark.parametrize("change", [{"ranges": 1}, {"range_bytes": len(BODY)}], ids=["one", "long"])
+def test_pieces_are_used_and_removed_though_the_settings_want_none_now(world: World, change: dict[str, int]) -> None:
+    leave_piece(world, 2 * STEP, STEP)
+    world.fetch(settings=dataclasses.replace(SPLIT, **change))
+    assert world.is_right
+    assert world.sent == len(BODY) - STEP
+    assert left_over(world) == []
+
+
+def test_a_piece_that_fails_is_not_tried_again_by_the_file(world: World) -> None:
+    with pytest.raises(ConnectionLost):
+        world.fetch(on("file.zip", status(500)), settings=SPLIT)
+    assert world.hits <= SPLIT.max_attempts * SPLIT.ranges
+
+
+def test_a_range_that_goes_on_to_the_last_byte_is_left_where_it_was_to_end(world: World) -> None:
+    world.fetch(on("file.zip", ignore_end()), settings=SPLIT)
+    assert world.is_right
+    assert left_over(world) == []
 
 
 def test_a_half_finished_piece_is_continued_from_its_exact_byte(world: World) -> None:

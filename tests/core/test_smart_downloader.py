@@ -60,7 +60,12 @@ def test_a_whole_file_arrives_verified_under_its_name(world: World) -> None:
     fetched = world.fetch()
     assert world.is_right
     assert fetched == Fetched(
-        world.target, len(BODY), hashlib.sha256(BODY).hexdigest(), Proof.SHA256_BY_CHECKSUM, len(BODY)
+        world.target,
+        len(BODY),
+        hashlib.sha256(BODY).hexdigest(),
+        Proof.SHA256_BY_CHECKSUM,
+        len(BODY),
+        hashlib.md5(BODY).hexdigest(),
     )
     assert (world.hits, world.ranges) == (1, [None])
 
@@ -193,6 +198,23 @@ def test_what_a_broken_off_answer_brought_is_on_disk_before_the_next_attempt(wor
 
     world.fetch(look)
     assert seen == [0, 30_000]
+
+
+def test_a_part_that_another_run_left_meanwhile_is_continued(world: World) -> None:
+    """What a folder held is remembered, but not for files of which a part is worth something."""
+    (world.served / "other.zip").write_bytes(b"small")
+
+    async def run() -> None:
+        async with ArchiveServer(world.served) as server, open_transport(8) as transport:
+            smart = SmartDownloader(transport, QUICK)
+            other = world.target.with_name("other.zip")
+            await smart.fetch(f"{server.url}/other.zip", other, expecting(b"small"), "other.zip")
+            world.leave_part(BODY[:300_000])  # a run that died
+            await smart.fetch(f"{server.url}/file.zip", world.target, expecting(BODY), "file.zip")
+            assert server.body_bytes["file.zip"] == len(BODY) - 300_000
+
+    asyncio.run(run())
+    assert world.is_right
 
 
 def test_without_progress_the_attempts_end_and_the_part_stays(world: World) -> None:

@@ -1,5 +1,6 @@
 """The status database: what a row may become, who may hold it, and what a crash leaves."""
 
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -184,6 +185,24 @@ def test_another_etag_for_the_same_bytes_is_no_revision(tracker: DownloadTracker
     (row,) = tracker.plan(listed(1, etag="b")).fetch
     assert len(tracker.revisions()) == 1
     finish(tracker, run, row)
+    assert tracker.revisions() == []
+
+
+def test_an_archive_that_could_not_be_stored_and_is_then_replaced_is_a_revision(tracker: DownloadTracker) -> None:
+    run = tracker.begin_run("test")
+    (row,) = tracker.plan(listed(1)).fetch
+    (download,) = tracker.claim(run, [row])
+    tracker.advance(run, [got(download), Change(download, State.FAILED, error="line 7: open is '4210O.5'")])
+    tracker.plan(listed(1, etag="b"))
+    assert [each.old_sha256 for each in tracker.revisions()] == ["5" * 64]
+
+
+def test_a_new_checksum_has_the_bytes_proved_anew_and_is_no_revision(tracker: DownloadTracker) -> None:
+    run = tracker.begin_run("test")
+    (row,) = tracker.plan(listed(1)).fetch
+    finish(tracker, run, row)
+    plan = tracker.plan([dataclasses.replace(file, checksum_etag="other") for file in listed(1)])
+    assert (plan.fetch, plan.changed) == ((row,), ())
     assert tracker.revisions() == []
 
 

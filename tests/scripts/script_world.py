@@ -47,7 +47,8 @@ def assert_loads_the_truth(data: Path, market: SampleMarket, name: str = "um", s
 
 
 def assert_nothing_half_written(data: Path) -> None:
-    left = [path for path in data.rglob("*") if path.name.endswith((".tmp", ".part"))]
+    odd = (".tmp", ".part", ".part@", ".disputed")
+    left = [path for path in data.rglob("*") if path.is_file() and any(each in path.name for each in odd)]
     assert left == []
 
 

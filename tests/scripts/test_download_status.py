@@ -7,8 +7,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from factories import ROOT, Command, kline_csv, kline_key, publish, zip_bytes
-from script_world import assert_loads_the_truth, assert_nothing_half_written, command, zip_hits
+from factories import ROOT, Command, finished, kline_csv, kline_key, publish, zip_bytes
+from script_world import assert_loads_the_truth, assert_nothing_half_written, command, wait_until, zip_hits
 
 from core.exchanges.binance.urls import parse_key
 from core.layout import Layout
@@ -150,6 +150,62 @@ def test_rebuilding_leaves_out_what_does_not_verify_and_says_so(archive: Path, d
         assert "what lies here is not what is listed" in failure["error"]
         again = command(server, data, *KLINES).run()
         assert (again.code, again.json["downloaded"]) == (0, 1)
+
+
+def test_the_old_database_stays_until_the_new_one_is_whole(archive: Path, data: Path) -> None:
+    with running_server(archive) as server:
+        assert command(server, data, *KLINES).run().code == 0
+        before = facts(data)
+        server.faults = on("?", status(404))
+        assert command(server, data, "--rebuild-status").run().code != 0
+    assert facts(data) == before
+
+
+def test_a_database_that_a_run_works_with_is_not_rebuilt(archive: Path, data: Path) -> None:
+    with running_server(archive, bytes_per_second=3_000) as server:
+        worker = command(server, data, *KLINES, "--workers", "2").start()
+        wait_until(lambda: bool(zip_hits(server)), worker)
+        refused = command(server, data, "--rebuild-status").run()
+        server.bytes_per_second = None
+        assert refused.code == 1
+        assert f"process {worker.pid} on" in refused.err
+        assert finished(worker).code == 0
+
+
+def test_a_rebuilt_database_keeps_the_revisions(tmp_path: Path, data: Path) -> None:
+    served = tmp_path / "served"
+    old = publish_month(served)
+    with running_server(served) as server:
+        command(server, data, *KLINES).run()
+        new = publish_month(served, "43000.75")
+        server.bucket = type(server.bucket)(served)
+        command(server, data, *KLINES).run()
+        assert command(server, data, "--rebuild-status").run().code == 0
+    assert rows(data, "select old_sha256, new_sha256 from revisions") == [(old, new)]
+
+
+def test_an_older_version_under_a_new_etag_is_not_taken_for_the_new_one(tmp_path: Path, data: Path) -> None:
+    """The exchange replaces the archive first and its checksum later, and we list between the two."""
+    served = tmp_path / "served"
+    publish_month(served)
+    with running_server(served) as server:
+        assert command(server, data, *KLINES).run().code == 0
+        (raw,) = data.rglob("*.zip")
+        (checksum,) = served.rglob("*.CHECKSUM")
+        old_checksum = checksum.read_bytes()
+        new = publish_month(served, "43000.75")
+        new_checksum = checksum.read_bytes()
+        checksum.write_bytes(old_checksum)
+        server.bucket = type(server.bucket)(served)
+        between = command(server, data, *KLINES).run()
+        assert (between.code, between.json["stored"]) == (1, 0)
+        checksum.write_bytes(new_checksum)
+        server.bucket = type(server.bucket)(served)
+        after = command(server, data, *KLINES).run()
+        assert (after.code, after.json["stored"]) == (0, 1), after.err
+    assert hashlib.sha256(raw.read_bytes()).hexdigest() == new
+    assert closes(data) == {43000.75}
+    assert_nothing_half_written(data)
 
 
 def test_a_deleted_database_costs_no_download_either(market: SampleMarket, archive: Path, data: Path) -> None:

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
@@ -173,6 +174,9 @@ class DataVisionDownloader:
 
 
 def _fetched_file(file: ArchiveFile, fetched: Fetched) -> FetchedFile:
+    """As what came: it may be newer than the listed one, or older from a cache, and the next listing tells."""
+    if fetched.etag is not None and (fetched.etag, fetched.size) != (file.etag, file.size):
+        file = replace(file, etag=fetched.etag, size=fetched.size)
     return FetchedFile(file, fetched.path, fetched.size, fetched.sha256, fetched.proof, fetched.transferred)
 
 
