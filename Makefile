@@ -1,6 +1,6 @@
 # make demo   the main job against the embedded sample archive, no network but the package registry
 # make test   linter, type checker, all tests
-# make bench  the benchmarks
+# make bench  the benchmarks; BHDS=/path/to/python names one that has binance_datatool
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,10 +21,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/download.py
+	$(BIN)/python benchmarks/download.py --rounds 5 $(if $(BHDS),--bhds $(BHDS))
 	$(BIN)/python benchmarks/chaos.py --kills 0 --objects 200 --share 0.03 --rate 4000000 --workers 32
 	$(BIN)/python benchmarks/chaos.py
-	$(BIN)/python benchmarks/end_to_end.py
+	$(BIN)/python benchmarks/end_to_end.py --files 1000 --rounds 3
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache data/demo

