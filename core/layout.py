@@ -50,6 +50,13 @@ class Layout:
         """The archive as published."""
         return _folder(self.root, "raw", series) / f"{stem(series, period)}.zip"
 
+    def archived(self, series: Series) -> frozenset[str]:
+        """The names that lie in the folder of a series in `raw/`."""
+        try:
+            return frozenset(entry.name for entry in os.scandir(_folder(self.root, "raw", series)))
+        except FileNotFoundError:
+            return frozenset()
+
     def archives(self) -> Iterator[tuple[Series, Period]]:
         """What lies in `raw/` under a name that is ours."""
         for path in sorted((self.root / "raw").rglob("*.zip")):

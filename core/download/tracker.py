@@ -127,12 +127,12 @@ class Change:
 class Plan:
     """What a request comes to: rows to fetch, rows whose verified bytes only need storing, rows that are done.
 
-    `done` says which file each row is. `changed` are the rows, as they were, of files that the exchange has replaced
-    since they were planned.
+    `process` and `done` say which file each row is. `changed` are the rows, as they were, of files that the exchange has
+    replaced since they were planned.
     """
 
     fetch: tuple[int, ...]
-    process: tuple[int, ...]
+    process: Mapping[int, ArchiveFile]
     done: Mapping[int, ArchiveFile]
     changed: tuple[Download, ...]
     fetch_bytes: int
@@ -496,7 +496,7 @@ def _as_plan(rows: Sequence[tuple[Row[Any] | None, ArchiveFile]], changed: Seque
     fetch = [(row, file) for row, file in rows if row is None or row.state in (State.PLANNED, State.ACTIVE)]
     return Plan(
         fetch=tuple(0 if row is None else row.id for row, _ in fetch),
-        process=tuple(row.id for row, _ in rows if row is not None and row.state == State.FETCHED),
+        process={row.id: file for row, file in rows if row is not None and row.state == State.FETCHED},
         done={row.id: file for row, file in rows if row is not None and row.state == State.STORED},
         changed=tuple(changed),
         fetch_bytes=sum(file.size for _, file in fetch),

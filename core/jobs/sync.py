@@ -198,12 +198,16 @@ class Sync:
 
     def _forget_lost(self, plan: Plan) -> bool:
         """Rows that say "done" while somebody has removed the files are sent back a step."""
-        lost = [] if self.storage is None else _not_held(self.storage, plan.done)
-        fetched = self.tracker.states([*lost, *plan.process])
-        kept = [row.id for row in fetched if self.layout.raw(row.file.series, row.file.period).exists()]
-        gone = [row.id for row in fetched if row.id not in set(kept)]
-        self.tracker.demote(kept, State.FETCHED)
-        self.tracker.demote(gone, State.PLANNED)
+        lost = {} if self.storage is None else _not_held(self.storage, plan.done)
+        wanted = {**lost, **plan.process}
+        here = {series: self.layout.archived(series) for series in {file.series for file in wanted.values()}}
+        gone = {
+            row
+            for row, file in wanted.items()
+            if self.layout.raw(file.series, file.period).name not in here[file.series]
+        }
+        self.tracker.demote([row for row in lost if row not in gone], State.FETCHED)
+        self.tracker.demote(list(gone), State.PLANNED)
         return bool(lost or gone)
 
     def _queue(self, plan: Plan) -> None:
@@ -463,7 +467,7 @@ def _findings(partition: Partition) -> list[Finding]:
     ]
 
 
-def _not_held(storage: "StorageManager", rows: Mapping[int, ArchiveFile]) -> list[int]:
+def _not_held(storage: "StorageManager", rows: Mapping[int, ArchiveFile]) -> dict[int, ArchiveFile]:
     """Those of the rows whose partition is not there."""
     held = {series: storage.periods(series) for series in {file.series for file in rows.values()}}
-    return [row for row, file in rows.items() if file.period not in held[file.series]]
+    return {row: file for row, file in rows.items() if file.period not in held[file.series]}

@@ -69,7 +69,7 @@ def finish(tracker: DownloadTracker, run: int, row: int) -> None:
 
 def test_a_new_file_goes_from_planned_to_stored(tracker: DownloadTracker) -> None:
     plan = tracker.plan(listed(2))
-    assert (len(plan.fetch), plan.process, plan.done, plan.fetch_bytes) == (2, (), {}, 201)
+    assert (len(plan.fetch), plan.process, plan.done, plan.fetch_bytes) == (2, {}, {}, 201)
     run = tracker.begin_run("test")
     (download,) = tracker.claim(run, [plan.fetch[0]])
     assert (download.state, download.owner, download.attempts, download.sha256) == (State.ACTIVE, run, 1, None)
@@ -131,7 +131,7 @@ def test_finishing_a_run_lets_go_of_its_rows_and_keeps_verified_bytes(tracker: D
         (State.FETCHED, None),
         (State.PLANNED, None),
     ]
-    assert tracker.plan(listed(2)).process == (verified.id,)
+    assert tracker.plan(listed(2)).process == {verified.id: verified.file}
 
 
 def test_a_row_that_another_run_has_taken_over_is_left_alone(tracker: DownloadTracker) -> None:
