@@ -127,8 +127,8 @@ class Change:
 class Plan:
     """What a request comes to: rows to fetch, rows whose verified bytes only need storing, rows that are done.
 
-    `process` and `done` say which file each row is. `changed` are the rows, as they were, of files that the exchange has
-    replaced since they were planned.
+    `process` and `done` say which file each row is. `changed` are the rows, as they were, of files that the exchange
+    has replaced since they were planned.
     """
 
     fetch: tuple[int, ...]
