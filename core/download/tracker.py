@@ -529,7 +529,8 @@ def _is_alive(run: Row[Any]) -> bool:
 def _tracker_error(error: DBAPIError, path: Path) -> DiskFull | TrackerError:
     text = str(error.orig)
     if "disk is full" in text or "disk I/O error" in text:
-        return DiskFull(f"no room left for {path} ({text}); free some space and run the same command again")
+        or_failing = "" if "disk is full" in text else ", or the disk is failing"
+        return DiskFull(f"no room left for {path}{or_failing} ({text}); free some space and run the same command again")
     if "not a database" in text or "malformed" in text:
         return TrackerError(
             f"{path} is damaged ({text}); run the same command with --rebuild-status: it makes a new one "
