@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from core.datasets import DATASETS
+from core.errors import storage_error
 from core.types import Market, Period, Series
 
 SYMBOL = re.compile(r"\w{1,40}")
@@ -51,11 +52,14 @@ class Layout:
         return _folder(self.root, "raw", series) / f"{stem(series, period)}.zip"
 
     def archived(self, series: Series) -> frozenset[str]:
-        """The names that lie in the folder of a series in `raw/`."""
+        """The names that lie in the folder of a series in `raw/`. Raises StorageError if it cannot be read."""
+        folder = _folder(self.root, "raw", series)
         try:
-            return frozenset(entry.name for entry in os.scandir(_folder(self.root, "raw", series)))
+            return frozenset(entry.name for entry in os.scandir(folder))
         except FileNotFoundError:
             return frozenset()
+        except OSError as error:
+            raise storage_error(error, folder) from error
 
     def archives(self) -> Iterator[tuple[Series, Period]]:
         """What lies in `raw/` under a name that is ours."""

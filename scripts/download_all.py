@@ -31,6 +31,7 @@ from _command import (
     settings_from,
     shown,
 )
+from core.download.process import ProcessIdentity
 from core.download.smart import SmartDownloader
 from core.download.tracker import DownloadTracker
 from core.download.transport import open_transport
@@ -169,18 +170,23 @@ def _known_files(tracker: DownloadTracker, request: Request) -> tuple[ArchiveFil
 
 def _begin_rebuilding(layout: Layout) -> None:
     """Make room for a new database beside the old one, which stays until the new one is whole."""
-    with _old_database(layout) as old:
-        if old is not None and (live := old.live_runs()):
-            raise TrackerError(
-                f"process {live[0].pid} on {live[0].host} is at work with the status database; stop it first"
-            )
+    live: tuple[ProcessIdentity, ...] = ()
+    with contextlib.suppress(TrackerError), _old_database(layout) as old:  # damaged: then nobody works with it
+        live = old.live_runs() if old is not None else ()
+    if live:
+        raise TrackerError(
+            f"process {live[0].pid} on {live[0].host} is at work with the status database; stop it first"
+        )
     _move(layout.rebuilt_database, None)
 
 
 def _inherit(tracker: DownloadTracker, layout: Layout) -> None:
-    with _old_database(layout) as old:
-        if old is not None:
-            tracker.inherit(old)
+    try:
+        with _old_database(layout) as old:
+            if old is not None:
+                tracker.inherit(old)
+    except TrackerError as error:
+        print(f"the old database's revisions are not carried over: {error}", file=sys.stderr)
 
 
 def _put_in_place(layout: Layout) -> None:

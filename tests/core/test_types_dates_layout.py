@@ -298,3 +298,13 @@ def test_a_full_disk_is_told_from_other_refusals() -> None:
     error = storage_error(PermissionError(13, "Permission denied"), Path("x"))
     assert type(error) is StorageError
     assert str(error) == "cannot use x: Permission denied; check the folder and its permissions"
+
+
+def test_a_file_where_a_folder_should_be_is_said(tmp_path: Path) -> None:
+    series = Series(Market.UM, "klines", "BTCUSDT", "1h")
+    folder = Layout(tmp_path).raw(series, Period.parse("2024-01")).parent
+    assert Layout(tmp_path).archived(series) == frozenset()
+    folder.parent.mkdir(parents=True)
+    folder.touch()
+    with pytest.raises(StorageError, match=str(folder)):
+        Layout(tmp_path).archived(series)

@@ -14,7 +14,7 @@ from core.exchanges.binance.urls import parse_key
 from core.layout import Layout
 from core.sample.faults import Fault, RequestInfo, on, status
 from core.sample.market import SampleMarket
-from core.sample.server import running_server
+from core.sample.server import ArchiveServer, running_server
 from loader import BacktestDataLoader
 
 KLINES = ("--data-types", "klines")
@@ -40,6 +40,18 @@ def publish_month(folder: Path, close: str = "42050.25") -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def served_month(folder: Path) -> Path:
+    publish_month(folder)
+    return folder
+
+
+def republish(server: ArchiveServer, folder: Path) -> str:
+    """Another month under the same name, as the exchange does it; its SHA-256."""
+    new = publish_month(folder, "43000.75")
+    server.bucket = type(server.bucket)(folder)
+    return new
+
+
 def closes(data: Path) -> set[float]:
     with BacktestDataLoader(data_dir=data) as loader:
         return set(loader.load_data(["BTCUSDT"], "2024-01-01", "2024-01-31")["klines"].close)
@@ -51,8 +63,7 @@ def test_a_republished_archive_is_noticed_swapped_and_recorded_with_both_digests
     with running_server(served) as server:
         assert command(server, data, *KLINES).run().json["replaced"] == 0
         assert closes(data) == {42050.25}
-        new = publish_month(served, "43000.75")
-        server.bucket = type(server.bucket)(served)
+        new = republish(server, served)
         done = command(server, data, *KLINES, "--log-level", "warning").run()
         assert (done.code, done.json["downloaded"], done.json["stored"], done.json["replaced"]) == (0, 1, 1, 1)
         assert f"its SHA-256 was {old} and is {new}" in done.err
@@ -88,8 +99,7 @@ def test_the_old_archive_stays_until_the_new_one_is_verified(tmp_path: Path, dat
     old = publish_month(served)
     with running_server(served) as server:
         command(server, data, *KLINES).run()
-        new = publish_month(served, "43000.75")
-        server.bucket = type(server.bucket)(served)
+        new = republish(server, served)
         server.faults = on(".zip", status(404))
         assert command(server, data, *KLINES).run().json["missing"] == 1
         (raw,) = data.rglob("*.zip")
@@ -177,11 +187,28 @@ def test_a_rebuilt_database_keeps_the_revisions(tmp_path: Path, data: Path) -> N
     old = publish_month(served)
     with running_server(served) as server:
         command(server, data, *KLINES).run()
-        new = publish_month(served, "43000.75")
-        server.bucket = type(server.bucket)(served)
+        new = republish(server, served)
         command(server, data, *KLINES).run()
         assert command(server, data, "--rebuild-status").run().code == 0
     assert rows(data, "select old_sha256, new_sha256 from revisions") == [(old, new)]
+
+
+def test_revisions_that_cannot_be_read_do_not_stop_a_rebuild(tmp_path: Path, data: Path) -> None:
+    served = tmp_path / "served"
+    with running_server(served_month(served)) as server:
+        command(server, data, *KLINES).run()
+        republish(server, served)
+        command(server, data, *KLINES).run()
+        ((page, size),) = rows(
+            data, "select rootpage, page_size from sqlite_master, pragma_page_size where name = 'revisions'"
+        )
+        with database(data).open("r+b") as file:
+            file.seek((int(str(page)) - 1) * int(str(size)))
+            file.write(b"\xff" * int(str(size)))
+        done = command(server, data, "--rebuild-status").run()
+        assert (done.code, done.json["stored"]) == (0, 1)
+        assert "revisions are not carried over" in done.err
+        assert command(server, data, *KLINES).run().json["skipped"] == 1
 
 
 def test_an_older_version_under_a_new_etag_is_not_taken_for_the_new_one(tmp_path: Path, data: Path) -> None:
