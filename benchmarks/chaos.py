@@ -276,11 +276,12 @@ class Chaos:
             verdict.revisions = len(tracker.revisions())
         storage = StorageManager(layout, StorageSettings(), QualitySettings())
         for path, each in expected.items():
-            sha256 = hashlib.sha256(each.content).hexdigest()
+            sha256, md5 = (getattr(hashlib, name)(each.content).hexdigest() for name in ("sha256", "md5"))
             if not path.exists() or path.read_bytes() != each.content:
                 verdict.wrong.append(f"not what is published: {path}")
             row = rows.get(each.key)
-            if row is None or (row.state, row.owner, row.sha256) != (State.STORED, None, sha256):
+            version = (State.STORED, None, sha256, md5, len(each.content))
+            if row is None or (row.state, row.owner, row.sha256, row.file.etag, row.file.size) != version:
                 verdict.wrong.append(f"the database does not agree: {each.key} {row}")
             partition = storage.partition(each.series, each.period)
             if partition is None or (partition.rows, partition.source_sha256) != (each.rows, sha256):

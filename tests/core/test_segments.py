@@ -127,7 +127,7 @@ def test_a_piece_that_fails_is_not_tried_again_by_the_file(world: World) -> None
     assert world.hits <= SPLIT.max_attempts * SPLIT.ranges
 
 
-def test_a_range_that_goes_on_to_the_last_byte_is_left_where_it_was_to_end(world: World) -> None:
+def test_bytes_beyond_the_range_that_was_asked_for_are_not_taken(world: World) -> None:
     world.fetch(on("file.zip", ignore_end()), settings=SPLIT)
     assert world.is_right
     assert left_over(world) == []

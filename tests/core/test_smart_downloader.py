@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,19 @@ def test_a_part_is_continued_from_any_byte(tmp_path_factory: pytest.TempPathFact
     assert world.is_right
     assert world.ranges == [f"bytes={offset}-"]
     assert fetched.transferred == world.sent == len(BODY) - offset
+
+
+def test_every_request_says_who_asks_and_wants_the_bytes_as_they_are(world: World) -> None:
+    async def run() -> list[tuple[str, str]]:
+        async with ArchiveServer(world.served) as server, open_transport(8) as transport:
+            await SmartDownloader(transport, QUICK).read(f"{server.url}/file.zip", 1 << 30, "file.zip")
+            world.leave_part(BODY[:100])
+            url = f"{server.url}/file.zip"
+            await SmartDownloader(transport, QUICK).fetch(url, world.target, expecting(BODY), "file.zip")
+            return [(each.headers["user-agent"], each.headers["accept-encoding"]) for each in server.requests]
+
+    project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())["project"]
+    assert asyncio.run(run()) == [(f"tapevault/{project['version']}", "identity")] * 2
 
 
 def test_an_empty_object_is_an_empty_file(tmp_path: Path) -> None:
