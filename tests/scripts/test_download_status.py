@@ -12,7 +12,7 @@ from script_world import assert_loads_the_truth, assert_nothing_half_written, co
 
 from core.exchanges.binance.urls import parse_key
 from core.layout import Layout
-from core.sample.faults import Fault, RequestInfo, on, status
+from core.sample.faults import Fault, RequestInfo, on, reset, status
 from core.sample.market import SampleMarket
 from core.sample.server import ArchiveServer, running_server
 from loader import BacktestDataLoader
@@ -246,9 +246,9 @@ def test_a_deleted_database_costs_no_download_either(market: SampleMarket, archi
     assert_loads_the_truth(data, market)
 
 
-def test_a_source_that_is_gone_stops_the_run_with_one_message(archive: Path, data: Path) -> None:
-    with running_server(archive) as server:
-        server.faults = on(".zip", status(403), after=0)
+@pytest.mark.parametrize("fault", [status(403), reset(0)], ids=["403", "200 and a reset"])
+def test_a_source_that_is_gone_stops_the_run_with_one_message(archive: Path, data: Path, fault: Fault) -> None:
+    with running_server(archive, faults=on(".zip", fault)) as server:
         done = command(server, data, *KLINES, "--workers", "8").run()
         assert done.code == 1
         assert done.err.count("does not answer any more") == 1
