@@ -63,10 +63,13 @@ class DownloadSettings:
 @dataclass(frozen=True, slots=True)
 class StorageSettings:
     """`csv_datasets`: kinds of data whose rows are also written as CSV under `extracted/`.
-    `row_group_rows`: rows of a Parquet row group."""
+    `row_group_rows`: rows of a Parquet row group. `parser`: who reads the CSV; `compiled` (numba), `arrow`, or `auto`,
+    which takes the compiled one as soon as a job is large enough to pay for its start. The rows are the same.
+    """
 
     csv_datasets: tuple[str, ...] = ("funding_rate",)
     row_group_rows: int = 131_072
+    parser: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +261,7 @@ _POSITIVE: Final = {
     "quality.max_compression_ratio",
     "loader.threads",
 }
+_CHOICES: Final = {"storage.parser": ("auto", "compiled", "arrow")}
 _NOT_NEGATIVE: Final = {"download.backoff_seconds", "download.backoff_cap_seconds", "quality.period_slack_hours"}
 
 
@@ -267,6 +271,8 @@ def _check(value: Any, name: str, node: yaml.Node, path: Path) -> None:
         raise _wrong(path, node, f"{name} should be above 0")
     if name in _NOT_NEGATIVE and not value >= 0:
         raise _wrong(path, node, f"{name} should not be below 0")
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise _wrong(path, node, f"{name}: {value!r} is none of {', '.join(_CHOICES[name])}")
     for dataset in value if name == "storage.csv_datasets" else ():
         if dataset not in DATASETS:
             raise _wrong(path, node, f"{name}: unknown data type {dataset!r}{did_you_mean(dataset, DATASETS)}")

@@ -4,8 +4,8 @@ What a file is, is decided by its own bytes, never by its date: a header where t
 of columns by the first row, microseconds or milliseconds by the size of the first time.
 """
 
-import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn
@@ -14,26 +14,22 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 
 from core.datasets import Column, Dataset, Kind
 from core.dates import HOUR_US, MICROSECONDS_FROM, format_us
 from core.errors import MalformedArchive
 from core.settings import QualitySettings
-from core.storage.member import MemberStream, OddBytes, open_member
-from core.storage.schema import ARROW_TYPES, schema_of
+from core.storage.ahead import ahead
+from core.storage.csv_arrow import BLOCK_BYTES, ArrowReader, OddBytes
+from core.storage.csv_faults import LATEST_US, fault_of, lines_of
+from core.storage.member import MemberStream, open_member
+from core.storage.parser import Irregular, Parser
+from core.storage.schema import schema_of
 from core.types import Market, Period
 
-BLOCK_BYTES: Final = 1 << 20
 LONGEST_LINE: Final = 4096
-LATEST_US: Final = 253_402_300_800_000_000
-"""The year 10000, where the calendar ends."""
-_CELLS: Final = {
-    Kind.TIME: re.compile(r"\d+"),
-    Kind.INTEGER: re.compile(r"-?\d+"),
-    Kind.DECIMAL: re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"),
-    Kind.BOOLEAN: re.compile("true|True|TRUE|false|False|FALSE"),
-}
+LARGE_BYTES: Final = 1 << 23
+"""From this many bytes of CSV on, inflating and parsing go on in threads of their own."""
 
 
 @dataclass(slots=True)
@@ -49,6 +45,8 @@ class ArchiveCsv:
     period: Period
     quality: QualitySettings
     block_bytes: int = BLOCK_BYTES
+    parser: Parser = field(default_factory=Parser)
+    rows_at_once: int = 131_072
     rows: int = 0
     source_unit: str = ""
     has_header: bool = False
@@ -57,32 +55,63 @@ class ArchiveCsv:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Batches in the dataset's schema, rows in the file's order. Raises MalformedArchive, StorageError."""
-        header_bytes = self._look()
-        with open_member(self.path, self.quality, header_bytes) as member:
+        with open_member(self.path, self.quality) as member, ExitStack() as stack:
+            start = self._look(member)
+            is_large = member.declared >= LARGE_BYTES
+            batches = self._by_either(member, start, is_large)
+            yield from stack.enter_context(ahead(batches)) if is_large else batches
+
+    def _by_either(self, member: MemberStream, start: bytes, is_large: bool) -> Iterator[pa.RecordBatch]:
+        if self.parser.takes(self._columns, member.declared):
             try:
-                for raw in self._read(member):
-                    yield self._convert(raw)
+                yield from self._compiled(member, start, is_large)
+                return
+            except (Irregular, pa.ArrowInvalid):
+                pass  # the other one reads it, or finds the line that is at fault
+        yield from self._any_form(len(start.partition(b"\n")[0]) + 1 if self.has_header else 0)
+
+    def _compiled(self, member: MemberStream, start: bytes, is_large: bool) -> Iterator[pa.RecordBatch]:
+        """By the compiled parser, until there is something that it does not read."""
+        rows_at_once = min(self.rows_at_once, member.declared // len(self._columns) + 1)
+        reader = self.parser.reader(self._columns, rows_at_once)
+        with ExitStack() as stack:
+            chunks = _chunks(member, start.partition(b"\n")[2] if self.has_header else start, self.block_bytes)
+            for raw in reader.batches(stack.enter_context(ahead(chunks)) if is_large else chunks):
+                yield self._convert(raw)
+        self._check_rows(reader.lines)
+
+    def _any_form(self, header_bytes: int) -> Iterator[pa.RecordBatch]:
+        """By pyarrow, from the beginning; what was given out before is read, checked and not given out again."""
+        given_out, self.rows, self.outside_period, self.source_unit = self.rows, 0, 0, ""
+        reader = ArrowReader(self._columns, self.block_bytes)
+        with open_member(self.path, self.quality) as member:
+            try:
+                for raw in reader.batches(member, header_bytes):
+                    batch = self._convert(raw)
+                    fresh = batch.slice(max(0, batch.num_rows - max(0, self.rows - given_out)))
+                    if fresh.num_rows:
+                        yield fresh
             except (pa.ArrowInvalid, OddBytes) as error:
                 self._refuse_line(error)
-            expected = member.lines - self.has_header
-            if self.rows != expected:
-                raise MalformedArchive(f"{self.path.name}: {self.rows} rows were read, but it has {expected}")
+        self._check_rows(reader.lines)
 
-    def _look(self) -> int:
-        """Header and number of columns, from the first two lines; returns the header's length in bytes."""
-        with open_member(self.path, self.quality, header_bytes=2**62) as member:
-            start = b""
-            while start.count(b"\n") < 2 and len(start) < LONGEST_LINE and (data := member.read(LONGEST_LINE)):
-                start += data
+    def _check_rows(self, lines: int) -> None:
+        if self.rows != lines:
+            raise MalformedArchive(f"{self.path.name}: {self.rows} rows were read, but it has {lines}")
+
+    def _look(self, member: MemberStream) -> bytes:
+        """Header and number of columns, from the first two lines; returns what was read for it."""
+        start = b""
+        while start.count(b"\n") < 2 and len(start) < LONGEST_LINE and (data := member.read(LONGEST_LINE)):
+            start += data
         lines = start.split(b"\n")
         self.has_header = bool(start) and not start[:1].isdigit()
         if self.has_header:
             self._check_header(lines[0])
-        header_bytes = len(lines[0]) + 1 if self.has_header else 0
-        if not start[header_bytes:].strip(b"\r\n"):
+        if not start[len(lines[0]) + 1 if self.has_header else 0 :].strip(b"\r\n"):
             raise MalformedArchive(f"{self.path.name}: the CSV is empty")
         self._choose_columns(lines)
-        return header_bytes
+        return start
 
     def _choose_columns(self, lines: list[bytes]) -> None:
         """As many as the first row has; where there is a header, it has to have as many."""
@@ -109,41 +138,16 @@ class ArchiveCsv:
             expected = ",".join(column.source for column in columns)
             self._refuse(1, f"the header is not {expected}", line)
 
-    def _read(self, member: MemberStream) -> pa.csv.CSVStreamingReader:
-        return pyarrow.csv.open_csv(
-            pa.PythonFile(member, mode="r"),
-            read_options=pyarrow.csv.ReadOptions(
-                column_names=[column.source for column in self._columns],
-                block_size=self.block_bytes,
-                use_threads=False,
-                skip_rows=int(self.has_header),
-            ),
-            parse_options=pyarrow.csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types={
-                    c.source: pa.int64() if c.kind is Kind.TIME else ARROW_TYPES[c.kind] for c in self._columns
-                },
-                null_values=[],
-                strings_can_be_null=False,
-                true_values=["true", "True", "TRUE"],
-                false_values=["false", "False", "FALSE"],
-            ),
-        )
-
     def _convert(self, raw: pa.RecordBatch) -> pa.RecordBatch:
         arrays: dict[str, pa.Array] = {}
         for column in self._columns:
-            values = raw.column(column.source)
-            if column.kind is Kind.TIME:
-                values = self._microseconds(values)
-            elif column.kind is Kind.DECIMAL and column.name and not pc.all(pc.is_finite(values)).as_py():
-                raise pa.ArrowInvalid(f"{column.source} is beyond any double")
-            if column.name:
-                arrays[column.name] = values
+            if column.name is not None:
+                values = raw.column(column.source)
+                arrays[column.name] = self._microseconds(values) if column.kind is Kind.TIME else values
         self._check_period(arrays["timestamp"])
         schema = schema_of(self.dataset, self.market)
         self.rows += raw.num_rows
-        return pa.RecordBatch.from_arrays([arrays[field.name].cast(field.type) for field in schema], schema=schema)
+        return pa.RecordBatch.from_arrays([_as(arrays[field.name], field.type) for field in schema], schema=schema)
 
     def _microseconds(self, values: pa.Array) -> pa.Array:
         """int64 microseconds; the file's first time decides the unit, and every other one must agree."""
@@ -171,44 +175,23 @@ class ArchiveCsv:
 
     def _refuse_line(self, error: Exception) -> NoReturn:
         """Find the line that cannot be read, by a slow second pass, and say it."""
-        with open_member(self.path, self.quality, header_bytes=2**62) as member:
-            for number, line in enumerate(_lines(member), start=1):
-                if number > self.has_header and (why := self._fault_of(line)):
+        with open_member(self.path, self.quality) as member:
+            for number, line in enumerate(lines_of(member), start=1):
+                if number > self.has_header and (why := fault_of(line, self._columns)):
                     self._refuse(number, why, line)
         raise MalformedArchive(f"{self.path.name}: the CSV cannot be read: {error}") from error
-
-    def _fault_of(self, line: bytes) -> str:
-        cells = line.decode("utf-8", "replace").removesuffix("\r").split(",")
-        if len(cells) != len(self._columns):
-            return f"{len(cells)} columns instead of {len(self._columns)}"
-        for cell, column in zip(cells, self._columns, strict=True):
-            if not _CELLS[column.kind].fullmatch(cell):
-                return f"{column.source} is {cell!r}"
-            if beyond := _beyond(cell, column):
-                return f"{column.source} is {cell!r}, beyond {beyond}"
-        return ""
 
     def _refuse(self, line: int, why: str, text: bytes) -> NoReturn:
         shown = f": {text[:120].decode('utf-8', 'replace')}" if text else ""
         raise MalformedArchive(f"{self.path.name}, line {line}: {why}{shown}")
 
 
-def _beyond(cell: str, column: Column) -> str:
-    """What a number in the right form is too large for."""
-    if column.kind is Kind.DECIMAL and column.name and not np.isfinite(float(cell)):
-        return "any double"
-    if column.kind is Kind.TIME and int(cell[:40]) >= LATEST_US:
-        return "the calendar"
-    if column.kind is Kind.INTEGER and not -(2**63) <= int(cell[:40]) < 2**63:
-        return "64 bits"
-    return ""
+def _as(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    return values if values.type == kind else values.view(kind)
 
 
-def _lines(member: MemberStream) -> Iterator[bytes]:
-    """The lines of a member; one that is longer than a block ends there, and the rest is not looked at."""
-    rest = b""
-    while len(rest) <= BLOCK_BYTES and (data := member.read(BLOCK_BYTES)):
-        *lines, rest = (rest + data).split(b"\n")
-        yield from lines
-    if rest:
-        yield rest
+def _chunks(member: MemberStream, start: bytes, count: int) -> Iterator[bytes]:
+    """The rest of a member behind what was read of it."""
+    yield start
+    while data := member.read(count):
+        yield data

@@ -22,6 +22,7 @@ from core.storage.footer import facts_of, partition_at, unusable
 from core.storage.formats import FORMATS
 from core.storage.order import OutOfOrder, Repairs, in_order, repaired, row_groups
 from core.storage.output import Output, sweep
+from core.storage.parser import Parser
 from core.types import Cadence, FetchedFile, Market, Partition, Period, Series, Span
 
 
@@ -32,6 +33,7 @@ class StorageManager:
         self._layout = layout
         self._settings = settings
         self._quality = quality
+        self._parser = Parser(settings.parser)
 
     def store(self, fetched: FetchedFile) -> Partition:
         """Turn a verified archive into its partition (and CSV where settings say so); the same input, the same bytes.
@@ -119,7 +121,15 @@ class StorageManager:
 
     def _archive(self, fetched: FetchedFile) -> ArchiveCsv:
         series = fetched.file.series
-        return ArchiveCsv(fetched.path, DATASETS[series.dataset], series.market, fetched.file.period, self._quality)
+        return ArchiveCsv(
+            fetched.path,
+            DATASETS[series.dataset],
+            series.market,
+            fetched.file.period,
+            self._quality,
+            parser=self._parser,
+            rows_at_once=self._settings.row_group_rows,
+        )
 
     def _write(
         self,

@@ -63,6 +63,9 @@ def row_groups(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Reco
     held: list[pa.RecordBatch] = []
     count = 0
     for batch in batches:
+        if not count and batch.num_rows == rows:
+            yield batch
+            continue
         held.append(batch)
         count += batch.num_rows
         while count >= rows:

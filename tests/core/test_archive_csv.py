@@ -1,5 +1,6 @@
 """A published CSV as rows: every rule about its form, each with what is said when it is broken."""
 
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from core.datasets import DATASETS, Kind
 from core.errors import MalformedArchive
 from core.settings import QualitySettings
 from core.storage.archive_csv import ArchiveCsv
+from core.storage.csv_compiled import CompiledReader
+from core.storage.member import open_member
+from core.storage.parser import Parser
 from core.storage.schema import schema_of
 from core.types import Market, Period
 
@@ -30,22 +34,36 @@ def archive(
     market: Market = Market.UM,
     quality: QualitySettings | None = None,
     block_bytes: int = 1 << 20,
+    rows_at_once: int = 131_072,
+    parser: str = "compiled",
 ) -> ArchiveCsv:
     path = folder / f"{NAME}.zip"
     path.write_bytes(content)
-    return ArchiveCsv(path, DATASETS[dataset], market, JANUARY, quality or QualitySettings(), block_bytes)
+    kind, limits = DATASETS[dataset], quality or QualitySettings()
+    return ArchiveCsv(path, kind, market, JANUARY, limits, block_bytes, Parser(parser), rows_at_once)
 
 
 def read(folder: Path, text: bytes | str, dataset: str = "klines", market: Market = Market.UM, **options) -> pa.Table:  # type: ignore[no-untyped-def]
+    """The rows, which both parsers give alike."""
     raw = text.encode() if isinstance(text, str) else text
-    return pa.Table.from_batches(archive(folder, zip_bytes({f"{NAME}.csv": raw}), dataset, market, **options).batches())
+    found = []
+    for parser in ("arrow", "compiled"):
+        one = archive(folder, zip_bytes({f"{NAME}.csv": raw}), dataset, market, parser=parser, **options)
+        found.append((pa.Table.from_batches(one.batches()), one.rows, one.source_unit, one.outside_period))
+    assert found[0] == found[1]
+    return found[0][0]
 
 
 def refusal(folder: Path, content: bytes, **options) -> str:  # type: ignore[no-untyped-def]
-    with pytest.raises(MalformedArchive) as caught:
-        list(archive(folder, content, **options).batches())
-    assert NAME in str(caught.value)
-    return str(caught.value)
+    """What is said of a file that is refused, by either parser the same."""
+    said = set()
+    for parser in ("arrow", "compiled"):
+        with pytest.raises(MalformedArchive) as caught:
+            list(archive(folder, content, parser=parser, **options).batches())
+        said.add(str(caught.value))
+    (one,) = said
+    assert NAME in one
+    return one
 
 
 def csv_refusal(folder: Path, text: bytes | str, **options) -> str:  # type: ignore[no-untyped-def]
@@ -257,15 +275,24 @@ def test_a_close_time_before_its_open_is_kept_as_published(tmp_path: Path) -> No
     end=st.sampled_from(["\n", "\r\n"]),
     has_header=st.booleans(),
     is_ended=st.booleans(),
+    rows_at_once=st.integers(1, 130),
 )
 @hypothesis_settings(max_examples=100, deadline=None)
 def test_any_block_size_gives_the_same_table(
-    tmp_path_factory: pytest.TempPathFactory, block_bytes: int, rows: int, end: str, has_header: bool, is_ended: bool
+    tmp_path_factory: pytest.TempPathFactory,
+    block_bytes: int,
+    rows: int,
+    end: str,
+    has_header: bool,
+    is_ended: bool,
+    rows_at_once: int,
 ) -> None:
     folder = tmp_path_factory.mktemp("blocks")
     lines = kline_csv(rows=rows).decode().splitlines()[0 if has_header else 1 :]
     text = end.join(lines) + (end if is_ended else "")
-    assert read(folder, text, block_bytes=block_bytes).equals(read(folder, kline_csv(rows=rows)))
+    assert read(folder, text, block_bytes=block_bytes, rows_at_once=rows_at_once).equals(
+        read(folder, kline_csv(rows=rows))
+    )
 
 
 @given(line=st.integers(1, 300), block_bytes=st.sampled_from([200, 1000, 1 << 20]))
@@ -277,3 +304,114 @@ def test_the_line_that_is_named_does_not_depend_on_blocks(
     lines[line - 1] = TRADE.replace("42000.1", "42OOO.1")
     text = csv_refusal(tmp_path_factory.mktemp("named"), "\n".join(lines), dataset="trades", block_bytes=block_bytes)
     assert f"line {line}: price is '42OOO.1'" in text
+
+
+# the compiled parser
+
+
+def doubles(folder: Path, texts: list[str]) -> list[float]:
+    """What the compiled parser alone makes of these decimals, as the price and quantity of trades."""
+    lines = "\n".join(f"{n},{text},{text},1,1704067200000,true" for n, text in enumerate(texts))
+    path = folder / f"{NAME}.zip"
+    path.write_bytes(zip_bytes({f"{NAME}.csv": lines.encode()}))
+    reader = CompiledReader(DATASETS["trades"].columns[Market.UM], 1000)
+    with open_member(path, QualitySettings(max_compression_ratio=10_000)) as member:
+        table = pa.Table.from_batches(reader.batches([member.read()]))
+    assert (table.num_rows, reader.lines) == (len(texts), len(texts))
+    assert table["price"].to_pylist() == table["qty"].to_pylist()
+    return list(table["price"].to_pylist())
+
+
+HARD = [
+    "9007199254740992",
+    "9007199254740993",
+    "9007199254740993.0",
+    "9007199254740994.99",
+    "9007199254740995.000000000",
+    "0.30000000000000004",
+    "0.1000000000000000055",
+    "123456789012.12345678",
+    "9999999999999999999",
+    "999999999999999999.9",
+    "0.0000000000000000001",
+    "1.00000000000000011102230246251565",
+    "4503599627370496.5",
+    "4503599627370497.5",
+    "0.000000000000000000000000",
+    "-0.0",
+    "-9007199254740993",
+    "00000000000000000000000007.5000000000000000000000000",
+    "1000000000000000000.000",
+    "8.41",
+]
+
+
+def test_the_hard_decimals_become_the_nearest_doubles(tmp_path: Path) -> None:
+    regular = [text for text in HARD if text not in ("1.00000000000000011102230246251565", "0.1000000000000000055")]
+    assert [x.hex() for x in doubles(tmp_path, regular)] == [float(text).hex() for text in regular]
+    for text in HARD:  # one that the compiled parser leaves is read by the other
+        assert read(tmp_path, TRADE.replace("42000.1", text), "trades")["price"].to_pylist() == [float(text)]
+
+
+@given(
+    digits=st.lists(
+        st.tuples(st.integers(0, 10**19 - 1), st.integers(0, 18), st.integers(0, 5), st.booleans()),
+        min_size=1,
+        max_size=200,
+    )
+)
+@hypothesis_settings(max_examples=200, deadline=None)
+def test_decimals_of_up_to_nineteen_digits_become_the_nearest_doubles(
+    tmp_path_factory: pytest.TempPathFactory, digits: list[tuple[int, int, int, bool]]
+) -> None:
+    texts = []
+    for number, places, zeros, is_negative in digits:
+        text = f"{number:0{places + 1}d}"
+        cut = len(text) - places
+        tail = f".{text[cut:]}{'0' * zeros}" if places else ""
+        texts.append(f"{'-' if is_negative else ''}{text[:cut]}{tail}")
+    found = doubles(tmp_path_factory.mktemp("digits"), texts)
+    assert [x.hex() for x in found] == [float(text).hex() for text in texts]
+
+
+def test_halves_between_two_doubles_go_to_the_even_one(tmp_path: Path) -> None:
+    texts = [str(2**53 + odd) for odd in range(1, 400, 2)] + [f"{2**52 + n}.5" for n in range(200)]
+    assert doubles(tmp_path, texts) == [float(text) for text in texts]
+
+
+def test_a_file_that_turns_odd_halfway_is_read_to_its_end_by_the_other_parser(tmp_path: Path) -> None:
+    lines = [f"{n},{n}.5,1,1,1704067200000,true" for n in range(100)]
+    lines[70] = "70,7.05e1,1,1,1704067200000,true"
+    table = read(tmp_path, "\n".join(lines), "trades", rows_at_once=16, block_bytes=300)
+    assert table["id"].to_pylist() == list(range(100))
+    assert table["price"].to_pylist() == [n + 0.5 for n in range(100)]
+
+
+@pytest.mark.parametrize("name", ["trades", "agg_trades"])
+@pytest.mark.parametrize("market", list(Market))
+def test_the_parsers_of_tapes_refuse_what_the_general_one_refuses(tmp_path: Path, name: str, market: Market) -> None:
+    columns = DATASETS[name].columns[market]
+    cells = {Kind.TIME: "1704067200000", Kind.INTEGER: "7", Kind.DECIMAL: "0.25", Kind.BOOLEAN: "true"}
+    good = [cells[column.kind] for column in columns]
+    wrong = {Kind.TIME: "1x", Kind.INTEGER: "", Kind.DECIMAL: "0.2.5", Kind.BOOLEAN: "tru"}
+    for place, column in enumerate(columns):
+        bad = [*good[:place], wrong[column.kind], *good[place + 1 :]]
+        said = csv_refusal(tmp_path, ",".join(good) + "\n" + ",".join(bad), dataset=name, market=market)
+        assert f"line 2: {column.source} is {wrong[column.kind]!r}" in said
+        assert "line 2: " in csv_refusal(tmp_path, ",".join(good) + "\n" + ";".join(good), dataset=name, market=market)
+
+
+def test_a_large_file_is_read_in_threads_and_an_early_end_stops_them(tmp_path: Path) -> None:
+    count = 260_000
+    text = "\n".join(f"{n},42000.1,0.005,210.0005,1704067200000,true" for n in range(count))
+    table = read(tmp_path, text, "trades", quality=QualitySettings(max_compression_ratio=10_000))
+    assert table["id"].to_pylist() == list(range(count))
+    before = threading.active_count()
+    one = archive(tmp_path, (tmp_path / f"{NAME}.zip").read_bytes(), "trades", parser="compiled")
+    batches = one.batches()
+    next(batches)
+    assert threading.active_count() > before
+    batches.close()
+    assert threading.active_count() == before
+    said = csv_refusal(tmp_path, text + "\nx", dataset="trades", quality=QualitySettings(max_compression_ratio=10_000))
+    assert f"line {count + 1}: 1 columns instead of 6: x" in said

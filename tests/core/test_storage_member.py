@@ -3,7 +3,7 @@
 import errno
 import struct
 import zipfile
-from io import BytesIO
+from io import BytesIO, FileIO
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 
 from core.errors import MalformedArchive, StorageError
 from core.settings import QualitySettings
-from core.storage.member import OddBytes, open_member
+from core.storage.member import open_member
 
 NAME = "BTCUSDT-1h-2024-01"
 CSV = kline_csv(rows=3)
-HEADER_BYTES = CSV.index(b"\n") + 1
 GOOD = zip_bytes({f"{NAME}.csv": CSV})
 
 
@@ -27,13 +26,12 @@ def content_of(
     content: bytes,
     quality: QualitySettings | None = None,
     name: str = NAME,
-    header_bytes: int = HEADER_BYTES,
 ) -> bytes:
     """The member's bytes, read to the end in small steps."""
     path = folder / f"{name}.zip"
     path.write_bytes(content)
     parts = []
-    with open_member(path, quality or QualitySettings(), header_bytes) as member:
+    with open_member(path, quality or QualitySettings()) as member:
         while data := member.read(97):
             parts.append(data)
     return b"".join(parts)
@@ -153,12 +151,16 @@ def test_a_file_that_is_not_there_is_no_fault_of_the_exchange(tmp_path: Path) ->
 
 
 def test_a_disk_that_fails_is_no_fault_of_the_exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(*_: object) -> bytes:
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(zipfile.ZipExtFile, "read", failing)
     path = tmp_path / f"{NAME}.zip"
     path.write_bytes(GOOD)
+
+    class Failing(FileIO):
+        def read(self, count: int | None = -1, /) -> bytes:
+            if self.tell() == 30 + len(f"{NAME}.csv"):
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(count)
+
+    monkeypatch.setattr(Path, "open", lambda self, mode: Failing(self, mode))
     with (
         pytest.raises(StorageError, match="Input/output error; check the folder"),
         open_member(path, QualitySettings()) as member,
@@ -166,22 +168,21 @@ def test_a_disk_that_fails_is_no_fault_of_the_exchange(tmp_path: Path, monkeypat
         member.read(10)
 
 
-def test_bytes_that_no_number_is_written_with_are_refused_behind_the_header_only(tmp_path: Path) -> None:
-    for header_bytes in (0, HEADER_BYTES - 6):
-        with pytest.raises(OddBytes):
-            content_of(tmp_path, GOOD, header_bytes=header_bytes)
-
-
-@given(text=st.text("0123456789.\n", max_size=400), step=st.integers(1, 500))
+@given(steps=st.lists(st.integers(1, 500), min_size=1, max_size=20), method=st.sampled_from([0, 8]))
 @hypothesis_settings(max_examples=60, deadline=None)
-def test_lines_are_counted_however_they_are_cut(tmp_path_factory: pytest.TempPathFactory, text: str, step: int) -> None:
-    path = tmp_path_factory.mktemp("lines") / f"{NAME}.zip"
-    path.write_bytes(zip_bytes({f"{NAME}.csv": text.encode()}))
+def test_a_read_gives_as_many_bytes_as_it_is_asked_for_until_the_end(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[int], method: int
+) -> None:
+    path = tmp_path_factory.mktemp("steps") / f"{NAME}.zip"
+    path.write_bytes(compressed_by(method))
+    place = 0
     with open_member(path, QualitySettings()) as member:
-        while member.read(step):
-            pass
-        assert member.lines == len(text.split("\n")) - text.endswith("\n") - (not text)
-        assert member.size == len(text)
+        for step in steps:
+            assert member.read(step) == CSV[place : place + step]
+            place += step
+        assert member.read() == CSV[place:]
+        assert member.read(1) == b""
+        assert (member.size, member.declared) == (len(CSV), len(CSV))
 
 
 @given(place=st.integers(0, len(GOOD) - 1), value=st.integers(0, 255), cut=st.booleans())
@@ -194,6 +195,6 @@ def test_a_damaged_byte_is_harmless_or_refused_and_never_other_data(
     broken = GOOD[:place] if cut else GOOD[:place] + bytes([value]) + GOOD[place + 1 :]
     try:
         found = content_of(tmp_path_factory.mktemp("damaged"), broken)
-    except (MalformedArchive, OddBytes):
+    except MalformedArchive:
         return
     assert found == CSV

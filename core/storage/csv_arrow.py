@@ -1,0 +1,107 @@
+"""Rows of a CSV in any form that numbers, true and false are written in, by pyarrow's streaming reader."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from core.datasets import Column, Kind
+from core.storage.member import MemberStream
+from core.storage.schema import ARROW_TYPES
+
+BLOCK_BYTES: Final = 1 << 20
+_ALLOWED: Final = b"0123456789.,-+\r\neEtrualsfTRUALSF"
+"""Everything that numbers, true and false are written with."""
+
+
+class OddBytes(Exception):
+    """A byte that no number is written with: the line is looked for next."""
+
+
+class ArrowReader:
+    """Batches in blocks of the text; times and numbers as they are in the file. `lines` are counted apart."""
+
+    def __init__(self, columns: Sequence[Column], block_bytes: int) -> None:
+        self._columns = columns
+        self._block_bytes = block_bytes
+        self._watched: _Watched | None = None
+
+    @property
+    def lines(self) -> int:
+        """Lines behind the header."""
+        return self._watched.lines if self._watched else 0
+
+    def batches(self, member: MemberStream, header_bytes: int) -> Iterator[pa.RecordBatch]:
+        """The rows behind the header. Raises pyarrow's ArrowInvalid, and OddBytes."""
+        member.read(header_bytes)
+        self._watched = _Watched(member)
+        reader = pyarrow.csv.open_csv(
+            pa.PythonFile(self._watched, mode="r"),
+            read_options=pyarrow.csv.ReadOptions(
+                column_names=[column.source for column in self._columns],
+                block_size=self._block_bytes,
+                use_threads=False,
+            ),
+            parse_options=pyarrow.csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types={
+                    c.source: pa.int64() if c.kind is Kind.TIME else ARROW_TYPES[c.kind] for c in self._columns
+                },
+                null_values=[],
+                strings_can_be_null=False,
+                true_values=["true", "True", "TRUE"],
+                false_values=["false", "False", "FALSE"],
+            ),
+        )
+        for batch in reader:
+            self._refuse_infinite(batch)
+            yield batch
+
+    def _refuse_infinite(self, batch: pa.RecordBatch) -> None:
+        for column in self._columns:
+            if column.kind is Kind.DECIMAL and column.name and not _is_finite(batch.column(column.source)):
+                raise pa.ArrowInvalid(f"{column.source} is beyond any double")
+
+
+def _is_finite(values: pa.Array) -> bool:
+    return bool(pc.all(pc.is_finite(values)).as_py())
+
+
+class _Watched:
+    """A member whose lines are counted; refuses bytes that no number is written with."""
+
+    def __init__(self, member: MemberStream) -> None:
+        self._member = member
+        self._newlines = 0
+        self._is_ended = True
+        self.closed = False
+
+    @property
+    def lines(self) -> int:
+        return self._newlines + (not self._is_ended)
+
+    def read(self, count: int = -1) -> bytes:
+        data = self._member.read(count)
+        if data:
+            self._newlines += data.count(b"\n")
+            self._is_ended = data.endswith(b"\n")
+            if data.translate(None, _ALLOWED):
+                raise OddBytes
+        return data
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return False
+
+    def flush(self) -> None:
+        """Nothing to do; file objects have it."""
+
+    def close(self) -> None:
+        self.closed = True

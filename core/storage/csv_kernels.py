@@ -1,0 +1,323 @@
+"""The compiled parser: numbers, true and false, commas, line ends, and nothing else. Importing this module loads numba.
+
+Text lies at an address, whole lines followed by at least sixteen bytes that may be read. Every function answers with
+the address behind what it has read, 0 where the text is not in the regular form.
+
+Decimals become the nearest double. A mantissa below 2^53 with at most 22 decimals is divided once by a power of ten,
+both exact, so that IEEE division rounds correctly (W. Clinger, "How to read floating point numbers accurately", 1990).
+A longer one, up to 19 digits, is divided as an integer, with a sticky remainder, and rounded once, half to even.
+"""
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from llvmlite import ir
+from numba import float64, int64, njit, types, uint8, uint64
+from numba.extending import intrinsic
+
+_TEN: Final = np.array([10.0**power for power in range(23)])
+_TEN_WHOLE: Final = np.array([10**power for power in range(20)], dtype=np.uint64)
+_TRUE: Final = np.array([int.from_bytes(word, "little") for word in (b"true", b"True", b"TRUE")], dtype=np.uint64)
+_FALSE: Final = np.array([int.from_bytes(word, "little") for word in (b"false", b"False", b"FALSE")], dtype=np.uint64)
+_COMMA: Final = 44
+_POINT: Final = 46
+_MINUS: Final = 45
+_INLINE: Final = njit(inline="always")
+_KERNEL: Final = njit(nogil=True, cache=True)
+
+
+@intrinsic
+def _word_at(context: Any, place: Any) -> Any:
+    """Eight bytes, the first one lowest."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = builder.load(builder.inttoptr(arguments[0], ir.IntType(64).as_pointer()))
+        word.align = 1
+        return word
+
+    return types.uint64(types.int64), code
+
+
+@intrinsic
+def _byte_at(context: Any, place: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load(builder.inttoptr(arguments[0], ir.IntType(8).as_pointer()))
+
+    return types.uint8(types.int64), code
+
+
+@intrinsic
+def _trailing_zeros(context: Any, word: Any) -> Any:
+    """How many of the lowest bits are 0; 64 for 0."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(types.uint64), code
+
+
+@_INLINE
+def _digits_in(word: Any) -> Any:
+    """How many of eight bytes, each xored with "0", are digits before the first that is none."""
+    # A carry only goes upwards, so the lowest marked byte is right whatever stands behind it.
+    odd = (word | (word + uint64(0x7676767676767676))) & uint64(0x8080808080808080)
+    return int64(_trailing_zeros(odd) >> uint64(3))
+
+
+@_INLINE
+def _value_of(word: Any, digits: Any) -> Any:
+    """The number that the first `digits` (1 to 8) of such bytes spell, three multiplications for all of them."""
+    word = word << uint64(64 - 8 * digits)
+    word = word * uint64(10) + (word >> uint64(8))
+    low = (word & uint64(0x000000FF000000FF)) * uint64(0x000F424000000064)
+    high = ((word >> uint64(16)) & uint64(0x000000FF000000FF)) * uint64(0x0000271000000001)
+    return ((low + high) >> uint64(32)) & uint64(0xFFFFFFFF)
+
+
+@_INLINE
+def _more_digits(place: Any, value: Any) -> Any:
+    """The digits from `place` on, appended to a number; wraps around when they are more than 19 in all."""
+    step = 8
+    while step == 8:
+        word = _word_at(place) ^ uint64(0x3030303030303030)
+        step = _digits_in(word)
+        if step:
+            value = value * _TEN_WHOLE[step] + _value_of(word, step)
+            place += step
+    return place, value
+
+
+@_INLINE
+def _whole(place: Any) -> Any:
+    """A whole number of 1 to 18 digits."""
+    start = place
+    word = _word_at(place) ^ uint64(0x3030303030303030)
+    step = _digits_in(word)
+    if step == 0:
+        return 0, int64(0)
+    value = _value_of(word, step)
+    place += step
+    if step == 8:
+        place, value = _more_digits(place, value)
+    return place if place - start <= 18 else 0, int64(value)
+
+
+@_INLINE
+def _decimal(place: Any) -> Any:
+    """A decimal such as 12, -0.25 or 007.50, as the nearest double."""
+    is_negative = _byte_at(place) == _MINUS
+    place += is_negative
+    start = place
+    word = _word_at(place) ^ uint64(0x3030303030303030)
+    step = _digits_in(word)
+    if step == 0:
+        return 0, 0.0
+    mantissa = _value_of(word, step)
+    place += step
+    if step == 8:
+        place, mantissa = _more_digits(place, mantissa)
+    decimals = 0
+    digits = place - start
+    if _byte_at(place) == _POINT:
+        place += 1
+        word = _word_at(place) ^ uint64(0x3030303030303030)
+        step = _digits_in(word)
+        if step == 0:
+            return 0, 0.0
+        mantissa = mantissa * _TEN_WHOLE[step] + _value_of(word, step)
+        place += step
+        if step == 8:
+            place, mantissa = _more_digits(place, mantissa)
+        decimals = place - start - digits - 1
+        digits += decimals
+    if digits <= 19 and mantissa < uint64(1) << uint64(53):
+        value = float64(int64(mantissa)) / _TEN[decimals]
+    else:
+        value = _long_decimal(start, place)
+        if math.isnan(value):
+            return 0, 0.0
+    return place, -value if is_negative else value
+
+
+@_INLINE
+def _boolean(place: Any) -> Any:
+    """true or false, in the three spellings that occur."""
+    word = _word_at(place)
+    four, five = word & uint64(0xFFFFFFFF), word & uint64(0xFFFFFFFFFF)
+    is_true = (four == _TRUE[0]) | (four == _TRUE[1]) | (four == _TRUE[2])
+    is_false = (five == _FALSE[0]) | (five == _FALSE[1]) | (five == _FALSE[2])
+    return place + 5 - is_true if is_true | is_false else 0, uint8(is_true)
+
+
+@_INLINE
+def _line_end(place: Any) -> Any:
+    place += _byte_at(place) == 13
+    return place + 1 if _byte_at(place) == 10 else 0
+
+
+@njit(float64(uint64, int64), nogil=True, cache=True)
+def divided(mantissa: Any, decimals: int) -> float:
+    """mantissa / 10^decimals, rounded once, half to even; for a mantissa from 2^53 on and at most 18 decimals."""
+    divisor = _TEN_WHOLE[decimals]
+    quotient, rest, bits = mantissa // divisor, mantissa % divisor, 0
+    while quotient < uint64(1) << uint64(54):
+        rest = rest << uint64(4)  # stays below 2^64, for the divisor is below 2^60
+        quotient = (quotient << uint64(4)) + rest // divisor
+        rest, bits = rest % divisor, bits + 4
+    drop = 2
+    while quotient >> uint64(drop) >= uint64(1) << uint64(53):
+        drop += 1
+    half = uint64(1) << uint64(drop - 1)
+    low = quotient & (half + half - uint64(1))
+    kept = int64(quotient >> uint64(drop))
+    if low > half or (low == half and (rest != uint64(0) or kept & 1)):
+        kept += 1
+    return math.ldexp(float64(kept), drop - bits)
+
+
+@njit(float64(int64, int64), nogil=True, cache=True)
+def _long_decimal(start: int, end: int) -> float:
+    """A decimal without sign of many digits; NaN where it has more than are divided exactly here."""
+    point = end
+    for place in range(start, end):
+        if _byte_at(place) == _POINT:
+            point = place
+    while end > point and _byte_at(end - 1) == 48:
+        end -= 1
+    mantissa, digits, decimals = uint64(0), 0, 0
+    for place in range(start, end):
+        if place != point:
+            mantissa = mantissa * uint64(10) + uint64(_byte_at(place) - 48)
+            digits += digits > 0 or _byte_at(place) != 48
+            decimals += place > point
+            if digits > 19:
+                return math.nan
+    if mantissa < uint64(1) << uint64(53) and decimals <= 22:
+        return float64(int64(mantissa)) / _TEN[decimals]
+    return divided(mantissa, decimals) if decimals <= 18 else math.nan
+
+
+@_KERNEL
+def parse_any(place: Any, end: Any, kinds: Any, slots: Any, whole: Any, decimal: Any, boolean: Any, row: Any) -> Any:
+    """Lines until `end` or until the arrays are full: (address, rows, whether the line there is regular).
+
+    `kinds` says what each column is (0 whole number, 1 decimal, 2 true or false), `slots` in which line of the array of
+    its kind it is kept, -1 for none.
+    """
+    last, full = len(kinds) - 1, whole.shape[1]
+    while place < end and row < full:
+        here = place
+        for column in range(last + 1):
+            kind, slot = kinds[column], slots[column]
+            if kind == 1:
+                here, real = _decimal(here)
+                if slot >= 0:
+                    decimal[slot, row] = real
+            elif kind == 0:
+                here, number = _whole(here)
+                if slot >= 0:
+                    whole[slot, row] = number
+            else:
+                here, bit = _boolean(here)
+                if slot >= 0:
+                    boolean[slot, row] = bit
+            if here == 0:
+                return place, row, False
+            if column < last:
+                if _byte_at(here) != _COMMA:
+                    return place, row, False
+                here += 1
+        here = _line_end(here)
+        if here == 0:
+            return place, row, False
+        place = here
+        row += 1
+    return place, row, True
+
+
+@_KERNEL
+def parse_trades(place: Any, end: Any, kinds: Any, slots: Any, whole: Any, decimal: Any, boolean: Any, row: Any) -> Any:
+    """As `parse_any`, for id, price, quantity, value, time, side and perhaps one more: without a loop over columns,
+    which costs a quarter of the time, for its branches are mispredicted."""
+    full, is_longer = whole.shape[1], len(kinds) == 7
+    while place < end and row < full:
+        here, number = _whole(place)
+        if here == 0 or _byte_at(here) != _COMMA:
+            return place, row, False
+        whole[0, row] = number
+        here, real = _decimal(here + 1)
+        if here == 0 or _byte_at(here) != _COMMA:
+            return place, row, False
+        decimal[0, row] = real
+        here, real = _decimal(here + 1)
+        if here == 0 or _byte_at(here) != _COMMA:
+            return place, row, False
+        decimal[1, row] = real
+        here, real = _decimal(here + 1)
+        if here == 0 or _byte_at(here) != _COMMA:
+            return place, row, False
+        decimal[2, row] = real
+        here, number = _whole(here + 1)
+        if here == 0 or _byte_at(here) != _COMMA:
+            return place, row, False
+        whole[1, row] = number
+        here, bit = _boolean(here + 1)
+        boolean[0, row] = bit
+        if is_longer and here != 0:
+            if _byte_at(here) != _COMMA:
+                return place, row, False
+            here, bit = _boolean(here + 1)
+        if here != 0:
+            here = _line_end(here)
+        if here == 0:
+            return place, row, False
+        place = here
+        row += 1
+    return place, row, True
+
+
+@_KERNEL
+def parse_agg_trades(
+    place: Any, end: Any, kinds: Any, slots: Any, whole: Any, decimal: Any, boolean: Any, row: Any
+) -> Any:
+    """As `parse_trades`, for id, price, quantity, first and last id, time, side and perhaps one more."""
+    full, is_longer = whole.shape[1], len(kinds) == 8
+    while place < end and row < full:
+        here, number = _whole(place)
+        if here == 0 or _byte_at(here) != _COMMA:
+            return place, row, False
+        whole[0, row] = number
+        here, real = _decimal(here + 1)
+        if here == 0 or _byte_at(here) != _COMMA:
+            return place, row, False
+        decimal[0, row] = real
+        here, real = _decimal(here + 1)
+        if here == 0 or _byte_at(here) != _COMMA:
+            return place, row, False
+        decimal[1, row] = real
+        here, number = _whole(here + 1)
+        if here == 0 or _byte_at(here) != _COMMA:
+            return place, row, False
+        whole[1, row] = number
+        here, number = _whole(here + 1)
+        if here == 0 or _byte_at(here) != _COMMA:
+            return place, row, False
+        whole[2, row] = number
+        here, number = _whole(here + 1)
+        if here == 0 or _byte_at(here) != _COMMA:
+            return place, row, False
+        whole[3, row] = number
+        here, bit = _boolean(here + 1)
+        boolean[0, row] = bit
+        if is_longer and here != 0:
+            if _byte_at(here) != _COMMA:
+                return place, row, False
+            here, bit = _boolean(here + 1)
+        if here != 0:
+            here = _line_end(here)
+        if here == 0:
+            return place, row, False
+        place = here
+        row += 1
+    return place, row, True
