@@ -283,9 +283,10 @@ class Chaos:
             version = (State.STORED, None, sha256, md5, len(each.content))
             if row is None or (row.state, row.owner, row.sha256, row.file.etag, row.file.size) != version:
                 verdict.wrong.append(f"the database does not agree: {each.key} {row}")
-            partition = storage.partition(each.series, each.period)
-            if partition is None or (partition.rows, partition.source_sha256) != (each.rows, sha256):
-                verdict.wrong.append(f"the partition is not of these bytes: {each.key} {partition}")
+            partitions = storage.partitions(each.series, each.period.span)
+            sources = [source for one in partitions for source in one.sources if source.key == each.key]
+            if (sum(source.rows for source in sources), {s.sha256 for s in sources}) != (each.rows, {sha256}):
+                verdict.wrong.append(f"the partition is not of these bytes: {each.key} {sources}")
         verdict.proofs = dict(Counter(str(row.proof) for row in rows.values()))
 
     def _listed(self, tracker: DownloadTracker) -> list:  # type: ignore[type-arg]

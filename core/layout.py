@@ -3,8 +3,11 @@
 data/
   raw/um/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip                 archives as published
   extracted/um/funding_rate/BTCUSDT/BTCUSDT-fundingRate-2024-01.csv    rows as CSV, where settings ask for it
-  processed/um/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.parquet       rows as Parquet
-  metadata/download_status.db, symbols_info.json
+  processed/um/klines/BTCUSDT/1h/BTCUSDT-1h-2023.parquet          rows as Parquet: the monthly archives of a year,
+  processed/um/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.parquet       the daily archives of a month,
+  processed/um/trades/BTCUSDT/BTCUSDT-trades-2024-01-31.parquet   of trades each day
+  quarantine/um/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.csv          lines that were set aside, with their faults
+  metadata/download_status.db, symbols_info.json, locks/
   logs/
 """
 
@@ -17,7 +20,7 @@ from pathlib import Path
 
 from core.datasets import DATASETS
 from core.errors import storage_error
-from core.types import Market, Period, Series
+from core.types import Cadence, Market, Period, Series
 
 SYMBOL = re.compile(r"\w{1,40}")
 """What a symbol may look like: letters of any script, digits, underscores. No dots or slashes, so that a name that
@@ -42,6 +45,10 @@ class Layout:
     @property
     def symbols_info(self) -> Path:
         return self.root / "metadata" / "symbols_info.json"
+
+    def lock(self, series: Series) -> Path:
+        """Held by whoever writes partitions of a series."""
+        return self.root / "metadata" / "locks" / f"{str(series).replace('/', '-')}.lock"
 
     @property
     def logs(self) -> Path:
@@ -76,8 +83,12 @@ class Layout:
         """The rows in a text format."""
         return _folder(self.root, "extracted", series) / f"{stem(series, period)}{suffix}"
 
+    def quarantine(self, series: Series, period: Period) -> Path:
+        """Lines of an archive that are no rows, with their numbers and faults."""
+        return _folder(self.root, "quarantine", series) / f"{stem(series, period)}.csv"
+
     def processed(self, series: Series, period: Period) -> Path:
-        """The rows as Parquet."""
+        """The partition of that period, as Parquet."""
         return self.processed_folder(series) / f"{stem(series, period)}.parquet"
 
     def processed_folder(self, series: Series) -> Path:
@@ -99,6 +110,22 @@ def period_in(stem_text: str, series: Series) -> Period | None:
     except ValueError:
         return None
     return period if stem(series, period) == stem_text else None
+
+
+def home_of(series: Series, period: Period) -> Period:
+    """The period of the partition that holds the rows of an archive; the archive's own where it is split into days."""
+    closed, opened = cadences_of(series)
+    home = period.within(opened if period.cadence is Cadence.DAILY else closed)
+    return home if home.contains(period) else period
+
+
+def cadences_of(series: Series) -> tuple[Cadence, Cadence]:
+    """How much time the partitions of a series cover: those of monthly archives, and those of daily ones.
+
+    Candles of a second are so many that theirs are a step shorter.
+    """
+    dataset = DATASETS[series.dataset]
+    return (Cadence.MONTHLY, Cadence.DAILY) if series.interval == "1s" else (dataset.closed, dataset.open)
 
 
 def _middle(series: Series) -> str:

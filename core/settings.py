@@ -62,12 +62,14 @@ class DownloadSettings:
 
 @dataclass(frozen=True, slots=True)
 class StorageSettings:
-    """`csv_datasets`: kinds of data whose rows are also written as CSV under `extracted/`.
+    """`csv_datasets`: kinds of data whose rows are also written under `extracted/`, a file for each archive, in
+    `extracted_format`: `csv`, `csv.gz`, `arrow` (IPC) or `parquet`.
     `row_group_rows`: rows of a Parquet row group. `parser`: who reads the CSV; `compiled` (numba), `arrow`, or `auto`,
     which takes the compiled one as soon as a job is large enough to pay for its start. The rows are the same.
     """
 
     csv_datasets: tuple[str, ...] = ("funding_rate",)
+    extracted_format: str = "csv"
     row_group_rows: int = 131_072
     parser: str = "auto"
 
@@ -261,7 +263,10 @@ _POSITIVE: Final = {
     "quality.max_compression_ratio",
     "loader.threads",
 }
-_CHOICES: Final = {"storage.parser": ("auto", "compiled", "arrow")}
+_CHOICES: Final = {
+    "storage.extracted_format": ("csv", "csv.gz", "arrow", "parquet"),
+    "storage.parser": ("auto", "compiled", "arrow"),
+}
 _NOT_NEGATIVE: Final = {"download.backoff_seconds", "download.backoff_cap_seconds", "quality.period_slack_hours"}
 
 

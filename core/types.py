@@ -4,6 +4,7 @@ Times are UTC. A time that is an `int` is microseconds since 1970-01-01 and its 
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -13,6 +14,7 @@ from typing import Final
 
 _DAY: Final = re.compile(r"[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}")
 _MONTH: Final = re.compile(r"[1-9][0-9]{3}-[0-9]{2}")
+_YEAR: Final = re.compile(r"[1-9][0-9]{3}")
 
 
 class Market(StrEnum):
@@ -28,10 +30,11 @@ class Market(StrEnum):
 
 
 class Cadence(StrEnum):
-    """How much time one archive covers."""
+    """How much time one file covers. Archives are daily and monthly; partitions may be yearly."""
 
     DAILY = "daily"
     MONTHLY = "monthly"
+    YEARLY = "yearly"
 
 
 class State(StrEnum):
@@ -85,7 +88,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Period:
-    """The UTC day or calendar month that one archive covers; `first` is its first day."""
+    """The UTC day, calendar month or year that one file covers; `first` is its first day."""
 
     first: date
     cadence: Cadence
@@ -93,6 +96,8 @@ class Period:
     def __post_init__(self) -> None:
         if self.cadence is Cadence.MONTHLY and self.first.day != 1:
             raise ValueError(f"a month starts on its first day, not on {self.first}")
+        if self.cadence is Cadence.YEARLY and (self.first.month, self.first.day) != (1, 1):
+            raise ValueError(f"a year starts on its first day, not on {self.first}")
         if self.first.year == MAXYEAR:
             raise ValueError(f"{self.first} lies where the calendar ends, so its span cannot be said")
 
@@ -106,24 +111,39 @@ class Period:
 
     @classmethod
     def parse(cls, label: str) -> "Period":
-        """`2024-01-31` or `2024-01`, exactly as the archive spells them. Raises ValueError otherwise."""
+        """`2024-01-31`, `2024-01` or `2024`, exactly so. Raises ValueError otherwise."""
         return _parsed(label)
+
+    def within(self, cadence: Cadence) -> "Period":
+        """The period of that cadence in which this one begins."""
+        if cadence is Cadence.DAILY:
+            return Period.day(self.first)
+        month = 1 if cadence is Cadence.YEARLY else self.first.month
+        return Period(date(self.first.year, month, 1), cadence)
+
+    def contains(self, other: "Period") -> bool:
+        """Whether the other lies within this one; a period contains itself."""
+        return self.span.contains(other.span)
 
     @property
     def label(self) -> str:
-        text = self.first.isoformat()
-        return text if self.cadence is Cadence.DAILY else text[:7]
+        return self.first.isoformat()[: _LABEL[self.cadence]]
 
     @property
     def last(self) -> date:
         """The last day, included."""
         if self.cadence is Cadence.DAILY:
             return self.first
+        if self.cadence is Cadence.YEARLY:
+            return date(self.first.year, 12, 31)
         return (self.first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
 
     @property
     def span(self) -> Span:
         return _span_of(self)
+
+
+_LABEL: Final = {Cadence.DAILY: 10, Cadence.MONTHLY: 7, Cadence.YEARLY: 4}
 
 
 @lru_cache(maxsize=8192)
@@ -132,7 +152,9 @@ def _parsed(label: str) -> Period:
         return Period.day(date.fromisoformat(label))
     if _MONTH.fullmatch(label):
         return Period(date.fromisoformat(f"{label}-01"), Cadence.MONTHLY)
-    raise ValueError(f"not a day or month: {label!r}")
+    if _YEAR.fullmatch(label):
+        return Period(date(int(label), 1, 1), Cadence.YEARLY)
+    raise ValueError(f"not a day, month or year: {label!r}")
 
 
 @lru_cache(maxsize=8192)
@@ -218,26 +240,67 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True)
-class Partition:
-    """One Parquet file of a series.
+class Source:
+    """What became of one archive: where rows of a partition come from.
 
-    `first_us` and `last_us` are the earliest and latest timestamp (None when it has no rows);
-    `duplicates` exact duplicate rows were dropped and `reordered` rows were moved while storing;
-    `outside` rows lie outside the period in the archive's name, within the allowed slack, and were kept;
-    `source_sha256` is the digest of the archive it was made from and `source_unit` its time unit.
+    `sha256` and `proof` vouch for its bytes, `unit` is its time unit ("ms", "us" or "s"). `rows` of it are in the
+    partition that names it, from `first_us` to `last_us`, the earliest and the latest timestamp. Of the whole archive,
+    `duplicates` exact duplicate rows were dropped, `reordered` rows were moved, `outside` rows lie outside its period,
+    within the allowed slack, and were kept, and `quarantined` lines are not stored but kept apart.
     """
+
+    key: str
+    period: Period
+    sha256: str
+    proof: Proof
+    unit: str
+    rows: int
+    first_us: int
+    last_us: int
+    duplicates: int = 0
+    reordered: int = 0
+    outside: int = 0
+    quarantined: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One Parquet file of a series: the rows of its sources, one source behind the other in the order of periods."""
 
     series: Series
     period: Period
     path: Path
-    rows: int
-    first_us: int | None
-    last_us: int | None
-    source_sha256: str
-    source_unit: str
-    duplicates: int = 0
-    reordered: int = 0
-    outside: int = 0
+    sources: tuple[Source, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(source.rows for source in self.sources)
+
+    @property
+    def first_us(self) -> int:
+        """The earliest timestamp."""
+        return min(source.first_us for source in self.sources)
+
+    @property
+    def last_us(self) -> int:
+        """The latest timestamp."""
+        return max(source.last_us for source in self.sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What storing archives came to.
+
+    `partitions`: those that hold their rows now. `removed`: partitions that gave way. `sources`: by key, what became of
+    each archive, its rows counted over all partitions; 0 rows where a longer archive has them. `refused`: by key, why.
+    `writer`: who wrote them.
+    """
+
+    partitions: tuple[Partition, ...]
+    removed: tuple[tuple[Series, Period], ...]
+    sources: Mapping[str, Source]
+    refused: Mapping[str, str]
+    writer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 100 ms at one price and side, and leave out insurance-fund and ADL trades."""
 
 from core.datasets.dataset import Column, Dataset, Kind
-from core.types import Market
+from core.types import Cadence, Market
 
 
 def _columns(quantity_unit: str) -> tuple[Column, ...]:
@@ -29,4 +29,6 @@ AGG_TRADES = Dataset(
         Market.CM: _columns("contracts"),
     },
     key=("agg_trade_id", "first_trade_id"),
+    closed=Cadence.DAILY,
+    open=Cadence.DAILY,
 )

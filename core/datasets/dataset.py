@@ -6,7 +6,7 @@ from enum import Enum
 
 from core.types import Cadence, Market
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Written into every Parquet footer; raised when a stored column changes name, type or meaning."""
 
 
@@ -41,7 +41,9 @@ class Dataset:
 
     `columns` holds the CSV columns by market, and so the markets that have it. `key` names the stored columns that
     identify a row and give the order of rows. `per_pair` says that the exchange files it by pair (`BTCUSD`), not by
-    contract (`BTCUSD_PERP`). `timestamp` is always the row's own time: an open time where `has_interval`.
+    contract (`BTCUSD_PERP`). `timestamp` is always the row's own time: an open time where `has_interval`. Rows of
+    monthly archives lie in one partition for each `closed` cadence, those of daily ones in one for each `open` cadence;
+    a monthly archive of a kind that is `closed` by day is split.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Dataset:
     has_interval: bool = False
     cadences: tuple[Cadence, ...] = (Cadence.MONTHLY, Cadence.DAILY)
     per_pair: bool = False
+    closed: Cadence = Cadence.YEARLY
+    open: Cadence = Cadence.MONTHLY
 
     @property
     def markets(self) -> tuple[Market, ...]:

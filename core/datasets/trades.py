@@ -1,7 +1,7 @@
 """Every trade, as matched. `is_buyer_maker` true means that the taker sold."""
 
 from core.datasets.dataset import Column, Dataset, Kind
-from core.types import Market
+from core.types import Cadence, Market
 
 _FIRST = (
     Column("id", "id", Kind.INTEGER, "trade id, rising"),
@@ -27,4 +27,6 @@ TRADES = Dataset(
         Market.CM: (*_FIRST, _CONTRACTS, _BASE, *_LAST),
     },
     key=("id",),
+    closed=Cadence.DAILY,
+    open=Cadence.DAILY,
 )

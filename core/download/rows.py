@@ -1,13 +1,11 @@
 """Rows of the status database as nouns, and nouns as rows."""
 
 import functools
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Row
-from sqlalchemy.dialects.sqlite import insert as upsert
 
-from core.download.tables import PARTITIONS
-from core.types import ArchiveFile, Download, Market, Partition, Period, Proof, Series, State
+from core.types import ArchiveFile, Download, Market, Period, Proof, Series, State
 
 
 def file_row(file: ArchiveFile, now_us: int) -> dict[str, Any]:
@@ -28,34 +26,14 @@ def file_row(file: ArchiveFile, now_us: int) -> dict[str, Any]:
     }
 
 
-def partition_row(file_id: int, partition: Partition) -> dict[str, Any]:
-    """What an archive became."""
-    return {
-        "file_id": file_id,
-        "rows": partition.rows,
-        "first_us": partition.first_us,
-        "last_us": partition.last_us,
-        "source_unit": partition.source_unit,
-        "duplicates": partition.duplicates,
-        "reordered": partition.reordered,
-    }
-
-
-_NEW: Final = upsert(PARTITIONS)
-UPSERT_PARTITION: Final = _NEW.on_conflict_do_update(
-    set_={column.name: _NEW.excluded[column.name] for column in PARTITIONS.c if not column.primary_key}
-)
-"""Record what archives became; takes rows of `partition_row`."""
-
-
 @functools.lru_cache(maxsize=4096)
-def _series(market: str, dataset: str, symbol: str, interval: str | None) -> Series:
+def series_named(market: str, dataset: str, symbol: str, interval: str | None) -> Series:
     return Series(Market(market), dataset, symbol, interval)
 
 
 def to_download(row: Row[Any]) -> Download:
     """A row of `files`."""
-    series = _series(row.market, row.dataset, row.symbol, row.interval)
+    series = series_named(row.market, row.dataset, row.symbol, row.interval)
     file = ArchiveFile(series, Period.parse(row.period), row.key, row.size, row.etag, row.checksum_etag, row.modified)
     proof = Proof(row.proof) if row.proof else None
     return Download(

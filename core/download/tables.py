@@ -2,7 +2,8 @@
 
 runs          one row a run: who (host, pid, process start), since when, last sign of life
 files         one row an archive: what the exchange lists, where we stand, who holds it, what vouches for the bytes
-partitions    one row a stored archive: rows, first and last time, what was repaired
+catalog_partitions   one row a partition: what its footer says, so that a reader needs no look at folders
+catalog_sources      one row an archive in a partition: where rows came from, what was repaired
 revisions     one row for each time that the exchange replaced an archive which was here: both ETags, both digests
 schema_steps  which migrations were applied
 """
@@ -20,8 +21,10 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    UniqueConstraint,
     inspect,
     select,
+    update,
 )
 
 METADATA: Final = MetaData()
@@ -66,15 +69,42 @@ FILES: Final = Table(
 )
 
 PARTITIONS: Final = Table(
-    "partitions",
+    "catalog_partitions",
     METADATA,
-    Column("file_id", Integer, ForeignKey("files.id"), primary_key=True),
+    Column("id", Integer, primary_key=True),
+    Column("market", String, nullable=False),
+    Column("dataset", String, nullable=False),
+    Column("symbol", String, nullable=False),
+    Column("interval", String, nullable=False, doc="empty where the kind has none"),
+    Column("period", String, nullable=False),
     Column("rows", BigInteger, nullable=False),
-    Column("first_us", BigInteger),
-    Column("last_us", BigInteger),
-    Column("source_unit", String, nullable=False),
+    Column("first_us", BigInteger, nullable=False),
+    Column("last_us", BigInteger, nullable=False),
+    Column("schema_version", Integer, nullable=False),
+    Column("writer", String, nullable=False),
+    UniqueConstraint("market", "dataset", "symbol", "interval", "period"),
+)
+
+SOURCES: Final = Table(
+    "catalog_sources",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("partition_id", Integer, ForeignKey("catalog_partitions.id"), nullable=False),
+    Column("place", Integer, nullable=False, doc="its rows come behind those of the places before"),
+    Column("key", String, nullable=False),
+    Column("period", String, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("proof", String, nullable=False),
+    Column("unit", String, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("first_us", BigInteger, nullable=False),
+    Column("last_us", BigInteger, nullable=False),
     Column("duplicates", BigInteger, nullable=False),
     Column("reordered", BigInteger, nullable=False),
+    Column("outside", BigInteger, nullable=False),
+    Column("quarantined", BigInteger, nullable=False),
+    Index("sources_by_partition", "partition_id"),
+    Index("sources_by_key", "key"),
 )
 
 REVISIONS: Final = Table(
@@ -103,8 +133,8 @@ Migration = Callable[[Connection], None]
 
 
 def create_first_tables(connection: Connection) -> None:
-    """Version 1: runs, files, partitions."""
-    METADATA.create_all(connection, [RUNS, FILES, PARTITIONS])
+    """Version 1: runs and files, and a table of partitions that version 3 has replaced."""
+    METADATA.create_all(connection, [RUNS, FILES])
 
 
 def create_revisions(connection: Connection) -> None:
@@ -112,7 +142,14 @@ def create_revisions(connection: Connection) -> None:
     METADATA.create_all(connection, [REVISIONS])
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (create_first_tables, create_revisions)
+def create_catalog(connection: Connection) -> None:
+    """Version 3: the catalog. What was stored in the older layout is stored again, from the archives that are here."""
+    connection.exec_driver_sql("DROP TABLE IF EXISTS partitions")
+    METADATA.create_all(connection, [PARTITIONS, SOURCES])
+    connection.execute(update(FILES).where(FILES.c.state == "stored").values(state="fetched"))
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (create_first_tables, create_revisions, create_catalog)
 """In order; never edited, only added to. Each runs once, in one transaction with its row in `schema_steps`."""
 
 

@@ -39,11 +39,25 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import SingletonThreadPool
 
+from core.download import catalog
 from core.download.process import ProcessIdentity
-from core.download.rows import UPSERT_PARTITION, file_row, partition_row, to_download
+from core.download.rows import file_row, to_download
 from core.download.tables import FILES, MIGRATIONS, REVISIONS, RUNS, applied_steps, migrate
 from core.errors import DiskFull, TrackerError, storage_error
-from core.types import ArchiveFile, Download, FetchedFile, Market, Partition, Proof, Revision, State
+from core.layout import Layout
+from core.types import (
+    ArchiveFile,
+    Download,
+    FetchedFile,
+    Market,
+    Partition,
+    Period,
+    Proof,
+    Revision,
+    Series,
+    State,
+    Stored,
+)
 
 HEARTBEAT_SECONDS: Final = 5.0
 SILENT_SECONDS: Final = 120.0
@@ -112,13 +126,13 @@ _DROP_EQUAL: Final = delete(REVISIONS).where(
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became of a claimed row: FETCHED with `fetched`, STORED with `partition`, FAILED or MISSING with `error`
+    """What became of a claimed row: FETCHED with `fetched`, STORED with `stored`, FAILED or MISSING with `error`
     (and with `proof` DISPUTED where the source contradicts itself)."""
 
     download: Download
     state: State
     fetched: FetchedFile | None = None
-    partition: Partition | None = None
+    stored: Stored | None = None
     error: str | None = None
     proof: Proof | None = None
 
@@ -127,11 +141,13 @@ class Change:
 class Plan:
     """What a request comes to: rows to fetch, rows whose verified bytes only need storing, rows that are done.
 
-    `process` and `done` say which file each row is. `changed` are the rows, as they were, of files that the exchange
+    `to_fetch` are the files of the rows `fetch`; `process` and `done` say which file each row is.
+    `changed` are the rows, as they were, of files that the exchange
     has replaced since they were planned.
     """
 
     fetch: tuple[int, ...]
+    to_fetch: tuple[ArchiveFile, ...]
     process: Mapping[int, ArchiveFile]
     done: Mapping[int, ArchiveFile]
     changed: tuple[Download, ...]
@@ -347,6 +363,18 @@ class DownloadTracker:
                 for row in connection.execute(select(FILES).where(FILES.c.id.in_(chunk)))
             ]
 
+    def catalog(self, layout: Layout, series: Series | None = None) -> list[Partition]:
+        """What the footers of the partitions say, of one series or of all; no folder is looked into."""
+        with self._read() as connection:
+            return catalog.read(connection, layout, series)
+
+    def homes(self, files: Iterable[ArchiveFile]) -> dict[str, list[tuple[Series, Period]]]:
+        """By key, the partitions that have rows of these archives; none for one whose rows a longer archive has."""
+        keys = [file.key for file in files]
+        with self._read() as connection:
+            found = [catalog.homes(connection, chunk) for chunk in _chunks(keys)]
+        return {key: homes for each in found for key, homes in each.items()}
+
     def totals(self) -> dict[State, int]:
         """How many files the database knows in each state."""
         with self._read() as connection:
@@ -457,8 +485,10 @@ def _record(connection: Connection, state: State, changes: Sequence[Change], now
             connection.execute(_DROP_EQUAL, {"rows": list(replaced)})
     elif state is State.STORED:
         connection.execute(_STORED, rows)
-        made = [partition_row(change.download.id, change.partition) for change in changes if change.partition]
-        connection.execute(UPSERT_PARTITION, made)
+        for stored in {id(change.stored): change.stored for change in changes}.values():
+            if stored is not None:
+                catalog.drop(connection, stored.removed)
+                catalog.put(connection, stored.partitions, stored.writer)
     else:
         for row, change in zip(rows, changes, strict=True):
             row.update({"end": state, "reason": change.error, "proved": change.proof})
@@ -496,6 +526,7 @@ def _as_plan(rows: Sequence[tuple[Row[Any] | None, ArchiveFile]], changed: Seque
     fetch = [(row, file) for row, file in rows if row is None or row.state in (State.PLANNED, State.ACTIVE)]
     return Plan(
         fetch=tuple(0 if row is None else row.id for row, _ in fetch),
+        to_fetch=tuple(file for _, file in fetch),
         process={row.id: file for row, file in rows if row is not None and row.state == State.FETCHED},
         done={row.id: file for row, file in rows if row is not None and row.state == State.STORED},
         changed=tuple(changed),

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, 
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from core.download.part import digest_of
 from core.download.smart import unfinished
@@ -26,7 +26,6 @@ from core.errors import (
     MarketDataError,
     NotPublished,
     SourceDown,
-    StorageError,
     TrackerError,
     storage_error,
 )
@@ -43,9 +42,10 @@ from core.events import (
     RunWaiting,
 )
 from core.exchanges.archive import Archive
+from core.jobs.groups import Groups
 from core.jobs.recorder import Recorder
 from core.layout import Layout
-from core.types import ArchiveFile, Download, FetchedFile, Finding, Partition, Proof, State
+from core.types import ArchiveFile, Download, FetchedFile, Finding, Proof, Series, Source, State, Stored
 
 if TYPE_CHECKING:  # a download alone needs no Arrow, which takes longer to load than everything else together
     from core.storage.manager import StorageManager
@@ -119,7 +119,9 @@ class Sync:
     progress: Callable[[], Mapping[str, int]] = dict
     _run: int = 0
     _recorder: Recorder | None = None
-    _rows: deque[int] = field(default_factory=deque)
+    _rows: deque[tuple[int, int]] = field(default_factory=deque)
+    _groups: Groups = field(default_factory=Groups)
+    _group_of: dict[int, int] = field(default_factory=dict)
     _claimed: deque[Download] = field(default_factory=deque)
     _elsewhere: set[int] = field(default_factory=set)
     _ids: dict[str, int] = field(default_factory=dict)
@@ -198,7 +200,7 @@ class Sync:
 
     def _forget_lost(self, plan: Plan) -> bool:
         """Rows that say "done" while somebody has removed the files are sent back a step."""
-        lost = {} if self.storage is None else _not_held(self.storage, plan.done)
+        lost = {} if self.storage is None else _not_held(self.storage, self.tracker, plan.done)
         wanted = {**lost, **plan.process}
         here = {series: self.layout.archived(series) for series in {file.series for file in wanted.values()}}
         gone = {
@@ -212,13 +214,18 @@ class Sync:
 
     def _queue(self, plan: Plan) -> None:
         ready = plan.process if self.scope is not Scope.DOWNLOAD else ()
-        fetch = plan.fetch if self.scope is not Scope.PROCESS else ()
-        self._rows.extend([*ready, *fetch])
+        fetch = list(zip(plan.fetch, plan.to_fetch, strict=True)) if self.scope is not Scope.PROCESS else []
+        self._enqueue([*((row, plan.process[row]) for row in ready), *fetch])
         self._planned += plan.files
         self._to_do += len(ready) + len(fetch)
         self._bytes_to_fetch += plan.fetch_bytes
         self._tell_planned(is_whole=False)
         self._more.set()
+
+    def _enqueue(self, rows: Sequence[tuple[int, ArchiveFile]]) -> None:
+        """Rows to work on, each with the number of the group that it is stored with: only numbers are kept."""
+        numbers = self._groups.expect(file for _, file in rows) if self.storage is not None else [0] * len(rows)
+        self._rows.extend((row, number) for (row, _), number in zip(rows, numbers, strict=True))
 
     def _tell_planned(self, is_whole: bool) -> None:
         self.emit(RunPlanned(self._to_do, self._bytes_to_fetch, self._planned - self._to_do, is_whole))
@@ -253,7 +260,7 @@ class Sync:
 
     async def _work(self) -> None:
         while True:
-            download = self._next()
+            download = await self._next()
             if download is not None:
                 await self._take(download)
             elif self._is_planned:
@@ -267,15 +274,19 @@ class Sync:
         assert self._recorder is not None
         return self._recorder
 
-    def _next(self) -> Download | None:
+    async def _next(self) -> Download | None:
         """The next row that is ours: claimed some at a time, for one transaction costs as much as many rows; fewer
         towards the end, so that runs which share the work end together."""
         while not self._claimed and self._rows:
             some = max(self.workers, min(len(self._rows) // 8, MOST_CLAIMED))
-            rows = [self._rows.popleft() for _ in range(min(len(self._rows), some))]
-            claimed = self.tracker.claim(self._run, rows)
-            self._elsewhere |= set(rows) - {download.id for download in claimed}
+            rows = dict(self._rows.popleft() for _ in range(min(len(self._rows), some)))
+            claimed = self.tracker.claim(self._run, list(rows))
             self._claimed.extend(claimed)
+            self._group_of |= {download.id: rows[download.id] for download in claimed}
+            elsewhere = set(rows) - {download.id for download in claimed}
+            self._elsewhere |= elsewhere
+            for row in elsewhere:
+                await self._settle(rows[row])
         if not self._claimed:
             return None
         download = self._claimed.popleft()
@@ -283,11 +294,12 @@ class Sync:
         return download
 
     async def _take(self, download: Download) -> None:
-        """One archive to its end, whatever that is."""
+        """One archive to its end, whatever that is; the last of its group has all of them stored."""
+        group = self._group_of.pop(download.id)
         try:
             fetched = await self._fetched(download)
             if self.storage is not None:
-                await self._store(download, fetched)
+                self._groups.arrive(group, download, fetched)
         except NotPublished:
             self._note.add(Change(download, State.MISSING, error="listed, but the source has no such object"))
         except Disputed as error:
@@ -299,6 +311,33 @@ class Sync:
             self._note.add(Change(download, State.FAILED, error=text))
         finally:
             self._ids.pop(download.file.key, None)
+        await self._settle(group)
+
+    async def _settle(self, group: int) -> None:
+        """One archive of a group less to wait for; store the group if it was the last."""
+        arrived = self._groups.settle(group) if self.storage is not None else []
+        if not arrived:
+            return
+        async with self._storing:
+            try:
+                stored = await asyncio.to_thread(self._make, [fetched for _, fetched in arrived])
+            except (DiskFull, TrackerError):
+                raise
+            except Exception as error:
+                text = str(error) if isinstance(error, MarketDataError) else repr(error)
+                for download, _ in arrived:
+                    self._note.add(Change(download, State.FAILED, error=text))
+                return
+        for download, _ in arrived:
+            key = download.file.key
+            if key in stored.refused:
+                self._note.add(Change(download, State.FAILED, error=stored.refused[key]))
+            elif key in stored.sources:
+                self._note.add(Change(download, State.STORED, stored=stored))
+
+    def _make(self, files: Sequence[FetchedFile]) -> Stored:
+        assert self.storage is not None
+        return self.storage.held(files) if self.scope is Scope.REBUILD else self.storage.store(files, self.fresh)
 
     async def _fetched(self, download: Download) -> FetchedFile:
         """The verified archive: the one on disk if the row vouches for it and it still has that digest."""
@@ -320,24 +359,6 @@ class Sync:
             raise ContentError(f"{download.file.key}: what lies here is not what is listed; the next run fetches it")
         return fetched
 
-    async def _store(self, download: Download, fetched: FetchedFile) -> None:
-        async with self._storing:
-            partition = await asyncio.to_thread(self._partition, fetched)
-        if partition is not None:
-            self._note.add(Change(download, State.STORED, partition=partition))
-
-    def _partition(self, fetched: FetchedFile) -> Partition | None:
-        """The partition of an archive: the one that was made from the same bytes before, if there is one."""
-        assert self.storage is not None
-        if not self.fresh:
-            try:
-                here = self.storage.partition(fetched.file.series, fetched.file.period)
-            except StorageError:
-                here = None  # damaged: it is written again
-            if here is not None and here.source_sha256 == fetched.sha256:
-                return here
-        return None if self.scope is Scope.REBUILD else self.storage.store(fetched)
-
     def _landed(self, change: Change) -> None:
         """The database has taken a change: count it, and tell."""
         key = change.download.file.key
@@ -347,10 +368,11 @@ class Sync:
                 self._bytes += change.fetched.transferred
                 self.emit(FileFetched(key, change.fetched.size, change.fetched.transferred, change.fetched.proof))
                 self._tell_replaced(change.download, change.fetched)
-            case State.STORED if change.partition is not None:
+            case State.STORED if change.stored is not None:
+                source = change.stored.sources[key]
                 self._stored += 1
-                self.emit(FileStored(key, change.partition.rows))
-                for finding in _findings(change.partition):
+                self.emit(FileStored(key, source.rows))
+                for finding in _findings(change.download.file.series, source):
                     self.emit(FindingRaised(finding))
             case State.MISSING:
                 self._missing += 1
@@ -377,9 +399,9 @@ class Sync:
             rows = self.tracker.states(list(self._elsewhere))
             self._elsewhere.clear()
             held = [row for row in rows if row.owner is not None]
-            free = [row.id for row in rows if row.owner is None and row.state in self._unfinished]
+            free = [(row.id, row.file) for row in rows if row.owner is None and row.state in self._unfinished]
             self._note_finished(row for row in rows if row.owner is None and row.state not in self._unfinished)
-            self._rows.extend(free)
+            self._enqueue(free)
             await self._work_through()
             if held:
                 self._elsewhere |= {row.id for row in held}
@@ -452,22 +474,29 @@ async def _gathered(batches: AsyncIterable[Sequence[ArchiveFile]]) -> AsyncGener
         await asyncio.gather(pumping, return_exceptions=True)
 
 
-def _findings(partition: Partition) -> list[Finding]:
+def _findings(series: Series, source: Source) -> list[Finding]:
     """What storing had to repair or to let pass, said out loud."""
-    span = partition.period.span
-    found: list[tuple[str, int, Any]] = [
-        ("duplicate-rows", partition.duplicates, "exact duplicate rows were dropped"),
-        ("unsorted-rows", partition.reordered, "rows were out of order and have been sorted"),
-        ("outside-period", partition.outside, "rows lie outside the period of their file and were kept"),
+    found = [
+        ("duplicate-rows", source.duplicates, "exact duplicate rows were dropped"),
+        ("unsorted-rows", source.reordered, "rows were out of order and have been sorted"),
+        ("outside-period", source.outside, "rows lie outside the period of their file and were kept"),
+        ("quarantined-lines", source.quarantined, "lines are no rows and lie in quarantine"),
     ]
     return [
-        Finding(partition.series, span, kind, f"{partition.period.label}: {count} {what}")
+        Finding(series, source.period.span, kind, f"{source.period.label}: {count} {what}")
         for kind, count, what in found
         if count
     ]
 
 
-def _not_held(storage: "StorageManager", rows: Mapping[int, ArchiveFile]) -> dict[int, ArchiveFile]:
-    """Those of the rows whose partition is not there."""
-    held = {series: storage.periods(series) for series in {file.series for file in rows.values()}}
-    return {row: file for row, file in rows.items() if file.period not in held[file.series]}
+def _not_held(
+    storage: "StorageManager", tracker: DownloadTracker, rows: Mapping[int, ArchiveFile]
+) -> dict[int, ArchiveFile]:
+    """Those of the rows whose partitions, as the catalog has them, are not all there."""
+    homes = tracker.homes(rows.values())
+    here = {series: storage.paths(series) for series in {file.series for file in rows.values()}}
+    return {
+        row: file
+        for row, file in rows.items()
+        if any(period not in here[series] for series, period in homes.get(file.key, ()))
+    }

@@ -6,7 +6,7 @@ of columns by the first row, microseconds or milliseconds by the size of the fir
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -52,6 +52,10 @@ class ArchiveCsv:
     has_header: bool = False
     outside_period: int = 0
     _columns: tuple[Column, ...] = field(default=())
+
+    def again(self) -> "ArchiveCsv":
+        """The same archive, not read yet."""
+        return replace(self, rows=0, source_unit="", has_header=False, outside_period=0)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Batches in the dataset's schema, rows in the file's order. Raises MalformedArchive, StorageError."""

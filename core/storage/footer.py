@@ -1,33 +1,34 @@
-"""What a partition's Parquet footer says: where its rows came from, and what storing them found."""
+"""What a partition's footer says: which series and period it is, and for each source where its rows came from."""
 
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core import VERSION
 from core.datasets import SCHEMA_VERSION
 from core.errors import StorageError, storage_error
-from core.types import FetchedFile, Partition, Period, Series
+from core.types import Partition, Period, Proof, Series, Source
 
-_PREFIX = "tapevault."
+_PREFIX: Final = "tapevault."
+WRITER: Final = f"tapevault {VERSION}, pyarrow {pa.__version__}"
 
 
-def facts_of(partition: Partition, fetched: FetchedFile) -> dict[str, str]:
+def facts_of(series: Series, period: Period, sources: Sequence[Source]) -> dict[str, str]:
     """The footer's entries."""
     facts = {
-        **_identity(partition.series, partition.period),
-        "rows": partition.rows,
-        "first_us": partition.first_us,
-        "last_us": partition.last_us,
-        "source_key": fetched.file.key,
-        "source_sha256": fetched.sha256,
-        "source_proof": fetched.proof,
-        "source_unit": partition.source_unit,
-        "duplicates": partition.duplicates,
-        "reordered": partition.reordered,
-        "outside_period": partition.outside,
+        **_identity(series, period),
+        "writer": WRITER,
+        "rows": sum(source.rows for source in sources),
+        "first_us": min(source.first_us for source in sources),
+        "last_us": max(source.last_us for source in sources),
+        "sources": json.dumps([_entry(source) for source in sources]),
     }
-    return {f"{_PREFIX}{name}": "" if value is None else str(value) for name, value in facts.items()}
+    return {f"{_PREFIX}{name}": str(value) for name, value in facts.items()}
 
 
 def partition_at(path: Path, series: Series, period: Period) -> Partition | None:
@@ -35,13 +36,10 @@ def partition_at(path: Path, series: Series, period: Period) -> Partition | None
     try:
         metadata = pq.read_metadata(path)
         facts = {k.decode(): v.decode() for k, v in (metadata.metadata or {}).items()}
-        partition = _partition(path, series, period, facts)
-        if partition.rows != metadata.num_rows:
-            raise ValueError(f"{metadata.num_rows} rows instead of {partition.rows}")
-        return partition
+        return _partition(path, series, period, facts, metadata.num_rows)
     except FileNotFoundError:
         return None
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise unusable(path, error) from error
 
 
@@ -52,26 +50,26 @@ def unusable(path: Path, error: Exception) -> StorageError:
     return StorageError(f"{path} is no partition of ours ({error}); delete it and run the download again")
 
 
-def _partition(path: Path, series: Series, period: Period, facts: dict[str, str]) -> Partition:
+def _partition(path: Path, series: Series, period: Period, facts: dict[str, str], rows: int) -> Partition:
     for name, wanted in _identity(series, period).items():
-        said = facts.get(f"{_PREFIX}{name}", str(wanted))
-        if said != str(wanted):
-            raise ValueError(f"its {name} is {said}, not {wanted}")
-    return Partition(
-        series,
-        period,
-        path,
-        int(facts["tapevault.rows"]),
-        int(facts["tapevault.first_us"]) if facts["tapevault.first_us"] else None,
-        int(facts["tapevault.last_us"]) if facts["tapevault.last_us"] else None,
-        facts["tapevault.source_sha256"],
-        facts["tapevault.source_unit"],
-        int(facts["tapevault.duplicates"]),
-        int(facts["tapevault.reordered"]),
-        int(facts.get("tapevault.outside_period", "0")),
-    )
+        if facts[f"{_PREFIX}{name}"] != str(wanted):
+            raise ValueError(f"its {name} is {facts[f'{_PREFIX}{name}']}, not {wanted}")
+    sources = tuple(_source(entry) for entry in json.loads(facts[f"{_PREFIX}sources"]))
+    partition = Partition(series, period, path, sources)
+    said = int(facts[f"{_PREFIX}rows"])
+    if not (rows == said == partition.rows and sources):
+        raise ValueError(f"{rows} rows, but its footer says {said}, and {partition.rows} by source")
+    return partition
 
 
 def _identity(series: Series, period: Period) -> dict[str, object]:
     """What may not contradict the path that a file is found at."""
     return {"schema_version": SCHEMA_VERSION, "series": series, "period": period.label}
+
+
+def _entry(source: Source) -> dict[str, Any]:
+    return {**asdict(source), "period": source.period.label}
+
+
+def _source(entry: dict[str, Any]) -> Source:
+    return Source(**{**entry, "period": Period.parse(entry["period"]), "proof": Proof(entry["proof"])})

@@ -1,12 +1,14 @@
 """`StorageManager`: verified archives become partitions, and partitions are read back.
 
-One Parquet file per archive, at a path that follows from series and period. Everything is written beside its place
-under `.<name>.<pid>.tmp`, synced and renamed once, so that a reader never sees a half-written file.
+The rows of a series lie in few files (see `core.layout`): candles by year and, where only daily archives are there yet,
+by month; trades by day. Paths follow from series and period. Everything is written beside its place under
+`.<name>.<pid>.tmp`, synced and renamed once, so that a reader never sees a half-written file.
 """
 
 import contextlib
-import os
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,16 +16,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.datasets import DATASETS, Dataset
-from core.errors import storage_error
-from core.layout import SYMBOL, Layout, period_in
+from core.errors import MalformedArchive, storage_error
+from core.layout import SYMBOL, Layout, home_of
 from core.settings import QualitySettings, StorageSettings
 from core.storage.archive_csv import ArchiveCsv
-from core.storage.footer import facts_of, partition_at, unusable
+from core.storage.footer import WRITER, partition_at, unusable
 from core.storage.formats import FORMATS
-from core.storage.order import OutOfOrder, Repairs, in_order, repaired, row_groups
+from core.storage.order import sorted_by_key
 from core.storage.output import Output, sweep
 from core.storage.parser import Parser
-from core.types import Cadence, FetchedFile, Market, Partition, Period, Series, Span
+from core.storage.partitions import covers, files_of, partitions_of
+from core.storage.pieces import Piece, read_whole
+from core.storage.writing import taking_turns, write_days, write_pieces
+from core.types import Cadence, FetchedFile, Market, Partition, Period, Series, Source, Span, Stored
 
 
 class StorageManager:
@@ -35,40 +40,34 @@ class StorageManager:
         self._quality = quality
         self._parser = Parser(settings.parser)
 
-    def store(self, fetched: FetchedFile) -> Partition:
-        """Turn a verified archive into its partition (and CSV where settings say so); the same input, the same bytes.
+    def store(self, files: Sequence[FetchedFile], fresh: bool = False) -> Stored:
+        """Put verified archives of one home (`core.layout.home_of`) into their partition, beside what it has already.
 
         Rows come out in the order of the dataset's key. Exact duplicate rows are dropped and counted, rows out of order
-        are sorted and counted; two rows with one key and different content refuse the file. Raises MalformedArchive,
-        DiskFull, StorageError; nothing is left behind then.
+        are sorted and counted; two rows with one key and different content refuse their archive, and the others are
+        stored. An archive whose bytes are in place is left alone, unless `fresh`; so is one whose rows a longer archive
+        has. The same archives give the same bytes, in whatever order they come. Raises DiskFull, StorageError.
         """
-        series, period = fetched.file.series, fetched.file.period
-        dataset = DATASETS[series.dataset]
-        targets = {"parquet": self._layout.processed(series, period)}
-        if series.dataset in self._settings.csv_datasets:
-            targets["csv"] = self._layout.extracted(series, period, FORMATS["csv"].SUFFIX)
-        archive = self._archive(fetched)
-        try:
-            return self._write(fetched, archive, in_order(archive, dataset), Repairs(), targets)
-        except OutOfOrder:
-            archive = self._archive(fetched)
-            table, repairs = repaired(archive, dataset)
-            return self._write(
-                fetched, archive, iter(table.to_batches(self._settings.row_group_rows)), repairs, targets
-            )
+        series, home = files[0].file.series, home_of(files[0].file.series, files[0].file.period)
+        with taking_turns(self._layout, series):
+            here = self._here(series, home)
+            held = self._held(files, here, fresh)
+            new = [fetched for fetched in files if fetched.file.key not in held]
+            if not new:
+                return Stored(tuple(here), (), held, {}, WRITER)
+            if _is_by_day(series):
+                return self._store_days(new, here, held)
+            return self._store_pieces(new, home, here, held)
+
+    def held(self, files: Sequence[FetchedFile]) -> Stored:
+        """What `store` would find in place of archives of one home, without storing anything."""
+        series, home = files[0].file.series, home_of(files[0].file.series, files[0].file.period)
+        here = self._here(series, home)
+        return Stored(tuple(here), (), self._held(files, here, fresh=False), {}, WRITER)
 
     def partitions(self, series: Series, span: Span | None = None) -> tuple[Partition, ...]:
-        """The partitions that overlap `span`, in order of time; a day that a month covers is hidden."""
-        found = self._files(series)
-        months = [period.span for period in found if period.cadence is Cadence.MONTHLY]
-        chosen = [
-            period
-            for period in sorted(found, key=lambda period: period.span)
-            if (span is None or period.span.overlaps(span))
-            and not (period.cadence is Cadence.DAILY and any(month.contains(period.span) for month in months))
-        ]
-        read = [partition_at(found[period], series, period) for period in chosen]
-        return tuple(partition for partition in read if partition is not None)
+        """The partitions that overlap `span`, in order of time. Raises StorageError."""
+        return partitions_of(self._layout, series, span)
 
     def series(self, market: Market | None = None, dataset: str | None = None) -> tuple[Series, ...]:
         """Every series that has a partition, sorted."""
@@ -81,14 +80,16 @@ class StorageManager:
         for symbol in _folders(self._layout.root / "processed" / market / kind.name):
             for folder in _folders(symbol) if kind.has_interval else [symbol]:
                 series = Series(market, kind.name, symbol.name, folder.name if kind.has_interval else None)
-                if self._files(series):
+                if files_of(self._layout, series):
                     yield series
 
     def scan(self, series: Series, span: Span, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Rows of `span` in key order, a row group at a time. Raises StorageError."""
-        wanted = None if columns is None else [*dict.fromkeys([*columns, "timestamp"])]
-        for partition in self.partitions(series, span):
-            for batch in self._row_groups(partition.path, wanted):
+        dataset = DATASETS[series.dataset]
+        wanted = None if columns is None else [*dict.fromkeys([*columns, "timestamp", *dataset.key])]
+        for group in _nested(self.partitions(series, span)):
+            batches = (batch for partition in group for batch in self._row_groups(partition.path, wanted))
+            for batch in batches if len(group) == 1 else sorted_by_key(batches, dataset):
                 inside = _between(batch, span)
                 if inside.num_rows:
                     yield inside if columns is None else inside.select(list(columns))
@@ -100,24 +101,118 @@ class StorageManager:
         except (OSError, pa.ArrowException) as error:
             raise unusable(path, error) from error
 
-    def partition(self, series: Series, period: Period) -> Partition | None:
-        """The partition of one archive, None if there is none. Raises StorageError if it cannot be read."""
-        return partition_at(self._layout.processed(series, period), series, period)
-
-    def periods(self, series: Series) -> frozenset[Period]:
-        """The periods of a series that have a partition."""
-        return frozenset(self._files(series))
+    def paths(self, series: Series) -> frozenset[Period]:
+        """The periods of the partition files that lie there, by their names."""
+        return frozenset(files_of(self._layout, series))
 
     def remove(self, partition: Partition) -> None:
         """Delete one partition."""
-        try:
-            partition.path.unlink(missing_ok=True)
-        except OSError as error:
-            raise storage_error(error, partition.path) from error
+        _unlink(partition.path)
 
     def sweep(self) -> int:
         """Delete temporary files that dead processes left; returns how many."""
         return sum(sweep(self._layout.root / folder) for folder in ("processed", "extracted"))
+
+    # storing
+
+    def _here(self, series: Series, home: Period) -> list[Partition]:
+        """The partitions that may have rows of archives of that home: itself, and the longer ones around it."""
+        files = files_of(self._layout, series)
+        near = sorted((p for p in files if p.contains(home) or home.contains(p)), key=lambda p: p.span)
+        read = [partition_at(files[period], series, period) for period in near]
+        return [partition for partition in read if partition is not None]
+
+    def _held(self, files: Sequence[FetchedFile], here: Sequence[Partition], fresh: bool) -> dict[str, Source]:
+        """The archives that need no storing: the same bytes are in place, or a longer archive has their time."""
+        found = {}
+        for fetched in files:
+            file = fetched.file
+            sources = [source for partition in here for source in partition.sources]
+            longer = [s for s in sources if s.period.contains(file.period) and s.period != file.period]
+            same = [s for s in sources if (s.key, s.sha256) == (file.key, fetched.sha256)]
+            is_split = _is_by_day(file.series) and file.period.cadence is not Cadence.DAILY
+            if longer:
+                found[file.key] = _nothing_of(fetched, longer[0])
+            elif same and not fresh and not is_split:
+                found[file.key] = same[0]
+        return found
+
+    def _store_pieces(
+        self, new: Sequence[FetchedFile], home: Period, here: Sequence[Partition], held: Mapping[str, Source]
+    ) -> Stored:
+        """Read archives one by one, and write their partition with what it keeps."""
+        series = new[0].file.series
+        fresh, refused = self._read(new)
+        if not fresh:
+            return Stored(tuple(here), (), held, refused, WRITER)
+        old = next((partition for partition in here if partition.period == home), None)
+        have = [piece.source.period for piece in fresh]
+        kept = [Piece(source) for source in old.sources if not covers(source.period, have)] if old else []
+        partition = write_pieces(self._layout, series, home, [*kept, *fresh], old, self._settings.row_group_rows)
+        gone = [one.period for one in here if one.period != home and covers(one.period, have)]
+        self._remove(series, gone)
+        rest = tuple(one for one in here if one.period != home and one.period not in gone)
+        sources = {**held, **{piece.source.key: piece.source for piece in fresh}}
+        return Stored((partition, *rest), tuple((series, period) for period in gone), sources, refused, WRITER)
+
+    def _read(self, new: Sequence[FetchedFile]) -> tuple[list[Piece], dict[str, str]]:
+        """The pieces of those archives that can be read, each also extracted if settings say so; why not the others."""
+        pieces, refused = [], {}
+        for fetched in new:
+            dataset = DATASETS[fetched.file.series.dataset]
+            try:
+                piece = read_whole(fetched, self._archive(fetched), dataset)
+            except MalformedArchive as error:
+                refused[fetched.file.key] = str(error)
+                continue
+            with contextlib.ExitStack() as stack:
+                for copy in self._copies(fetched):
+                    stack.enter_context(copy)
+                    for batch in piece.batches or ():
+                        copy.write(batch)
+                    copy.finish({})
+                    copy.publish()
+            pieces.append(piece)
+        return pieces, refused
+
+    def _store_days(self, new: Sequence[FetchedFile], here: Sequence[Partition], held: Mapping[str, Source]) -> Stored:
+        """Stream archives, each into a partition for each of its days."""
+        series = new[0].file.series
+        made: dict[Period, Partition] = {partition.period: partition for partition in here}
+        gone: list[Period] = []
+        sources, refused = dict(held), {}
+        for fetched in new:
+            try:
+                days = write_days(
+                    self._layout,
+                    fetched,
+                    self._archive(fetched),
+                    self._settings.row_group_rows,
+                    functools.partial(self._copies, fetched),
+                )
+            except MalformedArchive as error:
+                refused[fetched.file.key] = str(error)
+                continue
+            before = [p.period for p in here if any(source.key == fetched.file.key for source in p.sources)]
+            made.update({partition.period: partition for partition in days})
+            gone += [period for period in before if period not in {partition.period for partition in days}]
+            sources[fetched.file.key] = _summed([partition.sources[0] for partition in days])
+        self._remove(series, gone)
+        kept = tuple(partition for period, partition in sorted(made.items(), key=_by_time) if period not in gone)
+        return Stored(kept, tuple((series, period) for period in gone), sources, refused, WRITER)
+
+    def _remove(self, series: Series, periods: Iterable[Period]) -> None:
+        for period in periods:
+            _unlink(self._layout.processed(series, period))
+
+    def _copies(self, fetched: FetchedFile) -> list[Output]:
+        """Where the rows of an archive go besides its partition."""
+        series, period = fetched.file.series, fetched.file.period
+        if series.dataset not in self._settings.csv_datasets:
+            return []
+        name = self._settings.extracted_format
+        path = self._layout.extracted(series, period, FORMATS[name].SUFFIX)
+        return [Output(name, path, series, self._settings.row_group_rows)]
 
     def _archive(self, fetched: FetchedFile) -> ArchiveCsv:
         series = fetched.file.series
@@ -131,74 +226,58 @@ class StorageManager:
             rows_at_once=self._settings.row_group_rows,
         )
 
-    def _write(
-        self,
-        fetched: FetchedFile,
-        archive: ArchiveCsv,
-        batches: Iterator[pa.RecordBatch],
-        repairs: Repairs,
-        targets: dict[str, Path],
-    ) -> Partition:
-        extent, group = _Extent(), self._settings.row_group_rows
-        with contextlib.ExitStack() as stack:
-            outputs = [
-                stack.enter_context(Output(name, path, fetched.file.series, group)) for name, path in targets.items()
-            ]
-            for batch in row_groups(batches, group):
-                for output in outputs:
-                    output.write(batch)
-                extent.add(batch)
-            partition = _made(fetched, archive, extent, repairs, targets["parquet"])
-            facts = facts_of(partition, fetched)
-            for output in outputs:
-                output.finish(facts)
-            for output in reversed(outputs):  # the Parquet last: with it the archive counts as stored
-                output.publish()
-        return partition
 
-    def _files(self, series: Series) -> dict[Period, Path]:
-        folder = self._layout.processed_folder(series)
-        try:
-            names = [entry.name for entry in os.scandir(folder)]
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise storage_error(error, folder) from error
-        periods = {
-            name: period_in(name.removesuffix(".parquet"), series) for name in names if name.endswith(".parquet")
-        }
-        return {period: folder / name for name, period in periods.items() if period is not None}
+def _is_by_day(series: Series) -> bool:
+    """Whether a partition holds a day, so that a month's archive is split."""
+    return DATASETS[series.dataset].closed is Cadence.DAILY
 
 
-def _made(fetched: FetchedFile, archive: ArchiveCsv, extent: "_Extent", repairs: Repairs, path: Path) -> Partition:
-    return Partition(
-        fetched.file.series,
+def _by_time(item: tuple[Period, Partition]) -> Span:
+    return item[0].span
+
+
+def _nothing_of(fetched: FetchedFile, longer: Source) -> Source:
+    """No row of an archive is stored, for a longer one has them."""
+    span = fetched.file.period.span
+    return Source(
+        fetched.file.key,
         fetched.file.period,
-        path,
-        extent.rows,
-        extent.first_us,
-        extent.last_us,
         fetched.sha256,
-        archive.source_unit,
-        repairs.duplicates,
-        repairs.reordered,
-        archive.outside_period,
+        fetched.proof,
+        longer.unit,
+        0,
+        span.start_us,
+        span.start_us,
     )
 
 
-class _Extent:
-    """How many rows there are, and from when to when."""
+def _summed(parts: Sequence[Source]) -> Source:
+    """One archive that was split."""
+    return replace(
+        parts[0],
+        rows=sum(part.rows for part in parts),
+        first_us=min(part.first_us for part in parts),
+        last_us=max(part.last_us for part in parts),
+    )
 
-    def __init__(self) -> None:
-        self.rows = 0
-        self.first_us: int | None = None
-        self.last_us: int | None = None
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        times = pc.min_max(batch.column("timestamp").cast(pa.int64())).as_py()
-        self.rows += batch.num_rows
-        self.first_us = times["min"] if self.first_us is None else min(self.first_us, times["min"])
-        self.last_us = times["max"] if self.last_us is None else max(self.last_us, times["max"])
+def _nested(partitions: Sequence[Partition]) -> Iterator[list[Partition]]:
+    """Partitions in order of time; one that lies within another comes with it."""
+    group: list[Partition] = []
+    for partition in partitions:
+        if group and not group[0].period.contains(partition.period):
+            yield group
+            group = []
+        group.append(partition)
+    if group:
+        yield group
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(error, path) from error
 
 
 def _between(batch: pa.RecordBatch, span: Span) -> pa.RecordBatch:

@@ -1,6 +1,6 @@
 """Rows in the order of their key, each once: proved while streaming, or put right and counted."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +56,12 @@ def repaired(archive: ArchiveCsv, dataset: Dataset) -> tuple[pa.Table, Repairs]:
         raise MalformedArchive(f"{archive.path.name}: two different rows with one key: {one} and {other}")
     keep = np.concatenate([[True], ~same])
     return table.filter(pa.array(keep)), Repairs(int(np.count_nonzero(same)), moved)
+
+
+def sorted_by_key(batches: Iterable[pa.RecordBatch], dataset: Dataset) -> list[pa.RecordBatch]:
+    """All rows of these batches in key order."""
+    table = pa.Table.from_batches(batches).combine_chunks()
+    return list(table.take(pa.array(np.lexsort(_keys(table, dataset)[::-1]))).to_batches())
 
 
 def row_groups(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

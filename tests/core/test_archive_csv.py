@@ -347,7 +347,8 @@ HARD = [
 
 
 def test_the_hard_decimals_become_the_nearest_doubles(tmp_path: Path) -> None:
-    regular = [text for text in HARD if text not in ("1.00000000000000011102230246251565", "0.1000000000000000055")]
+    left = ("1.00000000000000011102230246251565", "0.1000000000000000055", "123456789012.12345678")
+    regular = [text for text in HARD if text not in left]
     assert [x.hex() for x in doubles(tmp_path, regular)] == [float(text).hex() for text in regular]
     for text in HARD:  # one that the compiled parser leaves is read by the other
         assert read(tmp_path, TRADE.replace("42000.1", text), "trades")["price"].to_pylist() == [float(text)]

@@ -23,8 +23,7 @@ def files(draw: st.DrawFn) -> tuple[Series, Period]:
     interval = draw(st.sampled_from(sorted(INTERVAL_US))) if dataset.has_interval else None
     series = Series(draw(st.sampled_from(dataset.markets)), dataset.name, draw(st.sampled_from(SYMBOLS)), interval)
     day = draw(st.dates(date(2017, 1, 1), date(2030, 1, 1)))
-    cadence = draw(st.sampled_from(Cadence))
-    return series, Period(day if cadence is Cadence.DAILY else day.replace(day=1), cadence)
+    return series, Period.day(day).within(draw(st.sampled_from([Cadence.DAILY, Cadence.MONTHLY])))
 
 
 @settings(deadline=None)

@@ -2,6 +2,8 @@
 
 import csv
 import errno
+import hashlib
+import json
 import os
 import random
 import signal
@@ -21,17 +23,20 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from core import VERSION
 from core.errors import MalformedArchive, StorageError
 from core.exchanges.binance.urls import key_of
 from core.layout import Layout
 from core.settings import QualitySettings, StorageSettings
 from core.storage.manager import StorageManager
-from core.types import ArchiveFile, FetchedFile, Market, Partition, Period, Proof, Series, Span
+from core.types import ArchiveFile, FetchedFile, Market, Partition, Period, Proof, Series, Source, Span
 
 KLINES = Series(Market.UM, "klines", "BTCUSDT", "1h")
 TRADES = Series(Market.UM, "trades", "BTCUSDT")
 AGGS = Series(Market.SPOT, "agg_trades", "BTCUSDT")
 JANUARY = Period.month(2024, 1)
+YEAR = Period.parse("2024")
+NEW_YEAR = Period.day(date(2024, 1, 1))
 FIRST_MS = 1_704_067_200_000
 
 
@@ -46,10 +51,15 @@ class World:
         path.write_bytes(zip_bytes({f"{path.stem}.csv": text}))
         key = key_of(series, period)
         file = ArchiveFile(series, period, key, path.stat().st_size, "e", None, "")
-        return FetchedFile(file, path, path.stat().st_size, "5" * 64, Proof.SHA256_BY_ETAG)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        return FetchedFile(file, path, path.stat().st_size, digest, Proof.SHA256_BY_ETAG)
 
     def store(self, series: Series, period: Period, text: bytes) -> Partition:
-        return self.storage.store(self.fetched(series, period, text))
+        """The partition that holds the archive's first rows."""
+        stored = self.storage.store([self.fetched(series, period, text)])
+        for refused in stored.refused.values():
+            raise MalformedArchive(refused)
+        return stored.partitions[0]
 
     @property
     def made(self) -> list[str]:
@@ -76,14 +86,22 @@ def test_a_month_of_candles_becomes_one_partition(world: World) -> None:
     partition = world.store(KLINES, JANUARY, kline_csv(rows=744))
     assert partition == Partition(
         series=KLINES,
-        period=JANUARY,
-        path=world.layout.processed(KLINES, JANUARY),
-        rows=744,
-        first_us=FIRST_MS * 1000,
-        last_us=(FIRST_MS + 743 * 3_600_000) * 1000,
-        source_sha256="5" * 64,
-        source_unit="ms",
+        period=YEAR,
+        path=world.layout.root / "processed/um/klines/BTCUSDT/1h/BTCUSDT-1h-2024.parquet",
+        sources=(
+            Source(
+                key="data/futures/um/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip",
+                period=JANUARY,
+                sha256=hashlib.sha256(world.layout.raw(KLINES, JANUARY).read_bytes()).hexdigest(),
+                proof=Proof.SHA256_BY_ETAG,
+                unit="ms",
+                rows=744,
+                first_us=FIRST_MS * 1000,
+                last_us=(FIRST_MS + 743 * 3_600_000) * 1000,
+            ),
+        ),
     )
+    assert (partition.rows, partition.first_us) == (744, FIRST_MS * 1000)
     assert world.storage.partitions(KLINES) == (partition,)
     assert world.storage.series() == (KLINES,)
     row = pq.read_table(partition.path).slice(1, 1).to_pylist()[0]
@@ -165,20 +183,31 @@ def test_the_footer_says_where_the_rows_came_from(world: World) -> None:
         if name.startswith(b"tapevault.")
     }
     assert facts == {
-        "schema_version": "1",
+        "schema_version": "2",
         "series": "um/klines/BTCUSDT/1h",
-        "period": "2024-01",
+        "period": "2024",
+        "writer": f"tapevault {VERSION}, pyarrow {pa.__version__}",
         "rows": "3",
         "first_us": str(FIRST_MS * 1000),
         "last_us": str((FIRST_MS + 2 * 3_600_000) * 1000),
-        "source_key": "data/futures/um/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip",
-        "source_sha256": "5" * 64,
-        "source_proof": "sha256-by-etag",
-        "source_unit": "ms",
-        "duplicates": "0",
-        "reordered": "0",
-        "outside_period": "0",
+        "sources": facts["sources"],
     }
+    assert json.loads(facts["sources"]) == [
+        {
+            "key": "data/futures/um/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip",
+            "period": "2024-01",
+            "sha256": hashlib.sha256(world.layout.raw(KLINES, JANUARY).read_bytes()).hexdigest(),
+            "proof": "sha256-by-etag",
+            "unit": "ms",
+            "rows": 3,
+            "first_us": FIRST_MS * 1000,
+            "last_us": (FIRST_MS + 2 * 3_600_000) * 1000,
+            "duplicates": 0,
+            "reordered": 0,
+            "outside": 0,
+            "quarantined": 0,
+        }
+    ]
 
 
 def test_csv_is_kept_for_the_kinds_that_settings_name(tmp_path: Path) -> None:
@@ -189,7 +218,7 @@ def test_csv_is_kept_for_the_kinds_that_settings_name(tmp_path: Path) -> None:
     header, row = list(csv.reader(path.read_text().splitlines()))[:2]
     assert header[:3] == ["timestamp", "open", "high"]
     assert row[:3] == ["2024-01-01 00:00:00.000000Z", "42000.1", "42100.5"]
-    assert world.made == ["BTCUSDT-1h-2024-01.csv", "BTCUSDT-1h-2024-01.parquet"]
+    assert world.made == ["BTCUSDT-1h-2024-01.csv", "BTCUSDT-1h-2024.parquet"]
 
 
 FUNDING = Series(Market.UM, "funding_rate", "BTCUSDT")
@@ -209,7 +238,7 @@ def test_funding_rates_are_also_there_as_csv_unless_settings_say_no(tmp_path: Pa
     assert frame["funding_rate"].tolist() == [-0.0001]
     other = World(tmp_path / "other", StorageSettings(csv_datasets=()))
     other.store(FUNDING, JANUARY, text)
-    assert other.made == ["BTCUSDT-fundingRate-2024-01.parquet"]
+    assert other.made == ["BTCUSDT-fundingRate-2024.parquet"]
 
 
 @pytest.mark.parametrize("last", ["x,42000.1,0.005,210,1704067200009,true", "9,1,1,1,1", "9,1,1,1,1804067200009,true"])
@@ -223,8 +252,8 @@ def test_a_refused_archive_leaves_nothing_and_takes_nothing_away(tmp_path: Path,
     before = world.store(TRADES, JANUARY, lines(rows[1:])).path.read_bytes()
     with pytest.raises(MalformedArchive):
         world.store(TRADES, JANUARY, lines([*rows, last]))
-    assert world.made == ["BTCUSDT-trades-2024-01.csv", "BTCUSDT-trades-2024-01.parquet"]
-    assert world.layout.processed(TRADES, JANUARY).read_bytes() == before
+    assert world.made == ["BTCUSDT-trades-2024-01-01.parquet", "BTCUSDT-trades-2024-01.csv"]
+    assert world.layout.processed(TRADES, NEW_YEAR).read_bytes() == before
 
 
 def test_times_that_go_back_while_ids_rise_are_kept_and_the_facts_are_the_extremes(world: World) -> None:
@@ -234,7 +263,7 @@ def test_times_that_go_back_while_ids_rise_are_kept_and_the_facts_are_the_extrem
     kept = pq.read_table(partition.path)["timestamp"].cast(pa.int64()).to_pylist()
     assert kept == [(FIRST_MS + offset) * 1000 for offset in offsets]
     assert (partition.first_us, partition.last_us) == ((FIRST_MS + 3) * 1000, (FIRST_MS + 9) * 1000)
-    assert (partition.reordered, partition.duplicates) == (0, 0)
+    assert (partition.sources[0].reordered, partition.sources[0].duplicates) == (0, 0)
     assert world.storage.partitions(TRADES) == (partition,)
 
 
@@ -262,8 +291,8 @@ def test_order_is_put_right_and_exact_duplicates_are_counted(
     stable = sorted(range(len(numbers)), key=lambda place: (numbers[place], place))
     assert pq.read_table(partition.path)["id"].to_pylist() == sorted(set(numbers))
     assert partition.rows == len(set(numbers))
-    assert partition.duplicates == len(numbers) - len(set(numbers))
-    assert partition.reordered == sum(place != origin for place, origin in enumerate(stable))
+    assert partition.sources[0].duplicates == len(numbers) - len(set(numbers))
+    assert partition.sources[0].reordered == sum(place != origin for place, origin in enumerate(stable))
 
 
 def test_two_different_rows_with_one_key_refuse_the_file(world: World) -> None:
@@ -278,7 +307,7 @@ def test_aggregates_are_told_apart_by_both_parts_of_their_key(world: World) -> N
     rows = [f"7,1.5,2,{first},{first},{FIRST_MS},True,True" for first in (20, 10)]
     partition = world.store(AGGS, JANUARY, lines(rows))
     assert pq.read_table(partition.path)["first_trade_id"].to_pylist() == [10, 20]
-    assert (partition.rows, partition.reordered, partition.duplicates) == (2, 2, 0)
+    assert (partition.rows, partition.sources[0].reordered, partition.sources[0].duplicates) == (2, 2, 0)
 
 
 @given(
@@ -306,23 +335,21 @@ def test_two_part_keys_are_ordered_counted_and_told_from_conflicts(
     assert list(zip(table["agg_trade_id"].to_pylist(), table["first_trade_id"].to_pylist(), strict=True)) == sorted(
         prices
     )
-    assert partition.duplicates == len(rows) - len(prices)
+    assert partition.sources[0].duplicates == len(rows) - len(prices)
 
 
-def test_a_month_hides_its_days_and_strangers_are_ignored(world: World) -> None:
-    day, other = Period.day(date(2024, 1, 5)), Period.day(date(2024, 2, 1))
-    start = int(datetime(2024, 1, 5, tzinfo=UTC).timestamp()) * 1000
-    world.store(KLINES, day, kline_csv(rows=24, start_ms=start))
-    world.store(KLINES, other, kline_csv(rows=24, start_ms=1_706_745_600_000))
-    assert [part.period for part in world.storage.partitions(KLINES)] == [day, other]
+def test_strangers_in_the_folder_are_ignored(world: World) -> None:
+    february = Period.day(date(2024, 2, 1))
+    world.store(KLINES, february, kline_csv(rows=24, start_ms=1_706_745_600_000))
     world.store(KLINES, JANUARY, kline_csv(rows=744))
     folder = world.layout.processed_folder(KLINES)
     (folder / "notes.txt").write_text("mine")
     (folder / f".BTCUSDT-1h-2024-03.parquet.{os.getpid()}.tmp").write_text("half")
     (folder / "ETHUSDT-1h-2024-03.parquet").write_text("stranger")
-    assert [part.period for part in world.storage.partitions(KLINES)] == [JANUARY, other]
-    february = Span.of_days(date(2024, 2, 1), date(2024, 2, 2))
-    assert [part.period for part in world.storage.partitions(KLINES, february)] == [other]
+    (folder / "BTCUSDT-1h-2024-01-05.parquet").write_text("no partition of candles is a day")
+    assert [part.period for part in world.storage.partitions(KLINES)] == [YEAR, Period.month(2024, 2)]
+    later = Span.of_days(date(2025, 2, 1), date(2025, 2, 2))
+    assert world.storage.partitions(KLINES, later) == ()
     assert world.storage.partitions(Series(Market.UM, "klines", "NOSUCH", "1h")) == ()
 
 
@@ -345,7 +372,7 @@ def test_only_series_are_series(world: World) -> None:
 def test_a_file_that_is_no_partition_is_named_with_the_remedy(world: World) -> None:
     path = world.store(KLINES, JANUARY, kline_csv()).path
     path.write_bytes(b"PAR1 and then nothing")
-    with pytest.raises(StorageError, match=r"BTCUSDT-1h-2024-01\.parquet is no partition of ours .* delete it"):
+    with pytest.raises(StorageError, match=r"BTCUSDT-1h-2024\.parquet is no partition of ours .* delete it"):
         world.storage.partitions(KLINES)
 
 
@@ -355,14 +382,12 @@ def test_a_partition_of_something_else_is_named(world: World) -> None:
     facts = right.schema.metadata
     for name, said in [
         ("series", "its series is um/klines/ETHUSDT/1h, not um/klines/BTCUSDT/1h"),
-        ("period", "its period is 2024-02, not 2024-01"),
-        ("schema_version", "its schema_version is 0, not 1"),
-        ("rows", "3 rows instead of 7"),
-        ("duplicates", "invalid literal"),
+        ("period", "its period is 2023, not 2024"),
+        ("schema_version", "its schema_version is 0, not 2"),
+        ("rows", "3 rows, but its footer says 7, and 3 by source"),
+        ("sources", "Expecting value"),
     ]:
-        wrong = {"series": "um/klines/ETHUSDT/1h", "period": "2024-02", "schema_version": "0", "rows": "7"}.get(
-            name, "x"
-        )
+        wrong = {"series": "um/klines/ETHUSDT/1h", "period": "2023", "schema_version": "0", "rows": "7"}.get(name, "x")
         pq.write_table(right.replace_schema_metadata({**facts, f"tapevault.{name}".encode(): wrong}), stored)
         with pytest.raises(StorageError) as caught:
             world.storage.partitions(KLINES)
@@ -398,9 +423,8 @@ def test_a_disk_that_refuses_is_no_reason_to_delete_anything(world: World, monke
 
 
 def test_a_partition_that_goes_while_it_is_listed_is_not_there(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    days = [Period.day(date(2024, 1, day)) for day in (1, 2, 3)]
-    starts = [FIRST_MS + number * 86_400_000 for number in range(3)]
-    stored = [world.store(KLINES, day, kline_csv(24, start)) for day, start in zip(days, starts, strict=True)]
+    days = [Period.day(date(2024, month, 1)) for month in (1, 2, 3)]
+    stored = [world.store(KLINES, day, kline_csv(24, day.span.start_us // 1000)) for day in days]
     read = pq.read_metadata
 
     def read_while_another_run_deletes(path: Path) -> pq.FileMetaData:
@@ -413,16 +437,16 @@ def test_a_partition_that_goes_while_it_is_listed_is_not_there(world: World, mon
 
 def test_scan_says_which_file_is_broken_or_gone(world: World) -> None:
     first = world.store(KLINES, JANUARY, kline_csv(rows=744)).path
-    second = world.store(KLINES, Period.month(2024, 2), kline_csv(rows=100, start_ms=1_706_745_600_000)).path
+    second = world.store(KLINES, Period.month(2025, 2), kline_csv(rows=100, start_ms=1_738_368_000_000)).path
     always = Span(0, 2**60)
     rows = world.storage.scan(KLINES, always)
     assert next(rows).num_rows == 744
     second.unlink()
-    with pytest.raises(StorageError, match=r"BTCUSDT-1h-2024-02\.parquet"):
+    with pytest.raises(StorageError, match=r"BTCUSDT-1h-2025\.parquet"):
         list(rows)
     whole = first.read_bytes()
     first.write_bytes(whole[:4] + bytes(len(whole) // 2) + whole[4 + len(whole) // 2 :])
-    with pytest.raises(StorageError, match=r"BTCUSDT-1h-2024-01\.parquet is no partition of ours"):
+    with pytest.raises(StorageError, match=r"BTCUSDT-1h-2024\.parquet is no partition of ours"):
         list(world.storage.scan(KLINES, always))
 
 
@@ -451,11 +475,9 @@ def test_scan_gives_the_rows_of_the_span_in_order(world: World) -> None:
 
 def test_removed_is_gone(world: World) -> None:
     partition = world.store(KLINES, JANUARY, kline_csv())
-    assert world.storage.partition(KLINES, JANUARY) == partition
-    assert world.storage.periods(KLINES) == {JANUARY}
+    assert world.storage.paths(KLINES) == {YEAR}
     world.storage.remove(partition)
-    assert world.storage.partition(KLINES, JANUARY) is None
-    assert world.storage.periods(KLINES) == frozenset()
+    assert world.storage.paths(KLINES) == frozenset()
     assert world.storage.partitions(KLINES) == ()
 
 
@@ -490,7 +512,7 @@ from core.errors import DiskFull
 fetched = world.fetched(TRADES, JANUARY, random_trades(60_000))
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
-    world.storage.store(fetched)
+    world.storage.store([fetched])
 except DiskFull as error:
     print(error)
     sys.exit(7)
@@ -503,7 +525,7 @@ from core.settings import StorageSettings
 from test_storage_manager import random_trades
 world = World(Path(sys.argv[1]), StorageSettings(csv_datasets=("trades",)))
 fetched = world.fetched(TRADES, JANUARY, random_trades(700))
-partition = world.storage.store(fetched)
+partition = world.storage.store([fetched]).partitions[0]
 paths = [partition.path, world.layout.extracted(TRADES, JANUARY, ".csv")]
 sizes = [path.stat().st_size for path in paths]
 for path in paths:
@@ -512,7 +534,7 @@ count = 0
 for limit in sorted({0, 1, 3, 4, 5, 700, *(s - d for s in sizes for d in (1, 8, 100, 1500, 4000))}):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
-        world.storage.store(fetched)
+        world.storage.store([fetched])
     except DiskFull:
         count += 1
     else:
@@ -534,7 +556,7 @@ def test_a_full_disk_leaves_nothing_behind(world: World) -> None:
     done = run_child(world.layout.root, FULL_DISK)
     assert done.returncode == 7, done.stderr
     assert "no room left for" in done.stdout
-    assert "BTCUSDT-trades-2024-01.parquet" in done.stdout
+    assert "BTCUSDT-trades-2024-01-01.parquet" in done.stdout
     assert world.made == []
 
 
@@ -548,7 +570,7 @@ world.store(TRADES, JANUARY, random_trades(1000))
 def test_a_kill_before_the_rename_leaves_only_what_the_next_run_sweeps(world: World) -> None:
     assert run_child(world.layout.root, KILLED).returncode == -signal.SIGKILL
     (left,) = world.made
-    assert left.startswith(".BTCUSDT-trades-2024-01.parquet.")
+    assert left.startswith(".BTCUSDT-trades-2024-01-01.parquet.")
     living = world.layout.processed_folder(TRADES) / f".BTCUSDT-trades-2024-02.parquet.{os.getppid()}.tmp"
     living.write_bytes(b"somebody is writing this")
     assert world.storage.sweep() == 1
@@ -574,16 +596,19 @@ def test_a_sweep_of_a_new_data_root_finds_nothing(tmp_path: Path) -> None:
 
 
 STORE = """
-from core.types import ArchiveFile, FetchedFile, Proof
+from core.settings import StorageSettings
+from core.types import ArchiveFile, FetchedFile, Market, Proof, Series
 from core.exchanges.binance.urls import key_of
 path = world.layout.raw(TRADES, JANUARY)
 file = ArchiveFile(TRADES, JANUARY, key_of(TRADES, JANUARY), path.stat().st_size, "e", None, "")
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-world.store(KLINES, JANUARY, __import__("factories").kline_csv())
+for parser in ("arrow", "compiled"):  # both are loaded before memory is looked at
+    world = World(Path(sys.argv[1]), StorageSettings(parser=parser))
+    world.store(Series(Market.UM, "trades", "ETHUSDT"), JANUARY, lines([trade_line(1)]))
 Path("/proc/self/clear_refs").write_text("5")
 before = resident()
-partition = world.storage.store(FetchedFile(file, path, file.size, "5" * 64, Proof.UNVERIFIED))
+(partition,) = world.storage.store([FetchedFile(file, path, file.size, "5" * 64, Proof.UNVERIFIED)]).partitions
 peak = next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith("VmHWM"))
 print(partition.rows, peak - before)
 """

@@ -24,7 +24,9 @@ from core.types import (
     Period,
     Proof,
     Series,
+    Source,
     State,
+    Stored,
 )
 
 SERIES = Series(Market.UM, "klines", "BTCUSDT", "1h")
@@ -44,8 +46,9 @@ def fetched(file: ArchiveFile) -> FetchedFile:
     return FetchedFile(file, Path("x.zip"), file.size, "5" * 64, Proof.SHA256_BY_ETAG, file.size)
 
 
-def stored(file: ArchiveFile) -> Partition:
-    return Partition(file.series, file.period, Path("x.parquet"), 24, 1, 2, "5" * 64, "ms", 1, 2)
+def stored(file: ArchiveFile) -> Stored:
+    source = Source(file.key, file.period, "5" * 64, Proof.SHA256_BY_ETAG, "ms", 24, 1, 2, 1, 2)
+    return Stored((Partition(file.series, file.period, Path("x.parquet"), (source,)),), (), {file.key: source}, {})
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def got(download: Download) -> Change:
 
 
 def made(download: Download) -> Change:
-    return Change(download, State.STORED, partition=stored(download.file))
+    return Change(download, State.STORED, stored=stored(download.file))
 
 
 def finish(tracker: DownloadTracker, run: int, row: int) -> None:

@@ -103,7 +103,7 @@ def test_words_that_others_store_or_print_do_not_change() -> None:
         ("um", "futures/um"),
         ("cm", "futures/cm"),
     ]
-    assert [cadence.value for cadence in Cadence] == ["daily", "monthly"]
+    assert [cadence.value for cadence in Cadence] == ["daily", "monthly", "yearly"]
     assert [state.value for state in State] == ["planned", "active", "fetched", "stored", "missing", "failed"]
     assert [proof.value for proof in Proof] == [
         *("sha256-by-etag", "sha256-by-checksum"),
@@ -260,7 +260,8 @@ def test_whatever_the_symbol_a_path_stays_under_its_root(symbol: str) -> None:
 @settings(deadline=None)
 @given(day=st.dates(date(2017, 1, 1), date(2030, 1, 1)), cadence=st.sampled_from(Cadence))
 def test_a_name_gives_its_period_back(day: date, cadence: Cadence) -> None:
-    period = Period(day if cadence is Cadence.DAILY else day.replace(day=1), cadence)
+    period = Period.day(day).within(cadence)
+    assert period.contains(Period.day(day))
     assert period_in(stem(SERIES, period), SERIES) == period
     assert period_in(stem(SERIES, period) + "0", SERIES) is None
     assert period_in(stem(SERIES, period), Series(Market.UM, "klines", "ETHUSDT", "1h")) is None

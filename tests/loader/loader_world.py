@@ -1,5 +1,6 @@
 """A small stored world for the loader's tests, whose every value is a function of what and when it is."""
 
+import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +14,11 @@ from core.datasets import DATASETS, Kind
 from core.dates import DAY_US, HOUR_US, INTERVAL_US, day_of
 from core.layout import Layout
 from core.settings import QualitySettings, Settings, StorageSettings
+from core.storage.footer import facts_of
 from core.storage.formats import parquet
 from core.storage.manager import StorageManager
 from core.storage.schema import schema_of
-from core.types import ArchiveFile, Cadence, FetchedFile, Market, Period, Proof, Series
+from core.types import ArchiveFile, Cadence, FetchedFile, Market, Period, Proof, Series, Source
 from loader import BacktestDataLoader
 
 Row = dict[str, Any]
@@ -86,7 +88,9 @@ class World:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(zip_bytes({f"{path.stem}.csv": csv_bytes(one, rows)}))
         file = ArchiveFile(one, period, f"data/{path.name}", path.stat().st_size, "", None, "")
-        return self.storage.store(FetchedFile(file, path, file.size, "0" * 64, Proof.UNVERIFIED)).path
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        stored = self.storage.store([FetchedFile(file, path, file.size, digest, Proof.UNVERIFIED)])
+        return next(part.path for part in stored.partitions if part.period.span.overlaps(period.span))
 
     def put_unchecked(self, one: Series, period: Period, rows: list[Row]) -> Path:
         """A partition as the storage room would never write it: in any order, with any repeats."""
@@ -94,18 +98,10 @@ class World:
         path.parent.mkdir(parents=True, exist_ok=True)
         dataset = DATASETS[one.dataset]
         times = [row["timestamp"] for row in rows]
-        facts = {
-            "rows": len(rows),
-            "first_us": min(times),
-            "last_us": max(times),
-            "source_sha256": "",
-            "source_unit": "us",
-        }
+        source = Source("key", period, "", Proof.UNVERIFIED, "us", len(rows), min(times), max(times))
         writer = parquet.Writer(path, dataset, one.market, 1000)
         writer.write(pa.RecordBatch.from_pylist(rows, schema_of(dataset, one.market)))
-        writer.close(
-            {f"tapevault.{name}": str(value) for name, value in {**facts, "duplicates": 0, "reordered": 0}.items()}
-        )
+        writer.close(facts_of(one, period, [source]))
         return path
 
     def fill(

@@ -197,7 +197,7 @@ def test_a_repeated_key_is_an_error_and_never_more_rows(world: World, loader: Ba
     stored = ordinary(["BTCUSDT"], "2024-01-01", 1)
     put(world, stored)
     rows = stored[kind]["BTCUSDT"]
-    world.put_unchecked(series(kind, "BTCUSDT"), Period.month(2024, 1), [rows[0], *rows])
+    world.put_unchecked(series(kind, "BTCUSDT"), Period.parse("2024"), [rows[0], *rows])
     with pytest.raises(StorageError, match="1 rows repeat"):
         loader.load_aligned_data("BTCUSDT", "2024-01-01", "2024-01-01")
 

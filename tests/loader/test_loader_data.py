@@ -168,11 +168,11 @@ def test_a_file_whose_rows_are_out_of_order_is_sorted(world: World, loader: Back
 def test_a_key_that_is_stored_twice_is_an_error_that_names_the_files(world: World, loader: BacktestDataLoader) -> None:
     one = series("klines", "BTCUSDT")
     rows = made_up(one, hours("2024-01-01", 24 * 60))
-    world.put(one, rows)
     again = [row | {"open": 1.0} for row in rows if row["timestamp"] == us("2024-01-31T23:00")]
     february = [row for row in rows if us("2024-02-01") <= row["timestamp"]]
+    world.put(one, [row for row in rows if row["timestamp"] < us("2024-02-01")])
     paths = [
-        world.layout.processed(one, Period.month(2024, 1)),
+        world.layout.processed(one, Period.parse("2024")),
         world.put_unchecked(one, Period.month(2024, 2), again + february),
     ]
     with pytest.raises(StorageError, match=r"1 rows repeat, the first at timestamp 2024-01-31 23:00") as caught:

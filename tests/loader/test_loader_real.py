@@ -40,7 +40,7 @@ def store(world: World, folder: str) -> list[Truth]:
         path = world.layout.raw(file.series, file.period)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes((REAL / key).read_bytes())
-        world.storage.store(FetchedFile(file, path, file.size, known[key]["sha256"], Proof.SHA256_BY_CHECKSUM))
+        world.storage.store([FetchedFile(file, path, file.size, known[key]["sha256"], Proof.SHA256_BY_CHECKSUM)])
     assert keys
     return [known[key] for key in keys]
 

@@ -60,7 +60,7 @@ def test_a_folder_whose_name_is_a_pattern_is_read_and_no_other(tmp_path: Path, n
 def test_a_file_name_is_a_pattern_to_duckdb_even_as_a_parameter(tmp_path: Path) -> None:
     """Why names are escaped. When this fails, DuckDB has mended it."""
     World(tmp_path / "ax").fill("klines", "BTCUSDT", hours("2024-01-05", 9))
-    path = World(tmp_path / "a[x]").layout.processed(series("klines", "BTCUSDT"), Period.month(2024, 1))
+    path = World(tmp_path / "a[x]").layout.processed(series("klines", "BTCUSDT"), Period.parse("2024"))
     with duckdb.connect() as connection:
         assert connection.sql("SELECT count(*) FROM read_parquet(?)", params=[[str(path)]]).fetchall() == [(9,)]
 
@@ -179,11 +179,11 @@ def test_days_that_vanish_while_their_month_arrives_are_looked_up_again(
 
 def test_a_damaged_file_is_an_error_of_ours_that_names_it(world: World, loader: BacktestDataLoader) -> None:
     world.fill("klines", "BTCUSDT", hours("2024-01-01", 24 * 40))
-    path = world.layout.processed(series("klines", "BTCUSDT"), Period.month(2024, 1))
+    path = world.layout.processed(series("klines", "BTCUSDT"), Period.parse("2024"))
     footer = path.read_bytes()
     path.write_bytes(b"PAR1" + bytes(100) + footer[104:])
     with pytest.raises(
-        StorageError, match=r"cannot read .*BTCUSDT-1h-2024-01\.parquet: .*delete it and download it again"
+        StorageError, match=r"cannot read .*BTCUSDT-1h-2024\.parquet: .*delete it and download it again"
     ):
         opens(loader)
 

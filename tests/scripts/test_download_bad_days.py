@@ -206,7 +206,7 @@ def test_a_bad_archive_fails_alone_and_leaves_nothing(tmp_path: Path, data: Path
     (failure,) = done.json["failures"]
     assert failure["key"] == kline_key("2024-01")
     assert message in failure["error"]
-    assert [path.name for path in data.rglob("*.parquet")] == ["BTCUSDT-1h-2024-02.parquet"]
+    assert [path.name for path in data.rglob("*.parquet")] == ["BTCUSDT-1h-2024.parquet"]
     assert_nothing_half_written(data)
 
 

@@ -50,7 +50,7 @@ IN_MID_CONVERT = """
 replace, count = os.replace, [0]
 def replace_or_die(source, target):
     count[0] += str(target).endswith(".parquet")
-    if count[0] == 20:
+    if count[0] == 6:
         die()
     return replace(source, target)
 os.replace = replace_or_die
@@ -73,11 +73,11 @@ def commit(connection):
 AFTER_FETCH = """
 from core.storage.manager import StorageManager
 store, count = StorageManager.store, [0]
-def store_or_die(self, fetched):
+def store_or_die(self, files, fresh):
     count[0] += 1
-    if count[0] == 30:
+    if count[0] == 6:
         die()
-    return store(self, fetched)
+    return store(self, files, fresh)
 StorageManager.store = store_or_die
 """
 

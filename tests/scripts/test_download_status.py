@@ -335,7 +335,7 @@ def test_no_row_speaks_of_bytes_that_a_power_cut_would_take(
             assert named is not None
             path = Layout(kept).raw(*named)
             assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
-        partitions = rows(kept, "select count(*) from partitions")[0][0]
+        partitions = rows(kept, "select count(*) from catalog_partitions")[0][0]
         assert len([path for path in kept.rglob("*.parquet") if path.stat().st_size]) >= partitions
         shutil.rmtree(data)
         shutil.copytree(kept, data)

@@ -15,7 +15,7 @@ from factories import Command, real_folder
 
 from core.datasets import DATASETS
 from core.exchanges.binance.urls import parse_key
-from core.layout import Layout
+from core.layout import Layout, home_of
 from core.sample.server import running_server
 from core.types import Period, Series
 from loader import BacktestDataLoader
@@ -67,6 +67,15 @@ def assert_exact(key: str, values: pd.Series, source: str, total: str) -> None:
     assert sum(map(Decimal, texts)) == Decimal(total), (key, source)
 
 
+def rows_of(layout: Layout, series: Series, period: Period, key: str) -> pd.DataFrame:
+    """The rows that one archive has in its partition, by the footer."""
+    path = layout.processed(series, home_of(series, period))
+    sources = json.loads(pq.read_metadata(path).metadata[b"tapevault.sources"])
+    place = [source["key"] for source in sources].index(key)
+    start = sum(source["rows"] for source in sources[:place])
+    return pq.read_table(path).slice(start, sources[place]["rows"]).to_pandas()
+
+
 def each_frame(data: Path, remotes: set[str]) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame, pd.DataFrame]]:
     """Key, facts, the stored rows, and the rows that the loader gives for that period."""
     layout = Layout(data)
@@ -75,7 +84,7 @@ def each_frame(data: Path, remotes: set[str]) -> Iterator[tuple[str, dict[str, A
             if facts["type"] not in remotes:
                 continue
             series, period = named(key)
-            stored = pq.read_table(layout.processed(series, period)).to_pandas()
+            stored = rows_of(layout, series, period, key)
             columns = [name for name in stored.columns if name != "timestamp"]
             loaded = loader.load_data(
                 *(series.symbol, period.first, period.last, series.dataset),

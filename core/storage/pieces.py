@@ -1,0 +1,94 @@
+"""Rows on their way into a partition: those of an archive, read and put in order, or those that are there already."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from core.datasets import Dataset
+from core.storage.archive_csv import ArchiveCsv
+from core.storage.footer import unusable
+from core.storage.order import OutOfOrder, Repairs, in_order, repaired
+from core.types import FetchedFile, Partition, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The rows of one source, in the order of their key."""
+
+    source: Source
+    batches: Sequence[pa.RecordBatch] | None = None
+    """None: they are in the partition as it is."""
+
+
+class Extent:
+    """How many rows there are, and from when to when."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.first_us = 0
+        self.last_us = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        times = pc.min_max(batch.column("timestamp").cast(pa.int64())).as_py()
+        self.first_us = min(self.first_us, times["min"]) if self.rows else times["min"]
+        self.last_us = max(self.last_us, times["max"]) if self.rows else times["max"]
+        self.rows += batch.num_rows
+
+
+def source_of(fetched: FetchedFile, archive: ArchiveCsv, repairs: Repairs, extent: Extent) -> Source:
+    """What is known of an archive that was read to its end."""
+    return Source(
+        fetched.file.key,
+        fetched.file.period,
+        fetched.sha256,
+        fetched.proof,
+        archive.source_unit,
+        extent.rows,
+        extent.first_us,
+        extent.last_us,
+        repairs.duplicates,
+        repairs.reordered,
+        archive.outside_period,
+    )
+
+
+def read_whole(fetched: FetchedFile, archive: ArchiveCsv, dataset: Dataset) -> Piece:
+    """An archive's rows, all in memory. Raises MalformedArchive."""
+    try:
+        batches, repairs = list(in_order(archive, dataset)), Repairs()
+    except OutOfOrder:
+        table, repairs = repaired(archive.again(), dataset)
+        batches = table.to_batches()
+    extent = Extent()
+    for batch in batches:
+        extent.add(batch)
+    return Piece(source_of(fetched, archive, repairs, extent), batches)
+
+
+def kept_rows(partition: Partition, wanted: Iterable[Source], rows_at_once: int) -> Iterator[pa.RecordBatch]:
+    """The rows of some sources of a partition, in its order. Raises StorageError."""
+    keys = {source.key for source in wanted}
+    bounds, start = [], 0
+    for source in partition.sources:
+        if source.key in keys:
+            bounds.append((start, start + source.rows))
+        start += source.rows
+    if bounds:
+        yield from _between(partition, bounds, rows_at_once)
+
+
+def _between(partition: Partition, bounds: Sequence[tuple[int, int]], rows_at_once: int) -> Iterator[pa.RecordBatch]:
+    place = 0
+    try:
+        with pq.ParquetFile(partition.path) as parquet:
+            for batch in parquet.iter_batches(rows_at_once):
+                for start, end in bounds:
+                    first, last = max(start, place), min(end, place + batch.num_rows)
+                    if first < last:
+                        yield batch.slice(first - place, last - first)
+                place += batch.num_rows
+    except (OSError, pa.ArrowException) as error:
+        raise unusable(partition.path, error) from error
