@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.datasets import DATASETS
+from core.export import EXPORTS
 from core.settings import Settings, load_settings
 from core.storage.formats import FORMATS
 
@@ -17,7 +18,7 @@ GROUND = ("types", "errors", "dates", "nearest", "datasets", "layout", "events",
 FLOORS = {
     **dict.fromkeys((f"core.{name}" for name in GROUND), 0),
     **dict.fromkeys(("core.download", "core.storage"), 1),
-    **dict.fromkeys(("core.exchanges", "core.sample"), 2),
+    **dict.fromkeys(("core.exchanges", "core.export", "core.sample"), 2),
     **dict.fromkeys(("loader", "core.jobs", "core.monitor"), 3),
     "scripts": 4,
 }
@@ -78,6 +79,12 @@ def test_every_dataset_file_is_registered() -> None:
 def test_every_format_file_is_registered() -> None:
     files = {path.stem for path in (ROOT / "core" / "storage" / "formats").glob("*.py")} - {"__init__"}
     assert set(FORMATS) <= files
+
+
+def test_every_export_has_its_file() -> None:
+    files = {path.stem for path in (ROOT / "core" / "export").glob("*.py")} - {"__init__"}
+    assert set(EXPORTS) <= files
+    assert all({*entry.datasets, *entry.when_named} <= set(DATASETS) for entry in EXPORTS.values())
 
 
 def test_the_shipped_settings_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
