@@ -1,7 +1,7 @@
 # make demo   the main job against the embedded sample archive, no network but the package registry
 # make test   linter, type checker, all tests
 # make tools  NautilusTrader, hftbacktest, freqtrade and vectorbt, each in its own environment (3 GB), for the tests
-#             of exports, which skip without them; about three minutes, by far the most of it downloading
+#             of exports, which skip without them; two to four minutes, so make test does not ask for it
 # make bench  the benchmarks; BHDS=/path/to/python names one that has binance_datatool
 
 PYTHON ?= python3
@@ -32,8 +32,9 @@ tools: $(TOOL_STAMPS)
 # out: make -k tools goes on with the others.
 $(TOOLS)/%/.installed: tests/tools/requirements-%.txt
 	@echo "installing $* into $(TOOLS)/$* ..."
-	@$(PYTHON) -m venv $(TOOLS)/$*
-	@$(TOOLS)/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@$(PYTHON) -m venv --clear $(TOOLS)/$* && \
+		$(TOOLS)/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $< || \
+		{ rm -rf $(TOOLS)/$*; echo "$* could not be installed: its tests will skip" >&2; exit 1; }
 	@touch $@
 
 bench: $(VENV)/.installed-dev

@@ -1,10 +1,11 @@
 """Write stored data in the format of another tool; see docs/exports.md."""
 
 import argparse
+import contextlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -81,8 +82,11 @@ def main(arguments: Sequence[str]) -> int:
     outcome = Outcome(missing=_missing(options, request, wanted))
     if not wanted:
         raise NoData(_nothing(request, stored))
-    for _, group in groupby(sorted(wanted, key=lambda one: str(chosen.group(one))), key=chosen.group):
-        _export(storage, chosen, request, tuple(group), options.out.expanduser(), told, outcome)
+    with _status(options) as says:
+        for _, group in groupby(sorted(wanted, key=lambda one: str(chosen.group(one))), key=chosen.group):
+            series = tuple(group)
+            says(f"{len(outcome.files)} files written; now {', '.join(map(str, series[:3]))}")
+            _export(storage, chosen, request, series, options.out.expanduser(), told, outcome)
     return _report(options, outcome, outcome.empty(wanted), time.monotonic() - began)
 
 
@@ -103,6 +107,17 @@ def _export(
         raise
     except MarketDataError as error:
         outcome.failures.append((series, error))
+
+
+@contextlib.contextmanager
+def _status(options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
+    """A line on a terminal that says what is being written; nothing elsewhere."""
+    console = Console(stderr=True)
+    if options.quiet or not console.is_terminal:
+        yield lambda text: None
+    else:
+        with console.status("looking for what is stored") as status:
+            yield status.update
 
 
 def _stored(storage: StorageManager, request: Request) -> list[Series]:
@@ -202,8 +217,6 @@ def _told(options: argparse.Namespace, chosen: Format) -> Options:
 
 
 def _refuse_foreign(options: argparse.Namespace, request: Request, chosen: Format) -> None:
-    if not request.datasets:
-        raise ConfigError(f"{request.market} has nothing that --format {options.format} takes")
     for dataset in request.datasets:
         if dataset.name not in (*chosen.datasets, *chosen.when_named):
             takes = ", ".join((*chosen.datasets, *chosen.when_named))

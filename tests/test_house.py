@@ -125,8 +125,9 @@ def test_every_stored_column_is_documented() -> None:
 
 
 def test_pinned_requirements_say_an_exact_version() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt"):
-        for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+    tools = (ROOT / "tests" / "tools").glob("requirements-*.txt")
+    for path in (ROOT / "requirements.txt", ROOT / "requirements-dev.txt", *tools):
+        for line in path.read_text(encoding="utf-8").splitlines():
             requirement = line.split("#")[0].split(";")[0].strip()
             assert not requirement or requirement.startswith("-r ") or re.fullmatch(r"[\w.-]+==[\w.]+", requirement)
 

@@ -81,15 +81,12 @@ def _derived(rows: Rows, series: Sequence[Series], span: Span, options: Options)
 def _files(
     rows: Rows, one: Series, span: Span, root: Path, precision: Precision, counts: Counter[str]
 ) -> Iterator[Written]:
-    folder = (
-        root
-        / "data"
-        / ("bar" if one.interval else "trade_tick")
-        / (bar_type(one) if one.interval else instrument_id(one))
-    )
+    kind, name = ("bar", bar_type(one)) if one.interval else ("trade_tick", instrument_id(one))
     batches = (_bars if one.interval else _ticks)(rows, one, span, precision, counts)
     for _, of_file in groupby(_split(batches, _FILE[one.dataset]), key=lambda piece: piece[0]):
-        yield _file(folder, one, (piece for _, piece in of_file), counts)
+        yield _file(root / "data" / kind / name, one, (piece for _, piece in of_file), counts)
+    if counts.total():  # no file was left to say it
+        raise ContentError(f"{one}: nothing left to write; {'; '.join(_notes(counts))}")
 
 
 def _split(batches: Iterator[pa.RecordBatch], unit: str) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -117,9 +114,13 @@ def _file(folder: Path, one: Series, batches: Iterator[pa.RecordBatch], counts: 
         for each in old:
             if each != path:
                 each.unlink()
-    notes = tuple(f"{what}: {number}" if number else what for what, number in counts.items())
+    notes = _notes(counts)
     counts.clear()
     return Written(path, count, (one,), notes)
+
+
+def _notes(counts: Counter[str]) -> tuple[str, ...]:
+    return tuple(f"{what}: {number}" if number else what for what, number in counts.items())
 
 
 def bar_type(one: Series) -> str:

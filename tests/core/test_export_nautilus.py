@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from export_world import HOUR_MS, JANUARY_MS, candle, export, files_below, read_by, series, store, trade
 
+from core.dates import INTERVAL_US
 from core.errors import ConfigError, ContentError, StorageError
+from core.export.nautilus import bar_type
 from core.types import Span
 
 KLINES, TRADES = series("klines", "BTCUSDT"), series("trades", "BTCUSDT")
@@ -88,6 +90,12 @@ def test_ticks_keep_their_time_and_the_catalog_never_goes_back(tmp_path: Path) -
     assert (table.schema.metadata[b"price_precision"], table.schema.metadata[b"size_precision"]) == (b"2", b"3")
 
 
+def test_trades_of_which_none_can_be_held_are_an_error(tmp_path: Path) -> None:
+    storage = store(tmp_path, TRADES, "2024-01-01", [trade(1, JANUARY_MS, qty="0")])
+    with pytest.raises(ContentError, match=r"nothing left to write; trades without a quantity.*: 1"):
+        export("nautilus", storage, [TRADES], tmp_path / "out")
+
+
 def test_a_month_ends_where_the_calendar_says(tmp_path: Path) -> None:
     monthly = series("klines", "BTCUSDT", "spot", "1mo")
     storage = store(tmp_path, monthly, "2024-02", [candle(JANUARY_MS + 31 * 24 * HOUR_MS)])
@@ -106,6 +114,14 @@ def test_one_file_a_year_of_bars_and_a_month_of_ticks(tmp_path: Path) -> None:
         ("bar", "2024-01-01T00-00-00", 1),  # opens in December and closes in January
         ("trade_tick", "2023-12-31T22-00-00", 1),
         ("trade_tick", "2024-01-01T00-00-00", 1),
+    ]
+
+
+def test_every_interval_has_its_bar_type() -> None:
+    names = [bar_type(series("klines", "BTCUSDT", "spot", interval)) for interval in INTERVAL_US]
+    assert [name.removeprefix("BTCUSDT.BINANCE-").removesuffix("-LAST-EXTERNAL") for name in names] == [
+        *("1-SECOND", "1-MINUTE", "3-MINUTE", "5-MINUTE", "15-MINUTE", "30-MINUTE"),
+        *("1-HOUR", "2-HOUR", "4-HOUR", "6-HOUR", "8-HOUR", "12-HOUR", "1-DAY", "3-DAY", "1-WEEK", "1-MONTH"),
     ]
 
 
@@ -226,8 +242,8 @@ def test_nautilus_reads_the_same_rows_at_the_same_times(tmp_path: Path) -> None:
     read = read_by("nautilus", out, "--run")
 
     by_type: dict[str, list[list[object]]] = {}
-    for bar_type, *values in read["bars"]:
-        by_type.setdefault(bar_type.removesuffix("-LAST-EXTERNAL"), []).append(values)
+    for name, *values in read["bars"]:
+        by_type.setdefault(name.removesuffix("-LAST-EXTERNAL"), []).append(values)
     at = [(JANUARY_MS + (hour + 1) * HOUR_MS) * NS for hour in (0, 1, 3)]
     whole = ["42000.10", "42100.50", "41900.00", "42050.25"]
     month = 1_706_745_600_000_000_000

@@ -192,3 +192,14 @@ def test_help_and_documentation_name_every_format_and_option() -> None:
             assert f"--{option.replace('_', '-')}" in text
             assert f"--{option.replace('_', '-')}" in page
     assert {option for each in EXPORTS.values() for option in each.options} == set(Options.__slots__)
+
+
+def test_documentation_names_the_versions_that_the_tests_install() -> None:
+    page = (ROOT / "docs" / "exports.md").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    files = sorted((ROOT / "tests" / "tools").glob("requirements-*.txt"))
+    assert {path.stem.removeprefix("requirements-") for path in files} == set(EXPORTS) - {"csv"}
+    for path in files:
+        assert f" {path.stem.removeprefix('requirements-')}" in makefile
+        tool = path.read_text(encoding="utf-8").splitlines()[1]
+        assert f"| {tool.replace('==', ' ')}" in page, tool
