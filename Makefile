@@ -1,5 +1,7 @@
 # make demo   the main job against the embedded sample archive, no network but the package registry
 # make test   linter, type checker, all tests
+# make tools  NautilusTrader, hftbacktest, freqtrade and vectorbt, each in its own environment (3 GB), for the tests
+#             of exports, which skip without them; two to four minutes, so make test does not ask for it
 # make bench  the benchmarks; BHDS=/path/to/python names one that has binance_datatool
 
 PYTHON ?= python3
@@ -7,7 +9,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench clean
+TOOLS := .venv-tools
+TOOL_NAMES := nautilus hftbacktest freqtrade vectorbt
+TOOL_STAMPS := $(TOOL_NAMES:%=$(TOOLS)/%/.installed)
+
+.PHONY: demo test lint bench tools clean
 
 demo: $(STAMP)
 	@$(BIN)/python scripts/demo.py
@@ -20,6 +26,17 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+tools: $(TOOL_STAMPS)
+
+# A tool's dependencies conflict with ours and with each other's. One that this Python cannot have is said and left
+# out: make -k tools goes on with the others.
+$(TOOLS)/%/.installed: tests/tools/requirements-%.txt
+	@echo "installing $* into $(TOOLS)/$* ..."
+	@$(PYTHON) -m venv --clear $(TOOLS)/$* && \
+		$(TOOLS)/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $< || \
+		{ rm -rf $(TOOLS)/$*; echo "$* could not be installed: its tests will skip" >&2; exit 1; }
+	@touch $@
+
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/download.py --rounds 5 $(if $(BHDS),--bhds $(BHDS))
 	$(BIN)/python benchmarks/chaos.py --kills 0 --objects 200 --share 0.03 --rate 4000000 --workers 32
@@ -27,7 +44,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/end_to_end.py --files 1000 --rounds 3
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache data/demo
+	rm -rf $(VENV) $(TOOLS) .mypy_cache .pytest_cache .ruff_cache data/demo
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

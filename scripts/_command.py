@@ -51,30 +51,43 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """The options that every script understands; users' cron jobs depend on them."""
+    """The options of every script that downloads; users' cron jobs depend on them."""
     where = parser.add_argument_group("where from and where to")
-    where.add_argument("--data-dir", type=Path, metavar="DIR", help="data root (default: settings, data/)")
+    add_data_options(where)
     where.add_argument("--source", metavar="URL", help="archive; without --listing it serves the listing too")
     where.add_argument("--listing", metavar="URL", help="bucket listing, where it differs from the archive")
     where.add_argument("--rest", metavar="URL", help="REST API, for what the archive lacks")
-    what = parser.add_argument_group("what")
-    what.add_argument("--market", default=Market.UM.value, help="um (default), cm or spot")
-    what.add_argument("--symbols", metavar="A,B", help="symbols, or @majors for a category (default: all)")
-    what.add_argument("--data-types", metavar="a,b", help=f"of {', '.join(DATASETS)}")
-    what.add_argument("--interval", default="1h", help="of candles (default 1h)")
-    what.add_argument("--start", metavar="YYYY-MM-DD", help="first UTC day, included")
-    what.add_argument("--end", metavar="YYYY-MM-DD", help="last UTC day, included")
+    add_request_options(parser.add_argument_group("what"))
     how = parser.add_argument_group("how")
-    how.add_argument("--settings", type=Path, metavar="FILE", help="instead of config/settings.yaml")
+    add_run_options(how)
     how.add_argument("--workers", type=_positive, metavar="N", help="archives at once (default: settings, 32)")
-    how.add_argument("--json", action="store_true", help="one JSON object on stdout at the end, nothing else there")
-    how.add_argument("--quiet", action="store_true", help="no progress and no summary")
-    how.add_argument("--log-level", default=None, metavar="LEVEL", help="debug, info, warning (default) or error")
+
+
+def add_data_options(group: "argparse._ArgumentGroup") -> None:
+    """Where the data lies, and which settings hold."""
+    group.add_argument("--data-dir", type=Path, metavar="DIR", help="data root (default: settings, data/)")
+    group.add_argument("--settings", type=Path, metavar="FILE", help="instead of config/settings.yaml")
+
+
+def add_request_options(group: "argparse._ArgumentGroup") -> None:
+    """Which series, and of when."""
+    group.add_argument("--market", default=Market.UM.value, help="um (default), cm or spot")
+    group.add_argument("--symbols", metavar="A,B", help="symbols, or @majors for a category (default: all)")
+    group.add_argument("--data-types", metavar="a,b", help=f"of {', '.join(DATASETS)}")
+    group.add_argument("--interval", default="1h", help="of candles (default 1h)")
+    group.add_argument("--start", metavar="YYYY-MM-DD", help="first UTC day, included")
+    group.add_argument("--end", metavar="YYYY-MM-DD", help="last UTC day, included")
+
+
+def add_run_options(group: "argparse._ArgumentGroup") -> None:
+    """What is said, and where."""
+    group.add_argument("--json", action="store_true", help="one JSON object on stdout at the end, nothing else there")
+    group.add_argument("--quiet", action="store_true", help="no progress and no summary")
+    group.add_argument("--log-level", default=None, metavar="LEVEL", help="debug, info, warning (default) or error")
 
 
 def settings_from(options: argparse.Namespace) -> Settings:
-    """The settings file overlaid by the options."""
-    settings = load_settings(options.settings)
+    """The settings file overlaid by the options of a script that downloads."""
     download: dict[str, object] = {}
     if options.source:
         download |= {"source": options.source.rstrip("/"), "listing": options.source.rstrip("/")}
@@ -84,19 +97,25 @@ def settings_from(options: argparse.Namespace) -> Settings:
         download["rest"] = options.rest.rstrip("/")
     if options.workers:
         download["workers"] = options.workers
+    settings = local_settings_from(options)
     for name in ("source", "listing", "rest"):
         if not str(download.get(name, "http://")).startswith(("http://", "https://")):
             raise ConfigError(f"--{name}: {download[name]!r} is not a URL; it starts with http:// or https://")
-    settings = settings.replace(download=download)
+    return settings.replace(download=download)
+
+
+def local_settings_from(options: argparse.Namespace) -> Settings:
+    """The settings file overlaid by the options of a script that only reads what is stored."""
+    settings = load_settings(options.settings)
     if options.data_dir is not None:
         settings = settings.replace(paths={"data": options.data_dir.expanduser().absolute()})
     return settings
 
 
-def request_from(options: argparse.Namespace) -> Request:
-    """What is asked for, every word checked."""
+def request_from(options: argparse.Namespace, default_types: Sequence[str] | None = None) -> Request:
+    """What is asked for, every word checked; `default_types` where --data-types is not given."""
     market = market_named(options.market)
-    datasets = _datasets(options.data_types, market)
+    datasets = _datasets(options.data_types, market, default_types)
     interval = options.interval
     for dataset in datasets:
         if dataset.has_interval:
@@ -216,8 +235,8 @@ def _listen(handler: logging.Handler, level: int, times: str) -> None:
     LOGGER.propagate = False
 
 
-def _datasets(text: str | None, market: Market) -> tuple[Dataset, ...]:
-    names = _words(text, "--data-types") or (SPOT_TYPES if market is Market.SPOT else FUTURES_TYPES)
+def _datasets(text: str | None, market: Market, default: Sequence[str] | None) -> tuple[Dataset, ...]:
+    names = _words(text, "--data-types") or default or (SPOT_TYPES if market is Market.SPOT else FUTURES_TYPES)
     return tuple(dataset_named(name, market) for name in dict.fromkeys(names))
 
 

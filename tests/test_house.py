@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.datasets import DATASETS
+from core.export import EXPORTS
 from core.settings import Settings, load_settings
 from core.storage.formats import FORMATS
 
@@ -17,7 +18,7 @@ GROUND = ("types", "errors", "dates", "nearest", "datasets", "layout", "events",
 FLOORS = {
     **dict.fromkeys((f"core.{name}" for name in GROUND), 0),
     **dict.fromkeys(("core.download", "core.storage"), 1),
-    **dict.fromkeys(("core.exchanges", "core.sample"), 2),
+    **dict.fromkeys(("core.exchanges", "core.export", "core.sample"), 2),
     **dict.fromkeys(("loader", "core.jobs", "core.monitor"), 3),
     "scripts": 4,
 }
@@ -80,6 +81,12 @@ def test_every_format_file_is_registered() -> None:
     assert {form.__name__.rpartition(".")[2] for form in FORMATS.values()} == files
 
 
+def test_every_export_has_its_file() -> None:
+    files = {path.stem for path in (ROOT / "core" / "export").glob("*.py")} - {"__init__"}
+    assert set(EXPORTS) <= files
+    assert all({*entry.datasets, *entry.when_named} <= set(DATASETS) for entry in EXPORTS.values())
+
+
 def test_the_shipped_settings_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TAPEVAULT_HOME", raising=False)
     assert load_settings(ROOT / "config" / "settings.yaml") == Settings()
@@ -118,8 +125,9 @@ def test_every_stored_column_is_documented() -> None:
 
 
 def test_pinned_requirements_say_an_exact_version() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt"):
-        for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+    tools = (ROOT / "tests" / "tools").glob("requirements-*.txt")
+    for path in (ROOT / "requirements.txt", ROOT / "requirements-dev.txt", *tools):
+        for line in path.read_text(encoding="utf-8").splitlines():
             requirement = line.split("#")[0].split(";")[0].strip()
             assert not requirement or requirement.startswith("-r ") or re.fullmatch(r"[\w.-]+==[\w.]+", requirement)
 
