@@ -33,7 +33,7 @@ from convert_peers import Archive, Job, opened
 from end_to_end import ROOT, Run, measured
 from same_rows import difference
 
-from core.datasets import DATASETS
+from core.datasets import DATASETS, Kind
 from core.dates import MICROSECONDS_FROM
 from core.exchanges.binance.urls import key_of
 from core.storage.formats.parquet import _encoding
@@ -112,14 +112,18 @@ def task_of(made: Sequence[Made]) -> Task:
 
 def archive_at(path: Path, series: Series, period: Period) -> Archive:
     """What a peer has to be told of an archive; its own first lines say it."""
-    archive = Archive(key=key_of(series, period), path=str(path), has_header=False, to_us=1, columns=[])
+    archive = Archive(key=key_of(series, period), path=str(path), has_header=False, to_us=1, columns=[], stored=[])
     with opened(archive) as stream:
         line = stream.readline()
         archive["has_header"] = not line[:1].isdigit()
         cells = (stream.readline() if archive["has_header"] else line).strip().split(b",")
-    columns = DATASETS[series.dataset].columns[series.market][: len(cells)]
-    archive["columns"] = [(column.source, column.name, column.kind.name.lower()) for column in columns]
-    first_time = next(int(cell) for cell, (_, _, kind) in zip(cells, archive["columns"], strict=True) if kind == "time")
+    dataset = DATASETS[series.dataset]
+    columns = dataset.columns[series.market][: len(cells)]
+    archive["columns"] = [(column.source, column.kind.name.lower()) for column in columns]
+    archive["stored"] = [
+        (column.source, str(column.name), column.kind.name.lower()) for column in dataset.stored_columns(series.market)
+    ]
+    first_time = next(int(cell) for cell, column in zip(cells, columns, strict=True) if column.kind is Kind.TIME)
     archive["to_us"] = 1 if first_time >= MICROSECONDS_FROM else 1000
     return archive
 

@@ -12,17 +12,23 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, TypedDict
+from typing import IO, Any, Final, TypedDict
+
+BLOCK_BYTES: Final = 1 << 20
+ROW_GROUP_ROWS: Final = 1 << 20
+"""Both are pyarrow's own defaults, and the fastest of blocks of 1 to 32 MB and groups of 20,000 rows to a million."""
 
 
 class Archive(TypedDict):
-    """`columns` are those of the text, as (name, name in the output or None, kind); `to_us`: a time's unit."""
+    """`columns` are those of the text, as (name, kind); `stored` those of the output, in its order, as (name in the
+    text, name, kind); `to_us` is how many microseconds the unit of a time has."""
 
     key: str
     path: str
     has_header: bool
     to_us: int
-    columns: list[tuple[str, str | None, str]]
+    columns: list[tuple[str, str]]
+    stored: list[tuple[str, str, str]]
 
 
 class Job(TypedDict):
@@ -52,14 +58,9 @@ def outputs(job: Job) -> Iterator[tuple[Archive, Path]]:
         yield archive, target
 
 
-def stored(archive: Archive) -> list[tuple[str, str, str]]:
-    """What is kept: (name in the text, name in the output, kind), in the output's order, which is the text's."""
-    return [(source, name, kind) for source, name, kind in archive["columns"] if name]
-
-
 def pyarrow_streaming(job: Job) -> None:
-    """open_csv over zipfile, a row group for each block; 8 MB was the fastest of 1, 2, 4, 8, 16 and 32."""
-    _pyarrow(job, 8 << 20)
+    """open_csv over zipfile, written a row group at a time."""
+    _pyarrow(job, BLOCK_BYTES)
 
 
 def pyarrow_isal(job: Job) -> None:
@@ -70,7 +71,7 @@ def pyarrow_isal(job: Job) -> None:
         assert hasattr(zipfile, name)
     zipfile.zlib = isal_zlib  # type: ignore[attr-defined]
     zipfile.crc32 = isal_zlib.crc32  # type: ignore[attr-defined]
-    _pyarrow(job, 8 << 20)
+    _pyarrow(job, BLOCK_BYTES)
 
 
 def pyarrow_whole(job: Job) -> None:
@@ -89,36 +90,40 @@ def _pyarrow(job: Job, block_bytes: int | None) -> None:
 
     def renamed(rows: Any, archive: Archive) -> Any:
         columns = {}
-        for source, name, kind in stored(archive):
+        for source, name, kind in archive["stored"]:
             values = rows.column(source)
             columns[name] = pc.multiply(values, archive["to_us"]).cast(utc) if kind == "time" else values
         return pa.table(columns)
 
     for archive, target in outputs(job):
         read = csv.ReadOptions(
-            column_names=[source for source, _, _ in archive["columns"]],
+            column_names=[source for source, _ in archive["columns"]],
             skip_rows=int(archive["has_header"]),
             block_size=block_bytes,
         )
         convert = csv.ConvertOptions(
-            column_types={source: kinds[kind] for source, _, kind in archive["columns"]},
-            include_columns=[source for source, _, _ in stored(archive)],
+            column_types={source: kinds[kind] for source, kind in archive["columns"]},
+            include_columns=[source for source, _, _ in archive["stored"]],
             true_values=["true", "True"],
             false_values=["false", "False"],
         )
+        schema = pa.schema([(name, utc if kind == "time" else kinds[kind]) for _, name, kind in archive["stored"]])
         with opened(archive) as stream:
             if block_bytes is None:
                 table = csv.read_csv(stream, read, convert_options=convert)
                 pq.write_table(renamed(table, archive), target, **job["encoding"])
                 continue
             reader = csv.open_csv(stream, read, convert_options=convert)
-            writer = None
-            for batch in reader:
-                rows = renamed(batch, archive)
-                writer = writer or pq.ParquetWriter(target, rows.schema, **job["encoding"])
-                writer.write_table(rows)
-            assert writer is not None
-            writer.close()
+            with pq.ParquetWriter(target, schema, **job["encoding"]) as writer:
+                waiting, count = [], 0
+                for batch in reader:
+                    waiting.append(renamed(batch, archive))
+                    count += batch.num_rows
+                    if count >= ROW_GROUP_ROWS:
+                        writer.write_table(pa.concat_tables(waiting), count)
+                        waiting, count = [], 0
+                if waiting:
+                    writer.write_table(pa.concat_tables(waiting), count)
 
 
 def polars(job: Job) -> None:
@@ -130,11 +135,10 @@ def polars(job: Job) -> None:
         text = extracted(archive, Path(job["out"]))
         is_titled = "data/spot/" in archive["key"]  # True and False, which polars takes for text
         schema = {
-            source: pl.String if is_titled and kind == "boolean" else kinds[kind]
-            for source, _, kind in archive["columns"]
+            source: pl.String if is_titled and kind == "boolean" else kinds[kind] for source, kind in archive["columns"]
         }
         columns = []
-        for source, name, kind in stored(archive):
+        for source, name, kind in archive["stored"]:
             column = pl.col(source)
             if kind == "time":
                 column = (column * archive["to_us"]).cast(pl.Datetime("us", "UTC"))
@@ -155,12 +159,12 @@ def duckdb(job: Job) -> None:
     options = "".join(f", {name} {value}" for name, value in job["encoding"].items())
     for archive, target in outputs(job):
         text = extracted(archive, Path(job["out"]))
-        types = ", ".join(f"'{source}': '{kinds[kind]}'" for source, _, kind in archive["columns"])
+        types = ", ".join(f"'{source}': '{kinds[kind]}'" for source, kind in archive["columns"])
         columns = ", ".join(
             f'make_timestamptz("{source}" * {archive["to_us"]}) AS "{name}"'
             if kind == "time"
             else f'"{source}" AS "{name}"'
-            for source, name, kind in stored(archive)
+            for source, name, kind in archive["stored"]
         )
         connection.execute(
             f"COPY (SELECT {columns} FROM read_csv('{text}', header = {archive['has_header']}, auto_detect = false, "
@@ -178,15 +182,16 @@ def pandas(job: Job) -> None:
         frame = pd.read_csv(
             archive["path"],
             header=0 if archive["has_header"] else None,
-            names=[source for source, _, _ in archive["columns"]],
-            usecols=[source for source, _, _ in stored(archive)],
-            dtype={source: kinds[kind] for source, _, kind in archive["columns"]},
+            names=[source for source, _ in archive["columns"]],
+            usecols=[source for source, _, _ in archive["stored"]],
+            dtype={source: kinds[kind] for source, kind in archive["columns"]},
         )
-        for source, _, kind in stored(archive):
+        for source, _, kind in archive["stored"]:
             if kind == "time":
                 times = frame[source] * archive["to_us"]
                 frame[source] = times.astype("datetime64[us]").dt.tz_localize("UTC")
-        frame.columns = pd.Index([name for _, name, _ in stored(archive)])
+        frame = frame[[source for source, _, _ in archive["stored"]]]
+        frame.columns = pd.Index([name for _, name, _ in archive["stored"]])
         frame.to_parquet(target, index=False, **job["encoding"])
 
 

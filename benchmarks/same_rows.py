@@ -23,7 +23,7 @@ def difference(found: Sequence[Path], wanted: Sequence[Path]) -> str | None:
     for left, right in _abreast(_batches(found), _batches(wanted)):
         if left is None or right is None:
             return f"{'fewer' if left is None else 'more'} rows than the {row:,} that both have"
-        for name in columns:
+        for name, _ in columns:
             differing = np.flatnonzero(_differs(left.column(name), right.column(name)))
             if len(differing):
                 at = int(differing[0])
@@ -33,8 +33,8 @@ def difference(found: Sequence[Path], wanted: Sequence[Path]) -> str | None:
     return None
 
 
-def _columns(path: Path) -> dict[str, str]:
-    return {field.name: str(field.type) for field in pq.read_schema(path)}
+def _columns(path: Path) -> list[tuple[str, str]]:
+    return [(field.name, str(field.type)) for field in pq.read_schema(path)]
 
 
 def _batches(paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
