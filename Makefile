@@ -1,6 +1,7 @@
 # make demo   the main job against the embedded sample archive, no network but the package registry
 # make test   linter, type checker, all tests
-# make bench  the benchmarks; BHDS=/path/to/python names one that has binance_datatool
+# make bench  the benchmarks; BHDS=/path/to/python names one that has binance_datatool; polars and isal, where they are
+#             installed into .venv, take part
 
 PYTHON ?= python3
 VENV := .venv
@@ -24,6 +25,8 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/download.py --rounds 5 $(if $(BHDS),--bhds $(BHDS))
 	$(BIN)/python benchmarks/chaos.py --kills 0 --objects 200 --share 0.03 --rate 4000000 --workers 32
 	$(BIN)/python benchmarks/chaos.py
+	$(BIN)/python benchmarks/convert.py --rounds 5
+	$(BIN)/python benchmarks/convert.py --big
 	$(BIN)/python benchmarks/end_to_end.py --files 1000 --rounds 3
 
 clean:

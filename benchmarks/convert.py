@@ -258,7 +258,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="tapevault-convert-", dir=options.dir))
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     print(f"{machine}, {time.strftime('%Y-%m-%d')}")
-    found = {}
+    found: dict[str, dict[str, Outcome]] = {}
     try:
         for name, work in (("trades", race_trades), ("klines", race_candles)):
             if options.only in (name, None):
@@ -267,7 +267,7 @@ def main() -> None:
                 shutil.rmtree(folder / name)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(json.dumps(found, default=vars), file=sys.stderr)
+        print(json.dumps(found, default=vars), file=sys.stderr)
 
 
 def _options() -> argparse.Namespace:
