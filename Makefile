@@ -2,7 +2,8 @@
 # make test   linter, type checker, all tests
 # make tools  NautilusTrader, hftbacktest, freqtrade and vectorbt, each in its own environment (3 GB), for the tests
 #             of exports, which skip without them; two to four minutes, so make test does not ask for it
-# make bench  the benchmarks; BHDS=/path/to/python names one that has binance_datatool
+# make bench  the benchmarks; BHDS=/path/to/python names one that has binance_datatool; polars takes part
+#             where it is installed into .venv
 
 PYTHON ?= python3
 VENV := .venv
@@ -41,6 +42,8 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/download.py --rounds 5 $(if $(BHDS),--bhds $(BHDS))
 	$(BIN)/python benchmarks/chaos.py --kills 0 --objects 200 --share 0.03 --rate 4000000 --workers 32
 	$(BIN)/python benchmarks/chaos.py
+	$(BIN)/python benchmarks/convert.py --rounds 5
+	$(BIN)/python benchmarks/convert.py --big
 	$(BIN)/python benchmarks/end_to_end.py --files 1000 --rounds 3
 
 clean:

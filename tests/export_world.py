@@ -4,6 +4,7 @@ The tools' Pythons lie in `<TAPEVAULT_TOOLS>/<tool>` (default `.venv-tools` in t
 `tests/tools/read_<tool>.py` is run by such a Python and prints one JSON object.
 """
 
+import hashlib
 import json
 import os
 import subprocess
@@ -44,7 +45,8 @@ def store(root: Path, one: Series, period: str, lines: Iterable[str]) -> Storage
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(zip_bytes({f"{path.stem}.csv": ("\n".join(lines) + "\n").encode()}))
     file = ArchiveFile(one, label, f"data/{path.name}", path.stat().st_size, "", None, "")
-    storage.store(FetchedFile(file, path, file.size, "0" * 64, Proof.UNVERIFIED))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert not storage.store([FetchedFile(file, path, file.size, digest, Proof.UNVERIFIED)]).refused
     return storage
 
 
