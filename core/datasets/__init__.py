@@ -8,7 +8,6 @@ from core.datasets.klines import KLINES
 from core.datasets.mark_price import MARK_PRICE
 from core.datasets.premium_index import PREMIUM_INDEX
 from core.datasets.trades import TRADES
-from core.dates import INTERVAL_US
 from core.errors import ConfigError
 from core.nearest import one_of
 from core.types import Market
@@ -57,7 +56,7 @@ def dataset_named(name: str, market: Market) -> Dataset:
 
 def interval_named(name: str, dataset: Dataset, market: Market) -> str:
     """`name` if the exchange has `dataset` at that interval. Raises ConfigError, with a near match, otherwise."""
-    known = [i for i in INTERVAL_US if i != "1s" or (market is Market.SPOT and dataset is KLINES)]
+    known = dataset.intervals(market)
     if name == "1M":
         raise ConfigError("the archive writes the month as 1mo, not 1M (1m is one minute)")
     if name not in known:

@@ -22,6 +22,7 @@ from core.errors import MalformedArchive
 from core.settings import QualitySettings
 from core.storage.member import MemberStream, OddBytes, open_member
 from core.storage.schema import ARROW_TYPES, schema_of
+from core.storage.text_cells import EMPTY, TEXT_KINDS, alphabet, from_text, text_fault
 from core.types import Market, Period
 
 BLOCK_BYTES: Final = 1 << 20
@@ -34,13 +35,16 @@ _CELLS: Final = {
     Kind.DECIMAL: re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"),
     Kind.BOOLEAN: re.compile("true|True|TRUE|false|False|FALSE"),
 }
+_READ_AS: Final = {Kind.TIME: pa.int64(), Kind.TEXT_TIME: pa.string()}
+"""What Arrow reads the cells as, where that is not what they become."""
 
 
 @dataclass(slots=True)
 class ArchiveCsv:
     """One archive being read. Iterate `batches()` to the end; then the facts below are known and checked.
 
-    `rows`, `source_unit` ("ms" or "us"), `has_header`, `outside_period`: rows beside the period of the file's name.
+    `rows`, `source_unit` ("ms", "us", or "s" where times are written out), `has_header`, `outside_period`: rows beside
+    the period of the file's name.
     """
 
     path: Path
@@ -58,7 +62,8 @@ class ArchiveCsv:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Batches in the dataset's schema, rows in the file's order. Raises MalformedArchive, StorageError."""
         header_bytes = self._look()
-        with open_member(self.path, self.quality, header_bytes) as member:
+        allowed = alphabet(self._columns, self._symbol)
+        with open_member(self.path, self.quality, header_bytes, allowed) as member:
             try:
                 for raw in self._read(member):
                     yield self._convert(raw)
@@ -94,6 +99,11 @@ class ArchiveCsv:
         self._columns = self.dataset.columns[self.market][:count]
 
     @property
+    def _symbol(self) -> str:
+        """The symbol by the file's name."""
+        return self.path.name.partition("-")[0]
+
+    @property
     def _widths(self) -> range:
         """How many columns a row may have."""
         columns = self.dataset.columns[self.market]
@@ -120,10 +130,8 @@ class ArchiveCsv:
             ),
             parse_options=pyarrow.csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
             convert_options=pyarrow.csv.ConvertOptions(
-                column_types={
-                    c.source: pa.int64() if c.kind is Kind.TIME else ARROW_TYPES[c.kind] for c in self._columns
-                },
-                null_values=[],
+                column_types={c.source: _READ_AS.get(c.kind, ARROW_TYPES[c.kind]) for c in self._columns},
+                null_values=list(EMPTY) if any(column.nullable for column in self._columns) else [],
                 strings_can_be_null=False,
                 true_values=["true", "True", "TRUE"],
                 false_values=["false", "False", "FALSE"],
@@ -134,9 +142,14 @@ class ArchiveCsv:
         arrays: dict[str, pa.Array] = {}
         for column in self._columns:
             values = raw.column(column.source)
-            if column.kind is Kind.TIME:
+            if values.null_count and not column.nullable:
+                raise pa.ArrowInvalid(f"{column.source} is empty")
+            if column.kind in TEXT_KINDS:
+                values = from_text(values, column, self._symbol)
+                self.source_unit = "s" if column.kind is Kind.TEXT_TIME else self.source_unit
+            elif column.kind is Kind.TIME:
                 values = self._microseconds(values)
-            elif column.kind is Kind.DECIMAL and column.name and not pc.all(pc.is_finite(values)).as_py():
+            elif column.kind is Kind.DECIMAL and column.name and not pc.all(pc.is_finite(values), min_count=0).as_py():
                 raise pa.ArrowInvalid(f"{column.source} is beyond any double")
             if column.name:
                 arrays[column.name] = values
@@ -182,6 +195,12 @@ class ArchiveCsv:
         if len(cells) != len(self._columns):
             return f"{len(cells)} columns instead of {len(self._columns)}"
         for cell, column in zip(cells, self._columns, strict=True):
+            if column.nullable and cell in EMPTY:
+                continue
+            if column.kind in TEXT_KINDS:
+                if fault := text_fault(cell, column, self._symbol):
+                    return fault
+                continue
             if not _CELLS[column.kind].fullmatch(cell):
                 return f"{column.source} is {cell!r}"
             if beyond := _beyond(cell, column):

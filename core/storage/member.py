@@ -17,21 +17,22 @@ _METHODS: Final = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _BROKEN: Final = (zipfile.BadZipFile, NotImplementedError, EOFError, UnicodeDecodeError, struct.error)
 _MISLED: Final = {None, errno.EINVAL}
 """What a seek or a read fails with that a damaged zip sent to a place that is none; anything else is the disk's."""
-_ALLOWED: Final = b"0123456789.,-+\r\neEtrualsfTRUALSF"
+NUMERIC: Final = b"0123456789.,-+\r\neEtrualsfTRUALSF"
 """Everything that numbers, true and false are written with."""
 
 
 class MemberStream:
-    """Reads the member; counts its lines and refuses bytes that no number is written with.
+    """Reads the member; counts its lines and refuses bytes that are not among the `allowed` ones.
 
     zipfile checks the CRC-32 when the end is reached, so a stream that was read to its end is whole.
     """
 
-    def __init__(self, path: Path, stream: IO[bytes], declared: int, header_bytes: int) -> None:
+    def __init__(self, path: Path, stream: IO[bytes], declared: int, header_bytes: int, allowed: bytes) -> None:
         self._path = path
         self._stream = stream
         self._declared = declared
         self._header_left = header_bytes
+        self._allowed = allowed
         self.size = 0
         self.newlines = 0
         self.ends_with_newline = True
@@ -57,7 +58,7 @@ class MemberStream:
     def _refuse_odd_bytes(self, data: bytes) -> None:
         body = data[self._header_left :]
         self._header_left = max(0, self._header_left - len(data))
-        if body.translate(None, _ALLOWED):
+        if body.translate(None, self._allowed):
             raise OddBytes
 
     @property
@@ -81,12 +82,15 @@ class MemberStream:
 
 
 class OddBytes(Exception):
-    """A byte that no number is written with: the line is looked for next."""
+    """A byte that no cell is written with: the line is looked for next."""
 
 
 @contextmanager
-def open_member(path: Path, quality: QualitySettings, header_bytes: int = 0) -> Iterator[MemberStream]:
-    """The member of a zip that has exactly one, named after it. Raises MalformedArchive, StorageError."""
+def open_member(
+    path: Path, quality: QualitySettings, header_bytes: int = 0, allowed: bytes = NUMERIC
+) -> Iterator[MemberStream]:
+    """The member of a zip that has exactly one, named after it; `allowed` are the bytes that may stand in it behind
+    the header. Raises MalformedArchive, StorageError."""
     try:
         if path.stat().st_size == 0:
             raise MalformedArchive(f"{path.name} has zero bytes; the exchange's file is broken")
@@ -94,7 +98,7 @@ def open_member(path: Path, quality: QualitySettings, header_bytes: int = 0) -> 
             info = _only_member(path, archive)
             _refuse_bomb(path, info, quality)
             with archive.open(info) as stream:
-                yield MemberStream(path, stream, info.file_size, header_bytes)
+                yield MemberStream(path, stream, info.file_size, header_bytes, allowed)
     except _BROKEN as error:
         raise _unreadable(path, error) from error
     except OSError as error:
