@@ -1,11 +1,15 @@
 """The kinds of data. To add one: a file with one `Dataset(...)` here, and its line in `DATASETS`."""
 
 from core.datasets.agg_trades import AGG_TRADES
+from core.datasets.book_depth import BOOK_DEPTH
+from core.datasets.book_ticker import BOOK_TICKER
 from core.datasets.dataset import SCHEMA_VERSION, Column, Dataset, Kind
 from core.datasets.funding_rate import FUNDING_RATE
 from core.datasets.index_price import INDEX_PRICE
 from core.datasets.klines import KLINES
+from core.datasets.liquidation_snapshot import LIQUIDATION_SNAPSHOT
 from core.datasets.mark_price import MARK_PRICE
+from core.datasets.metrics import METRICS
 from core.datasets.premium_index import PREMIUM_INDEX
 from core.datasets.trades import TRADES
 from core.errors import ConfigError
@@ -32,6 +36,10 @@ DATASETS: dict[str, Dataset] = {
     "funding_rate": FUNDING_RATE,
     "trades": TRADES,
     "agg_trades": AGG_TRADES,
+    "metrics": METRICS,
+    "book_depth": BOOK_DEPTH,
+    "book_ticker": BOOK_TICKER,
+    "liquidation_snapshot": LIQUIDATION_SNAPSHOT,
 }
 
 
