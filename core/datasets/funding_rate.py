@@ -8,7 +8,7 @@ _COLUMNS = (
         "calc_time",
         "timestamp",
         Kind.TIME,
-        "settlement as published, 0 to 45 ms after the hour",
+        "settlement as published, a few ms after the hour (up to 45 seen)",
         "UTC microseconds, whole milliseconds",
     ),
     Column(

@@ -13,13 +13,15 @@ def _columns(quantity_unit: str) -> tuple[Column, ...]:
     price = "quote asset per base asset"
     return (
         Column("time", "timestamp", Kind.TIME, "time of the liquidation", "UTC microseconds, whole milliseconds"),
-        Column("side", "side", Kind.TEXT, "of the order: SELL closes a long position, BUY a short one", "SELL, BUY"),
-        Column("order_type", "order_type", Kind.TEXT, "type of the order", "LIMIT"),
-        Column("time_in_force", "time_in_force", Kind.TEXT, "how long the order stands", "IOC"),
+        Column(
+            "side", "side", Kind.TEXT, "of the order: SELL closes a long position, BUY a short one", "word: SELL, BUY"
+        ),
+        Column("order_type", "order_type", Kind.TEXT, "type of the order", "word; seen: LIMIT"),
+        Column("time_in_force", "time_in_force", Kind.TEXT, "how long the order stands", "word; seen: IOC"),
         Column("original_quantity", "original_quantity", Kind.DECIMAL, "quantity to be closed", quantity_unit),
         Column("price", "price", Kind.DECIMAL, "limit of the order", price),
         Column("average_price", "average_price", Kind.DECIMAL, "mean price of the fills", price),
-        Column("order_status", "order_status", Kind.TEXT, "state of the order", "FILLED, PARTIALLY_FILLED, ..."),
+        Column("order_status", "order_status", Kind.TEXT, "state of the order", "word; seen: FILLED"),
         Column("last_fill_quantity", "last_fill_quantity", Kind.DECIMAL, "quantity of the last fill", quantity_unit),
         Column(
             "accumulated_fill_quantity",

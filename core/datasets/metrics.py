@@ -73,7 +73,7 @@ METRICS = Dataset(
     notes=(
         "`timestamp` is the published label, unshifted. In um before 2026-06-25 it is the END of the five minutes: "
         "open interest and traders' ratios as they stood at `timestamp`, taker volume of the five minutes before it; "
-        "a file runs from 00:05 to 00:00 of the next day, and that last row counts as outside its period. In um from "
+        "a file runs from 00:05 to 00:00 of the next day, which is not counted as outside its period. In um from "
         "2026-06-25 on, and in cm always, it is the START: open interest and traders' ratios as they stood at "
         "`timestamp` + 5 min, taker volume of those five minutes; a file runs from 00:00 to 23:55. So a row was known "
         "at `timestamp` under the first convention and at `timestamp` + 5 min under the second.",

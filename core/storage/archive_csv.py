@@ -180,7 +180,9 @@ class ArchiveCsv:
             line = self.rows + int(far[0]) + 1 + self.has_header
             when = format_us(int(times[far[0]]))
             self._refuse(line, f"a row of {when}, but the name says {self.period.label}", b"")
-        self.outside_period += int(np.count_nonzero((times < span.start_us) | (times >= span.end_us)))
+        # Where files share their midnights, the last one is a row of this file like any other.
+        last_us = span.end_us if self.dataset.shares_midnight else span.end_us - 1
+        self.outside_period += int(np.count_nonzero((times < span.start_us) | (times > last_us)))
 
     def _refuse_line(self, error: Exception) -> NoReturn:
         """Find the line that cannot be read, by a slow second pass, and say it."""

@@ -88,7 +88,7 @@ def test_metrics_of_um(world: World) -> None:
     ]
     assert list(world.rows(partition)[0]) == names
     assert (partition.source_unit, partition.reordered, partition.duplicates) == ("s", 2, 0)
-    assert partition.outside == 1, "the label of the day's last window is the next midnight"
+    assert partition.outside == 0, "the label of the day's last window is the next midnight"
     schema = pq.read_schema(partition.path)
     assert [field.nullable for field in schema] == [False] + [True] * 6
     assert pq.read_table(partition.path)["open_interest_value"].null_count == 1
@@ -276,6 +276,13 @@ def test_a_ticker_with_two_days_interleaved_is_sorted_by_its_ids(world: World) -
     partition = world.store(TICKER, rows)
     assert [row["update_id"] for row in world.rows(partition)] == [1, 2, 3, 101, 102, 103]
     assert partition.reordered == 4
+
+
+@pytest.mark.parametrize(("minute", "outside"), [(-5, 1), (0, 0), (1440, 0), (1445, 1)])
+def test_the_midnight_that_two_files_share_lies_in_both(world: World, minute: int, outside: int) -> None:
+    assert world.store(METRICS, [metrics_line(minute)]).outside == outside
+    depth = [f"{at(60 * minute):%Y-%m-%d %H:%M:%S},-5,1,2"]
+    assert world.store(DEPTH, depth).outside == (outside or int(minute == 1440)), "others share none"
 
 
 # what is refused, by file, line and column
