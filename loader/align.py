@@ -64,7 +64,7 @@ def pick(values: npt.NDArray[Any], indices: Integers) -> npt.NDArray[np.float64]
     return picked
 
 
-def rising(keys: Sequence[Integers], offsets: Integers) -> npt.NDArray[np.bool_]:
+def rising(keys: Sequence[npt.NDArray[Any]], offsets: Integers) -> npt.NDArray[np.bool_]:
     """For each row but the first: does its key come strictly after the row before it? True where a symbol begins.
 
     A key of several columns is compared column by column, the first one first.

@@ -65,9 +65,10 @@ class BacktestDataLoader:
     ) -> dict[str, pd.DataFrame]:
         """Stored rows, one frame per data type.
 
-        Each frame is sorted by symbol, then timestamp (trades and agg_trades: by id), with a RangeIndex and no nulls:
-        `timestamp` (datetime64[us, UTC]; of candles the OPEN time, so a row is known one interval later), `symbol`
-        (categorical; its categories are the symbols asked for, sorted), then float64, int64 (counts, ids) and bool:
+        Each frame is sorted by symbol, then timestamp (trades, agg_trades and book_ticker: by id), with a RangeIndex
+        and no nulls but NaN in metrics: `timestamp` (datetime64[us, UTC]; of candles the OPEN time, so a row is known
+        one interval later), `symbol` (categorical; its categories are the symbols asked for, sorted), then float64,
+        int64 (counts, ids), bool, and words as categoricals:
 
             klines                      open high low close volume quote_volume trades taker_buy_base taker_buy_quote
             klines of cm                open high low close volume (contracts) base_volume trades taker_buy_volume
@@ -76,6 +77,17 @@ class BacktestDataLoader:
             funding_rate                funding_rate funding_interval_hours; timestamp is the settlement, to the ms
             trades                      id price qty quote_qty (cm: base_qty) is_buyer_maker
             agg_trades                  agg_trade_id price quantity first_trade_id last_trade_id is_buyer_maker
+            metrics                     open_interest open_interest_value (cm: open_interest_base)
+                                        top_trader_account_ratio top_trader_position_ratio account_ratio
+                                        taker_volume_ratio; NaN where the exchange left the cell empty; timestamp is
+                                        the published label: of um before 2026-06-25 the END of its five minutes, of
+                                        all else their START, so that the row was known five minutes later
+            book_depth                  percentage depth notional; a row per band of each snapshot
+            book_ticker                 update_id best_bid_price best_bid_qty best_ask_price best_ask_qty event_time
+            liquidation_snapshot        side order_type time_in_force original_quantity price average_price order_status
+                                        last_fill_quantity accumulated_fill_quantity
+
+        Units are in docs/data-dictionary.md.
 
         `columns` picks others, in that order, for instance `close_time`; a type that lacks one of them leaves it out.
         `interval` concerns candles only. `start_date` is included; `end_date` is included if it is a pure date and

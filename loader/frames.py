@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from loader.align import Integers
 from loader.rows import Rows
@@ -29,9 +30,20 @@ def long_columns(symbols: Sequence[str], rows: Rows) -> Columns:
 
 def to_frame(columns: Columns) -> "pd.DataFrame":
     """A frame of these columns that the caller may write to; one block per column, so that none is copied twice."""
-    table = pa.table({name: _apart(column) for name, column in columns.items()})
+    table = pa.table({name: _apart(_as_category(column)) for name, column in columns.items()})
     frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
     return frame
+
+
+def _as_category(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
+    """Words as a categorical whose categories are those that occur, sorted; any other column as it is."""
+    if not pa.types.is_string(column.type):
+        return column
+    words = pa.array(sorted(pc.unique(column).to_pylist()), pa.string())
+    codes = pc.index_in(column, value_set=words)
+    chunks = codes.chunks if isinstance(codes, pa.ChunkedArray) else [codes]
+    kind = pa.dictionary(pa.int32(), pa.string())
+    return pa.chunked_array([pa.DictionaryArray.from_arrays(chunk, words) for chunk in chunks], kind)
 
 
 def _apart(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray:

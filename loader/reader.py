@@ -89,7 +89,7 @@ class RowReader:
         if not paths:
             return no_rows(schema, len(files))
         wanted = tuple(dict.fromkeys((*schema.names, *dataset.key)))
-        rows = in_order(self._query(paths, wanted, span), dataset.key, files)
+        rows = in_order(self._query(paths, wanted, span), dataset.key, files, dataset.shares_midnight)
         return Rows(rows.table.select(schema.names).cast(schema), rows.offsets)
 
     def _query(self, paths: Sequence[Path], columns: Sequence[str], span: Span) -> pa.Table:

@@ -113,17 +113,6 @@ def test_every_make_target_the_readme_names_exists() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_every_stored_column_is_documented() -> None:
-    text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-    for dataset in DATASETS.values():
-        section = text.partition(f"## `{dataset.name}`")[2].partition("\n## ")[0]
-        for market in dataset.markets:
-            for column in dataset.stored_columns(market):
-                row = f"| `{column.name}` | `{column.source}` |"
-                assert row in section, f"docs/data.md: {dataset.name} lacks {row}"
-                assert column.doc in section
-
-
 def test_pinned_requirements_say_an_exact_version() -> None:
     tools = (ROOT / "tests" / "tools").glob("requirements-*.txt")
     for path in (ROOT / "requirements.txt", ROOT / "requirements-dev.txt", *tools):

@@ -1,14 +1,17 @@
 """The kinds of data. To add one: a file with one `Dataset(...)` here, and its line in `DATASETS`."""
 
 from core.datasets.agg_trades import AGG_TRADES
+from core.datasets.book_depth import BOOK_DEPTH
+from core.datasets.book_ticker import BOOK_TICKER
 from core.datasets.dataset import SCHEMA_VERSION, Column, Dataset, Kind
 from core.datasets.funding_rate import FUNDING_RATE
 from core.datasets.index_price import INDEX_PRICE
 from core.datasets.klines import KLINES
+from core.datasets.liquidation_snapshot import LIQUIDATION_SNAPSHOT
 from core.datasets.mark_price import MARK_PRICE
+from core.datasets.metrics import METRICS
 from core.datasets.premium_index import PREMIUM_INDEX
 from core.datasets.trades import TRADES
-from core.dates import INTERVAL_US
 from core.errors import ConfigError
 from core.nearest import one_of
 from core.types import Market
@@ -33,6 +36,10 @@ DATASETS: dict[str, Dataset] = {
     "funding_rate": FUNDING_RATE,
     "trades": TRADES,
     "agg_trades": AGG_TRADES,
+    "metrics": METRICS,
+    "book_depth": BOOK_DEPTH,
+    "book_ticker": BOOK_TICKER,
+    "liquidation_snapshot": LIQUIDATION_SNAPSHOT,
 }
 
 
@@ -57,7 +64,7 @@ def dataset_named(name: str, market: Market) -> Dataset:
 
 def interval_named(name: str, dataset: Dataset, market: Market) -> str:
     """`name` if the exchange has `dataset` at that interval. Raises ConfigError, with a near match, otherwise."""
-    known = [i for i in INTERVAL_US if i != "1s" or (market is Market.SPOT and dataset is KLINES)]
+    known = dataset.intervals(market)
     if name == "1M":
         raise ConfigError("the archive writes the month as 1mo, not 1M (1m is one minute)")
     if name not in known:

@@ -1,22 +1,36 @@
 """What a `Dataset` is: the description of one kind of data. Nothing here moves or reads anything."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
+from core.dates import INTERVAL_US
 from core.types import Cadence, Market
 
 SCHEMA_VERSION = 2
 """Written into every Parquet footer; raised when a stored column changes name, type or meaning."""
+
+_MONTHLY_ONLY: Final = frozenset({"3d", "1w", "1mo"})
+"""Intervals that are published by the month only."""
+BY_DAY_ONLY: Final = (Cadence.DAILY,)
+
+REPAIR: Final = (
+    "Exact duplicate rows are dropped and counted; rows out of order are sorted by key and counted; two rows with one "
+    "key and different content refuse the file."
+)
 
 
 class Kind(Enum):
     """What the text of a CSV cell means; `core.storage.schema` says what it is stored as."""
 
     TIME = "time, to the microsecond, UTC"
+    TEXT_TIME = "time written out as 2024-01-31 08:00:00, UTC, to the second"
     DECIMAL = "decimal number, as the nearest double"
     INTEGER = "whole number of 64 bits"
     BOOLEAN = "true or false"
+    TEXT = "word of capital letters, digits and underscores"
+    SYMBOL = "the symbol, which the file's name says too"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +38,18 @@ class Column:
     """One column of the published CSV, in its place.
 
     `source` is the exchange's header word (`aliases`: other words seen for it), `name` ours, None for a column
-    that is read past. `optional` columns may be absent at the end of a row. `doc` says the unit.
+    that is read past. `doc` says what it means, `unit` in what it is counted. `optional` columns may be absent at the
+    end of a row; cells of `nullable` ones may be empty, which is stored as null and never as 0.
     """
 
     source: str
     name: str | None
     kind: Kind
     doc: str = ""
+    unit: str = ""
     aliases: tuple[str, ...] = ()
     optional: bool = False
+    nullable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +58,13 @@ class Dataset:
 
     `columns` holds the CSV columns by market, and so the markets that have it. `key` names the stored columns that
     identify a row and give the order of rows. `per_pair` says that the exchange files it by pair (`BTCUSD`), not by
-    contract (`BTCUSD_PERP`). `timestamp` is always the row's own time: an open time where `has_interval`. Rows of
-    monthly archives lie in one partition for each `closed` cadence, those of daily ones in one for each `open` cadence;
-    a monthly archive of a kind that is `closed` by day is split.
+    contract (`BTCUSD_PERP`). `timestamp` is always the row's own time: an open time where `has_interval`.
+    `shares_midnight`: two neighbouring files may both have a row of the midnight between them. Rows of monthly archives
+    lie in one partition for each `closed` cadence, those of daily ones in one for each `open` cadence; a month
+    of a kind that is `closed` by day is split.
+
+    `doc` is a phrase; `notes` are what a user has to know beside the columns, `history` from when to when each market
+    has it, where that is known, and `repair` what is done about a file that is not in order.
     """
 
     name: str
@@ -56,10 +77,24 @@ class Dataset:
     per_pair: bool = False
     closed: Cadence = Cadence.YEARLY
     open: Cadence = Cadence.MONTHLY
+    shares_midnight: bool = False
+    notes: tuple[str, ...] = ()
+    history: Mapping[Market, str] = field(default_factory=dict)
+    repair: str = REPAIR
 
     @property
     def markets(self) -> tuple[Market, ...]:
         return tuple(self.columns)
+
+    def intervals(self, market: Market) -> tuple[str, ...]:
+        """The intervals that exist in a market, () where there are none: seconds are for spot candles only."""
+        if not self.has_interval:
+            return ()
+        return tuple(interval for interval in INTERVAL_US if interval != "1s" or market is Market.SPOT)
+
+    def cadences_of(self, interval: str | None) -> tuple[Cadence, ...]:
+        """The cadences in which the archives of an interval come; None where the dataset has no intervals."""
+        return (Cadence.MONTHLY,) if interval in _MONTHLY_ONLY else self.cadences
 
     def stored_columns(self, market: Market) -> tuple[Column, ...]:
         """The columns that are kept, `timestamp` first, else in the exchange's order."""

@@ -4,9 +4,27 @@ from core.datasets.dataset import Column, Dataset, Kind
 from core.types import Cadence, Market
 
 _COLUMNS = (
-    Column("calc_time", "timestamp", Kind.TIME, "settlement, a few ms after the hour, as published"),
-    Column("funding_interval_hours", "funding_interval_hours", Kind.INTEGER, "hours since the settlement before"),
-    Column("last_funding_rate", "funding_rate", Kind.DECIMAL, "rate settled (a ratio, may be negative)"),
+    Column(
+        "calc_time",
+        "timestamp",
+        Kind.TIME,
+        "settlement as published, a few ms after the hour (up to 45 seen)",
+        "UTC microseconds, whole milliseconds",
+    ),
+    Column(
+        "funding_interval_hours",
+        "funding_interval_hours",
+        Kind.INTEGER,
+        "time between settlements in force at this one",
+        "hours",
+    ),
+    Column(
+        "last_funding_rate",
+        "funding_rate",
+        Kind.DECIMAL,
+        "rate settled: above 0, longs pay shorts this part of the value of their position",
+        "ratio, may be negative",
+    ),
 )
 
 FUNDING_RATE = Dataset(
@@ -16,4 +34,10 @@ FUNDING_RATE = Dataset(
     columns={Market.UM: _COLUMNS, Market.CM: _COLUMNS},
     key=("timestamp",),
     cadences=(Cadence.MONTHLY,),
+    notes=(
+        "The rate is of one interval, not of a year or a day. The interval of a contract changes: 8 h, 4 h, 1 h.",
+        "A settlement equals no candle's open time, for it comes a few milliseconds later; round before joining, or "
+        "let `load_aligned_data` join.",
+    ),
+    history={Market.UM: "since 2020-01"},
 )

@@ -24,10 +24,11 @@ from core.errors import ConfigError
 from core.layout import stem
 from core.sample.csv_text import csv_bytes
 from core.sample.market import SampleMarket, times_of
+from core.sample.quirks import as_published
 from core.types import Cadence, Market, Period, Series, Span
 
 STAMP = ".sample.json"
-VERSION = 1
+VERSION = 2
 """Raised when the same market would be written as other bytes."""
 
 _PUBLISHED = {Cadence.DAILY: time(8, 35), Cadence.MONTHLY: time(8, 6)}
@@ -68,10 +69,13 @@ DEMO_SHELVES = (
     Shelf("funding_rate"),
     Shelf("klines", "1m", months=None, days=_LAST_DAYS, symbols=("um/BTCUSDT", "spot/BTCUSDT")),
     *(Shelf(name, months=None, days=_LAST_DAYS) for name in ("trades", "agg_trades")),
+    *(Shelf(name, months=None, days=_LAST_DAYS) for name in ("metrics", "book_ticker", "liquidation_snapshot")),
+    Shelf("book_depth", months=None, days=_LAST_DAYS, symbols=("um/BTCUSDT", "um/ETHUSDT", "cm/BTCUSD_PERP")),
     *(Shelf(name, months=_JANUARY, days=None, symbols=("um/SOLUSDT",)) for name in ("trades", "agg_trades")),
 )
 """The demo's files: every hourly month; the days since a week before February, the month that is still open; three busy
-days of trades and minutes; one month of trades. The exchange itself keeps every day; here the months stand for them."""
+days of trades, minutes, open interest, the book and liquidations; one month of trades. The exchange itself keeps every
+day; here the months stand for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,7 @@ def key_of(series: Series, period: Period) -> str:
 
 def _publish(market: SampleMarket, series: Series, period: Period, folder: Path) -> tuple[int, int]:
     """Write one archive and its checksum; rows and bytes. A period without rows has no file: 0, 0."""
-    rows = market.rows(series, period.span)
+    rows = as_published(market.seed, series, period, market.file_rows(series, period))
     count = len(times_of(series, rows))
     if not count:
         return 0, 0

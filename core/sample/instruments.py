@@ -13,8 +13,8 @@ class Instrument:
 
     `asset` names the price path: instruments of one asset share it, and so their `start_price`. A price is a whole
     number of ticks of `price_decimals`, a quantity of steps of `qty_decimals`; `lot` is the mean quantity of a fill
-    in steps. `contract_usd` is the value of one contract in `cm`. Nothing trades in a halt; from the day `busy_from`
-    on there are ten times as many orders.
+    in steps. `contract_usd` is the value of one contract in `cm`. The depth of the book is looked at every
+    `depth_seconds`. Nothing trades in a halt; from the day `busy_from` on there are ten times as many orders.
     """
 
     market: Market
@@ -29,6 +29,7 @@ class Instrument:
     delisted_us: int | None = None
     funding_hours: int = 8
     contract_usd: int = 0
+    depth_seconds: int = 30
     halts: tuple[Span, ...] = ()
     busy_from: date | None = None
 

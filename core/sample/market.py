@@ -1,7 +1,8 @@
 """The market that the sample exchange invents: one seed, one consistent history.
 
-Trades happen around the mark price; candles, aggregates and funding follow from trades and prices, so that what one
-dataset says about another can be checked to the last digit. A later last day adds rows and changes none before it.
+Trades happen around the mark price; candles, aggregates, funding, open interest, the book and liquidations follow from
+trades and prices, so that what one dataset says about another can be checked to the last digit. A later last day adds
+rows and changes none before it.
 """
 
 from dataclasses import dataclass
@@ -13,13 +14,14 @@ import pyarrow as pa
 
 from core.datasets import DATASETS, Kind
 from core.errors import NoData
-from core.sample import prices, tape
+from core.sample import book, liquidations, positions, prices, tape
 from core.sample.instruments import DEMO_FIRST, DEMO_INSTRUMENTS, DEMO_LAST, Instrument, moment
-from core.sample.values import Columns, Decimals, Ints, Values
+from core.sample.values import Columns, Decimals, Ints, Values, integers
 from core.storage.schema import ARROW_TYPES, schema_of
-from core.types import Market, Series, Span
+from core.types import Market, Period, Series, Span
 
 _UNTIL_THE_END = 2**62
+_FROM_TRADES = ("klines", "trades", "agg_trades", "metrics", "book_ticker", "liquidation_snapshot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,28 @@ class SampleMarket:
     def rows(self, series: Series, span: Span) -> Columns:
         """The rows whose time lies in `span`, by the exchange's column names. Raises NoData for an unknown series."""
         columns = _all_rows(self, series)
-        first, last = np.searchsorted(times_of(series, columns), [span.start_us, span.end_us])
-        return {name: values[first:last] for name, values in columns.items()}
+        return self._between(series, columns, times_of(series, columns), span)
+
+    def file_rows(self, series: Series, period: Period) -> Columns:
+        """The rows that the file of a period has: those of its time, but metrics by their windows, whose labels may
+        lie outside."""
+        columns = _all_rows(self, series)
+        windows = columns.get(positions.WINDOW_START)
+        times = times_of(series, columns) if windows is None else integers(windows)
+        return self._between(series, columns, times, period.span)
+
+    def _between(self, series: Series, columns: Columns, times: Ints, span: Span) -> Columns:
+        first, last = np.searchsorted(times, [span.start_us, span.end_us])
+        inside = {name: values[first:last] for name, values in columns.items()}
+        # A snapshot of the book has many rows: they are made only for the span that is asked for.
+        return book.banded(self.instruments_of(series)[0], inside) if series.dataset == "book_depth" else inside
 
     def truth(self, series: Series, span: Span) -> pa.Table:
         """The rows whose time lies in `span` as they must be stored and loaded: the dataset's schema."""
-        rows = self.rows(series, span)
+        return self.stored(series, self.rows(series, span))
+
+    def stored(self, series: Series, rows: Columns) -> pa.Table:
+        """Rows of a series in the dataset's schema."""
         kept = DATASETS[series.dataset].stored_columns(series.market)
         schema = schema_of(DATASETS[series.dataset], series.market)
         return pa.table([_arrow(rows[column.source], column.kind) for column in kept], schema=schema)
@@ -85,13 +103,13 @@ class SampleMarket:
 def times_of(series: Series, rows: Columns) -> Ints:
     """The column that says when each row is, in microseconds."""
     columns = DATASETS[series.dataset].columns[series.market]
-    times = rows[next(column.source for column in columns if column.name == "timestamp")]
-    assert not isinstance(times, Decimals)
-    return times.astype(np.int64, copy=False)
+    return integers(rows[next(column.source for column in columns if column.name == "timestamp")])
 
 
 def _arrow(values: Values, kind: Kind) -> pa.Array:
-    return pa.array(values.floats() if isinstance(values, Decimals) else values).cast(ARROW_TYPES[kind])
+    if isinstance(values, Decimals):
+        return pa.array(values.floats(), mask=None if values.known is None else ~values.known)
+    return pa.array(values).cast(ARROW_TYPES[kind])
 
 
 @lru_cache(maxsize=4)
@@ -100,7 +118,9 @@ def _all_rows(market: SampleMarket, series: Series) -> Columns:
     if life is None or series not in market.series(series.dataset, series.interval):
         raise NoData(f"the sample exchange has no {series}")
     is_over = life.end_us < market.span.end_us
-    if series.dataset in ("klines", "trades", "agg_trades"):
+    if series.dataset == "book_depth":
+        return book.depth_snapshots(market.seed, instruments[0], market.span, life)
+    if series.dataset in _FROM_TRADES:
         return _from_trades(market, series, instruments[0], life, is_over)
     points = prices.points_of(market.seed, instruments[0], market.span)
     if series.dataset == "funding_rate":
@@ -115,6 +135,12 @@ def _from_trades(market: SampleMarket, series: Series, instrument: Instrument, l
         return tape.trades(instrument, history)
     if series.dataset == "agg_trades":
         return tape.agg_trades(instrument, history)
+    if series.dataset == "metrics":
+        return positions.metrics(market.seed, instrument, market.span, life, history)
+    if series.dataset == "book_ticker":
+        return book.best_quotes(market.seed, instrument, history)
+    if series.dataset == "liquidation_snapshot":
+        return liquidations.liquidations(market.seed, instrument, history)
     return tape.klines(instrument, history, series.interval or "", life, is_over)
 
 
@@ -130,9 +156,21 @@ def small_market(seed: int = 7, first: date = date(2024, 12, 10), last: date = d
     return SampleMarket(
         seed,
         (
-            Instrument(Market.UM, "BTCUSDT", "BTC", 95000.0, 1, 3, 60, 20, start),
+            Instrument(Market.UM, "BTCUSDT", "BTC", 95000.0, 1, 3, 60, 20, start, depth_seconds=900),
             Instrument(Market.SPOT, "ETHUSDT", "ETH", 3400.0, 2, 4, 6000, 15, half_past_noon),
-            Instrument(Market.CM, "ETHUSD_PERP", "ETH", 3400.0, 2, 0, 150, 4, half_past_noon, contract_usd=10),
+            Instrument(
+                Market.CM,
+                "ETHUSD_PERP",
+                "ETH",
+                3400.0,
+                2,
+                0,
+                150,
+                4,
+                half_past_noon,
+                contract_usd=10,
+                depth_seconds=900,
+            ),
         ),
         first,
         last,

@@ -71,12 +71,13 @@ def mark_price(index: Ints, premium: Ints) -> Ints:
 
 
 def _premium(seed: int, name: str, count: int) -> Ints:
-    slow = _moving_sum(random_stream(seed, name, "slow").integers(-2700, 2701, count), 1440)
-    fast = _moving_sum(random_stream(seed, name, "fast").integers(-2200, 2201, count), 15)
+    slow = moving_sum(random_stream(seed, name, "slow").integers(-2700, 2701, count), 1440)
+    fast = moving_sum(random_stream(seed, name, "fast").integers(-2200, 2201, count), 15)
     return slow + fast + _INTEREST
 
 
-def _moving_sum(noise: Ints, width: int) -> Ints:
+def moving_sum(noise: Ints, width: int) -> Ints:
+    """The sum of each value and the `width` - 1 before it."""
     total = np.cumsum(noise)
     total[width:] -= total[:-width].copy()
     return total

@@ -54,7 +54,7 @@ def tape_of(seed: int, instrument: Instrument, history: Span, life: Span) -> Tap
     qty = 1 + instrument.lot * size**3 // 250_000_000
     first_id = int(random_stream(seed, name, "id").integers(1_000_000, 5_000_000_000))
     ids = np.arange(first_id, first_id + len(time_us), dtype=np.int64)
-    return Tape(ids, time_us, price, qty, _values(instrument, price, qty), is_buyer_maker)
+    return Tape(ids, time_us, price, qty, value_of(instrument, price, qty), is_buyer_maker)
 
 
 def _order_times(seed: int, name: str, instrument: Instrument, history: Span, life: Span) -> Ints:
@@ -97,8 +97,9 @@ def _mid_ticks(seed: int, instrument: Instrument, history: Span, time_us: Ints) 
     return divide_half_up(mid, 10 ** (PLACES - instrument.price_decimals))
 
 
-def _values(instrument: Instrument, price: Ints, qty: Ints) -> Ints:
-    """Quote asset, exactly price * qty; in `cm` base asset, contracts * contract value / price."""
+def value_of(instrument: Instrument, price: Ints, qty: Ints) -> Ints:
+    """What steps are worth at a price in ticks: quote asset, exactly price * qty; in `cm` base asset, contracts *
+    contract value / price."""
     if instrument.market is not Market.CM:
         return price * qty
     scale = instrument.contract_usd * 10**instrument.value_decimals * 10**instrument.price_decimals

@@ -10,19 +10,21 @@ from numpy.typing import NDArray
 
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
+Words: TypeAlias = NDArray[np.str_]
 
 _EXACT_FLOAT = 2**53
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decimals:
-    """A column of decimals: `units` / 10**`places`."""
+    """A column of decimals: `units` / 10**`places`. `known` says which cells have a value; None: all of them."""
 
     units: Ints
     places: int
+    known: Bools | None = None
 
-    def __getitem__(self, rows: slice | Bools) -> "Decimals":
-        return Decimals(self.units[rows], self.places)
+    def __getitem__(self, rows: slice | Bools | Ints) -> "Decimals":
+        return Decimals(self.units[rows], self.places, None if self.known is None else self.known[rows])
 
     def floats(self) -> NDArray[np.float64]:
         """Each value as `float` of its decimal text, to the last bit."""
@@ -32,9 +34,15 @@ class Decimals:
         return self.units / np.float64(10**self.places)
 
 
-Values: TypeAlias = Ints | Bools | Decimals
+Values: TypeAlias = Ints | Bools | Words | Decimals
 Columns: TypeAlias = dict[str, Values]
 """Rows of one dataset: the exchange's column names and equally long columns. Times are microseconds."""
+
+
+def integers(values: Values) -> Ints:
+    """A column of times, ids or counts as what it is."""
+    assert not isinstance(values, Decimals)
+    return values.astype(np.int64, copy=False)
 
 
 def divide_half_up(numerator: Ints, denominator: Ints | int) -> Ints:

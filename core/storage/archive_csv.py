@@ -25,6 +25,7 @@ from core.storage.csv_faults import LATEST_US, fault_of, lines_of
 from core.storage.member import MemberStream, open_member
 from core.storage.parser import Irregular, Parser
 from core.storage.schema import schema_of
+from core.storage.text_cells import TEXT_KINDS, from_text
 from core.types import Market, Period
 
 LONGEST_LINE: Final = 4096
@@ -36,7 +37,8 @@ LARGE_BYTES: Final = 1 << 23
 class ArchiveCsv:
     """One archive being read. Iterate `batches()` to the end; then the facts below are known and checked.
 
-    `rows`, `source_unit` ("ms" or "us"), `has_header`, `outside_period`: rows beside the period of the file's name.
+    `rows`, `source_unit` ("ms", "us", or "s" where times are written out), `has_header`, `outside_period`: rows beside
+    the period of the file's name.
     """
 
     path: Path
@@ -87,7 +89,7 @@ class ArchiveCsv:
     def _any_form(self, header_bytes: int) -> Iterator[pa.RecordBatch]:
         """By pyarrow, from the beginning; what was given out before is read, checked and not given out again."""
         given_out, self.rows, self.outside_period, self.source_unit = self.rows, 0, 0, ""
-        reader = ArrowReader(self._columns, self.block_bytes)
+        reader = ArrowReader(self._columns, self.block_bytes, self._symbol)
         with open_member(self.path, self.quality) as member:
             try:
                 for raw in reader.batches(member, header_bytes):
@@ -127,6 +129,11 @@ class ArchiveCsv:
         self._columns = self.dataset.columns[self.market][:count]
 
     @property
+    def _symbol(self) -> str:
+        """The symbol by the file's name."""
+        return self.path.name.partition("-")[0]
+
+    @property
     def _widths(self) -> range:
         """How many columns a row may have."""
         columns = self.dataset.columns[self.market]
@@ -145,13 +152,24 @@ class ArchiveCsv:
     def _convert(self, raw: pa.RecordBatch) -> pa.RecordBatch:
         arrays: dict[str, pa.Array] = {}
         for column in self._columns:
-            if column.name is not None:
-                values = raw.column(column.source)
-                arrays[column.name] = self._microseconds(values) if column.kind is Kind.TIME else values
+            if column.name is not None or column.kind in TEXT_KINDS:
+                values = self._values(raw, column)
+                if column.name is not None:
+                    arrays[column.name] = values
         self._check_period(arrays["timestamp"])
         schema = schema_of(self.dataset, self.market)
         self.rows += raw.num_rows
         return pa.RecordBatch.from_arrays([_as(arrays[field.name], field.type) for field in schema], schema=schema)
+
+    def _values(self, raw: pa.RecordBatch, column: Column) -> pa.Array:
+        """A column as it is stored, times as int64 microseconds."""
+        values = raw.column(column.source)
+        if values.null_count and not column.nullable:
+            raise pa.ArrowInvalid(f"{column.source} is empty")
+        if column.kind in TEXT_KINDS:
+            self.source_unit = "s" if column.kind is Kind.TEXT_TIME else self.source_unit
+            return from_text(values, column, self._symbol)
+        return self._microseconds(values) if column.kind is Kind.TIME else values
 
     def _microseconds(self, values: pa.Array) -> pa.Array:
         """int64 microseconds; the file's first time decides the unit, and every other one must agree."""
@@ -175,13 +193,15 @@ class ArchiveCsv:
             line = self.rows + int(far[0]) + 1 + self.has_header
             when = format_us(int(times[far[0]]))
             self._refuse(line, f"a row of {when}, but the name says {self.period.label}", b"")
-        self.outside_period += int(np.count_nonzero((times < span.start_us) | (times >= span.end_us)))
+        # Where files share their midnights, the last one is a row of this file like any other.
+        last_us = span.end_us if self.dataset.shares_midnight else span.end_us - 1
+        self.outside_period += int(np.count_nonzero((times < span.start_us) | (times > last_us)))
 
     def _refuse_line(self, error: Exception) -> NoReturn:
         """Find the line that cannot be read, by a slow second pass, and say it."""
         with open_member(self.path, self.quality) as member:
             for number, line in enumerate(lines_of(member), start=1):
-                if number > self.has_header and (why := fault_of(line, self._columns)):
+                if number > self.has_header and (why := fault_of(line, self._columns, self._symbol)):
                     self._refuse(number, why, line)
         raise MalformedArchive(f"{self.path.name}: the CSV cannot be read: {error}") from error
 

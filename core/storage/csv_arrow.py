@@ -10,21 +10,23 @@ import pyarrow.csv
 from core.datasets import Column, Kind
 from core.storage.member import MemberStream
 from core.storage.schema import ARROW_TYPES
+from core.storage.text_cells import EMPTY, alphabet
 
 BLOCK_BYTES: Final = 1 << 20
-_ALLOWED: Final = b"0123456789.,-+\r\neEtrualsfTRUALSF"
-"""Everything that numbers, true and false are written with."""
+_READ_AS: Final = {Kind.TIME: pa.int64(), Kind.TEXT_TIME: pa.string()}
+"""What Arrow reads the cells as, where that is not what they become."""
 
 
 class OddBytes(Exception):
-    """A byte that no number is written with: the line is looked for next."""
+    """A byte that no cell is written with: the line is looked for next."""
 
 
 class ArrowReader:
     """Batches in blocks of the text; times and numbers as they are in the file. `lines` are counted apart."""
 
-    def __init__(self, columns: Sequence[Column], block_bytes: int) -> None:
+    def __init__(self, columns: Sequence[Column], block_bytes: int, symbol: str) -> None:
         self._columns = columns
+        self._allowed = alphabet(columns, symbol)
         self._block_bytes = block_bytes
         self._watched: _Watched | None = None
 
@@ -36,7 +38,7 @@ class ArrowReader:
     def batches(self, member: MemberStream, header_bytes: int) -> Iterator[pa.RecordBatch]:
         """The rows behind the header. Raises pyarrow's ArrowInvalid, and OddBytes."""
         member.read(header_bytes)
-        self._watched = _Watched(member)
+        self._watched = _Watched(member, self._allowed)
         reader = pyarrow.csv.open_csv(
             pa.PythonFile(self._watched, mode="r"),
             read_options=pyarrow.csv.ReadOptions(
@@ -46,10 +48,8 @@ class ArrowReader:
             ),
             parse_options=pyarrow.csv.ParseOptions(quote_char=False, ignore_empty_lines=False),
             convert_options=pyarrow.csv.ConvertOptions(
-                column_types={
-                    c.source: pa.int64() if c.kind is Kind.TIME else ARROW_TYPES[c.kind] for c in self._columns
-                },
-                null_values=[],
+                column_types={c.source: _READ_AS.get(c.kind, ARROW_TYPES[c.kind]) for c in self._columns},
+                null_values=list(EMPTY) if any(column.nullable for column in self._columns) else [],
                 strings_can_be_null=False,
                 true_values=["true", "True", "TRUE"],
                 false_values=["false", "False", "FALSE"],
@@ -66,14 +66,15 @@ class ArrowReader:
 
 
 def _is_finite(values: pa.Array) -> bool:
-    return bool(pc.all(pc.is_finite(values)).as_py())
+    return bool(pc.all(pc.is_finite(values), min_count=0).as_py())
 
 
 class _Watched:
-    """A member whose lines are counted; refuses bytes that no number is written with."""
+    """A member whose lines are counted; refuses bytes that are not among the `allowed` ones."""
 
-    def __init__(self, member: MemberStream) -> None:
+    def __init__(self, member: MemberStream, allowed: bytes) -> None:
         self._member = member
+        self._allowed = allowed
         self._newlines = 0
         self._is_ended = True
         self.closed = False
@@ -87,7 +88,7 @@ class _Watched:
         if data:
             self._newlines += data.count(b"\n")
             self._is_ended = data.endswith(b"\n")
-            if data.translate(None, _ALLOWED):
+            if data.translate(None, self._allowed):
                 raise OddBytes
         return data
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from core.datasets import Column, Kind
 from core.storage.member import MemberStream
+from core.storage.text_cells import EMPTY, TEXT_KINDS, text_fault
 
 LATEST_US: Final = 253_402_300_800_000_000
 """The year 10000, where the calendar ends."""
@@ -20,12 +21,18 @@ _CELLS: Final = {
 }
 
 
-def fault_of(line: bytes, columns: Sequence[Column]) -> str:
+def fault_of(line: bytes, columns: Sequence[Column], symbol: str) -> str:
     """Why a line cannot be a row of these columns; nothing if it can."""
     cells = line.decode("utf-8", "replace").removesuffix("\r").split(",")
     if len(cells) != len(columns):
         return f"{len(cells)} columns instead of {len(columns)}"
     for cell, column in zip(cells, columns, strict=True):
+        if column.nullable and cell in EMPTY:
+            continue
+        if column.kind in TEXT_KINDS:
+            if fault := text_fault(cell, column, symbol):
+                return fault
+            continue
         if not _CELLS[column.kind].fullmatch(cell):
             return f"{column.source} is {cell!r}"
         if beyond := _beyond(cell, column):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ class Repairs:
 
 def in_order(archive: ArchiveCsv, dataset: Dataset) -> Iterator[pa.RecordBatch]:
     """The batches, as long as the key rises strictly. Raises OutOfOrder."""
-    last: tuple[int, ...] | None = None
+    last: tuple[int | float | str, ...] | None = None
     for batch in archive.batches():
         keys = _keys(batch, dataset)
         rises = np.zeros(batch.num_rows - 1, dtype=np.bool_)
@@ -34,10 +35,10 @@ def in_order(archive: ArchiveCsv, dataset: Dataset) -> Iterator[pa.RecordBatch]:
         for column in keys:
             rises |= ties & (column[1:] > column[:-1])
             ties &= column[1:] == column[:-1]
-        first = tuple(int(column[0]) for column in keys)
+        first = tuple(column[0].item() for column in keys)
         if not rises.all() or (last is not None and first <= last):
             raise OutOfOrder
-        last = tuple(int(column[-1]) for column in keys)
+        last = tuple(column[-1].item() for column in keys)
         yield batch
 
 
@@ -82,14 +83,26 @@ def row_groups(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.Reco
         yield pa.concat_batches(held)
 
 
-def _keys(rows: pa.RecordBatch | pa.Table, dataset: Dataset) -> list[npt.NDArray[np.int64]]:
-    return [rows.column(name).cast(pa.int64()).to_numpy() for name in dataset.key]
+def key_values(values: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
+    """A key column as what can be compared and sorted: int64 (times in microseconds), float64 or text."""
+    array: npt.NDArray[Any]
+    if pa.types.is_string(values.type):
+        array = values.to_numpy(zero_copy_only=False).astype(np.str_)
+    elif pa.types.is_floating(values.type):
+        array = values.to_numpy()
+    else:
+        array = values.cast(pa.int64()).to_numpy()
+    return array
+
+
+def _keys(rows: pa.RecordBatch | pa.Table, dataset: Dataset) -> list[npt.NDArray[Any]]:
+    return [key_values(rows.column(name)) for name in dataset.key]
 
 
 def _repeats(table: pa.Table, names: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """For each row but the first: whether it equals the one before it in these columns."""
+    """For each row but the first: whether it equals the one before it in these columns; null (NaN) equals null."""
     equal = np.ones(table.num_rows - 1, dtype=np.bool_)
     for name in names:
         values = table.column(name).to_numpy()
-        equal &= values[1:] == values[:-1]
+        equal &= (values[1:] == values[:-1]) | ((values[1:] != values[1:]) & (values[:-1] != values[:-1]))
     return equal

@@ -33,7 +33,7 @@ class Parser:
         """Whether the compiled parser is to read a CSV of that size."""
         self._seen_bytes += csv_bytes
         self._is_worth_it = self._is_worth_it or self._seen_bytes >= WORTH_BYTES
-        return self._is_wanted and self._is_worth_it and all(column.kind in _KINDS for column in columns)
+        return self._is_wanted and self._is_worth_it and all(c.kind in _KINDS and not c.nullable for c in columns)
 
     def reader(self, columns: Sequence[Column], rows_at_once: int) -> "CompiledReader":
         """A reader by the compiled parser, which is loaded now."""

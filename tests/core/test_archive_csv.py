@@ -87,6 +87,7 @@ def test_header_or_none_is_decided_by_the_first_byte(tmp_path: Path) -> None:
 def test_every_kind_of_data_is_read_by_the_words_of_its_header(tmp_path: Path, name: str, market: Market) -> None:
     columns = DATASETS[name].columns.get(market, ())
     cells = {Kind.TIME: "1704067200000", Kind.INTEGER: "7", Kind.DECIMAL: "-0.25", Kind.BOOLEAN: "true"}
+    cells |= {Kind.TEXT_TIME: "2024-01-01 00:00:00", Kind.TEXT: "SELL", Kind.SYMBOL: "BTCUSDT"}
     row = ",".join(cells[column.kind] for column in columns)
     for words in ([column.source for column in columns], [[c.source, *c.aliases][-1] for c in columns]):
         table = read(tmp_path, f"{','.join(words)}\n{row}", name, market) if words else None

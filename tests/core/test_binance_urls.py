@@ -1,6 +1,5 @@
 """The archive's key grammar, both ways."""
 
-import re
 from datetime import date
 from urllib.parse import unquote, urlsplit
 
@@ -10,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.datasets import DATASETS
-from core.dates import INTERVAL_US
 from core.exchanges.binance.urls import key_of, parse_key, prefix_of, url_of
 from core.types import Cadence, Market, Period, Series
 
@@ -20,10 +18,11 @@ SYMBOLS = ["BTCUSDT", "币安人生USDT", "1000SHIBUSDT", "BTCUSDT_240329", "BNX
 @st.composite
 def files(draw: st.DrawFn) -> tuple[Series, Period]:
     dataset = DATASETS[draw(st.sampled_from(sorted(DATASETS)))]
-    interval = draw(st.sampled_from(sorted(INTERVAL_US))) if dataset.has_interval else None
-    series = Series(draw(st.sampled_from(dataset.markets)), dataset.name, draw(st.sampled_from(SYMBOLS)), interval)
+    market = draw(st.sampled_from(dataset.markets))
+    interval = draw(st.sampled_from(dataset.intervals(market))) if dataset.has_interval else None
+    series = Series(market, dataset.name, draw(st.sampled_from(SYMBOLS)), interval)
     day = draw(st.dates(date(2017, 1, 1), date(2030, 1, 1)))
-    return series, Period.day(day).within(draw(st.sampled_from([Cadence.DAILY, Cadence.MONTHLY])))
+    return series, Period.day(day).within(draw(st.sampled_from(dataset.cadences_of(interval))))
 
 
 @settings(deadline=None)
@@ -33,18 +32,44 @@ def test_a_key_names_what_it_was_made_from(file: tuple[Series, Period]) -> None:
 
 
 def test_every_dataset_market_cadence_interval_and_symbol_has_a_key_of_its_own() -> None:
-    periods = (Period.day(date(2024, 2, 29)), Period.month(2024, 2))
+    periods = {Cadence.DAILY: Period.day(date(2024, 2, 29)), Cadence.MONTHLY: Period.month(2024, 2)}
     files = [
         (Series(market, dataset.name, symbol, interval), period)
         for dataset in DATASETS.values()
         for market in dataset.markets
-        for interval in (INTERVAL_US if dataset.has_interval else (None,))
+        for interval in (dataset.intervals(market) or (None,))
         for symbol in SYMBOLS
-        for period in periods
+        for period in map(periods.__getitem__, dataset.cadences_of(interval))
     ]
     keys = [key_of(*file) for file in files]
     assert [parse_key(key) for key in keys] == files
-    assert len(set(keys)) == len(keys) == ((3 + 2 + 2 + 2) * 16 + 3 + 3 + 2) * len(SYMBOLS) * 2
+    # Candles: 9 kinds and markets of 12 intervals by day and month and 3 by month, and seconds in spot; trades and
+    # aggregates by day and month in 3 markets; in 2 markets funding by month, quotes by both, three kinds by day.
+    assert len(set(keys)) == len(keys) == (9 * (12 * 2 + 3) + 2 + 2 * 3 * 2 + 2 * (1 + 2 + 3)) * len(SYMBOLS)
+
+
+@pytest.mark.parametrize(
+    ("market", "name", "interval", "label"),
+    [
+        ("um", "funding_rate", None, "2024-01-31"),
+        ("spot", "klines", "3d", "2024-01-31"),
+        ("um", "mark_price", "1w", "2024-01-31"),
+        ("cm", "premium_index", "1mo", "2024-01-31"),
+        ("um", "klines", "1s", "2024-01-31"),
+        ("cm", "klines", "1s", "2024-01"),
+        ("um", "index_price", "1s", "2024-01"),
+        ("um", "metrics", None, "2024-01"),
+        ("cm", "book_depth", None, "2024-01"),
+        ("cm", "liquidation_snapshot", None, "2024-01"),
+    ],
+)
+def test_what_is_never_published_together_is_no_key(market: str, name: str, interval: str | None, label: str) -> None:
+    series = Series(Market(market), name, "BTCUSDT", interval)
+    key = key_of(series, Period.parse(label))
+    assert parse_key(key) is None
+    other = "2024-01" if len(label) == 10 else "2024-01-31"
+    is_other_fine = interval != "1s"
+    assert (parse_key(key_of(series, Period.parse(other))) is not None) == is_other_fine
 
 
 @settings(deadline=None)
@@ -108,6 +133,26 @@ def test_any_text_is_a_key_of_ours_or_none(text: str) -> None:
             "data/spot/daily/aggTrades/BTCUSDT/BTCUSDT-aggTrades-2020-01-02.zip",
             Series(Market.SPOT, "agg_trades", "BTCUSDT"),
             "2020-01-02",
+        ),
+        (
+            "data/futures/um/daily/metrics/BTCUSDT/BTCUSDT-metrics-2026-09-15.zip",
+            Series(Market.UM, "metrics", "BTCUSDT"),
+            "2026-09-15",
+        ),
+        (
+            "data/futures/um/daily/bookDepth/币安人生USDT/币安人生USDT-bookDepth-2025-10-01.zip",
+            Series(Market.UM, "book_depth", "币安人生USDT"),
+            "2025-10-01",
+        ),
+        (
+            "data/futures/cm/monthly/bookTicker/BTCUSD_PERP/BTCUSD_PERP-bookTicker-2024-03.zip",
+            Series(Market.CM, "book_ticker", "BTCUSD_PERP"),
+            "2024-03",
+        ),
+        (
+            "data/futures/cm/daily/liquidationSnapshot/BTCUSD_PERP/BTCUSD_PERP-liquidationSnapshot-2023-06-25.zip",
+            Series(Market.CM, "liquidation_snapshot", "BTCUSD_PERP"),
+            "2023-06-25",
         ),
         (
             "data/futures/um/monthly/premiumIndexKlines/1000SHIBUSDT/3d/1000SHIBUSDT-3d-2022-04.zip",
@@ -179,7 +224,8 @@ GOOD = "data/futures/um/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
         GOOD.replace("BTCUSDT", ""),
         GOOD.replace("futures/um", "spot").replace("klines", "markPriceKlines"),
         "data/spot/monthly/fundingRate/BTCUSDT/BTCUSDT-fundingRate-2024-01.zip",
-        "data/futures/um/daily/metrics/BTCUSDT/BTCUSDT-metrics-2026-09-15.zip",
+        "data/futures/um/daily/metrics/BTCUSDT/5m/BTCUSDT-5m-2026-09-15.zip",
+        "data/spot/daily/metrics/BTCUSDT/BTCUSDT-metrics-2026-09-15.zip",
         "data/option/daily/BVOLIndex/BTCBVOLUSDT/BTCBVOLUSDT-BVOLIndex-2024-06-10.zip",
         "data/futures/um/monthly/fundingRate/BTCUSDT/8h/BTCUSDT-8h-2024-01.zip",
         "data/futures/um/monthly/trades/BTCUSDT/BTCUSDT-aggTrades-2024-01.zip",
@@ -230,6 +276,5 @@ def test_upper_casing_never_changes_a_symbol(symbol: str) -> None:
 def test_every_real_archive_of_a_kind_we_know_has_a_key_we_know() -> None:
     folder = real_folder()
     keys = [path.relative_to(folder).as_posix() for path in (folder / "data").rglob("*.zip")]
-    unknown = {re.sub(r"/[^/]+$", "", key) for key in keys if parse_key(key) is None}
     assert len(keys) > 50
-    assert all("/metrics/" in key for key in unknown), unknown
+    assert [key for key in keys if parse_key(key) is None] == []

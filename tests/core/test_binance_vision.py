@@ -131,6 +131,26 @@ def test_funding_comes_by_the_month_also_for_part_of_one(world: World) -> None:
     assert world.listing_requests() == 1
 
 
+@pytest.mark.parametrize("name", ["metrics", "book_depth", "liquidation_snapshot"])
+def test_what_comes_by_the_day_only_is_asked_for_by_the_day_only(world: World, name: str) -> None:
+    series = Series(Market.UM, name, "BTCUSDT")
+    for day in days(date(2024, 1, 1), 40):
+        world.add(series, day)
+    found = labels(world.list_files(series, date(2024, 1, 20), date(2024, 2, 5)))
+    assert found == [day.label for day in days(date(2024, 1, 20), 17)]
+    assert world.listing_requests() == 1
+
+
+@pytest.mark.parametrize("interval", ["3d", "1w", "1mo"])
+def test_long_candles_are_asked_for_by_the_month_only(world: World, interval: str) -> None:
+    series = Series(Market.UM, "klines", "BTCUSDT", interval)
+    world.add(series, MONTH)
+    stray = world.add(series, Period.day(date(2024, 2, 1)))
+    assert labels(world.list_files(series, date(2024, 1, 10), date(2024, 2, 5))) == ["2024-01"]
+    assert world.listing_requests() == 1
+    assert (world.served / stray).exists()
+
+
 def test_names_of_odd_shape_are_reported_and_left_alone(world: World) -> None:
     key = world.add(SERIES, MONTH)
     folder = (world.served / key).parent

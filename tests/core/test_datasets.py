@@ -22,6 +22,10 @@ REMOTE = {
     "funding_rate": "fundingRate",
     "trades": "trades",
     "agg_trades": "aggTrades",
+    "metrics": "metrics",
+    "book_depth": "bookDepth",
+    "book_ticker": "bookTicker",
+    "liquidation_snapshot": "liquidationSnapshot",
 }
 HEADERS = {
     ("klines", Market.SPOT): CANDLE,
@@ -41,11 +45,30 @@ HEADERS = {
     ("agg_trades", Market.SPOT): f"{AGG},is_best_match",
     ("agg_trades", Market.UM): AGG,
     ("agg_trades", Market.CM): AGG,
+    **{
+        (name, market): header
+        for market in (Market.UM, Market.CM)
+        for name, header in {
+            "metrics": (
+                "create_time,symbol,sum_open_interest,sum_open_interest_value,count_toptrader_long_short_ratio,"
+                "sum_toptrader_long_short_ratio,count_long_short_ratio,sum_taker_long_short_vol_ratio"
+            ),
+            "book_depth": "timestamp,percentage,depth,notional",
+            "book_ticker": (
+                "update_id,best_bid_price,best_bid_qty,best_ask_price,best_ask_qty,transaction_time,event_time"
+            ),
+            "liquidation_snapshot": (
+                "time,side,order_type,time_in_force,original_quantity,price,average_price,order_status,"
+                "last_fill_quantity,accumulated_fill_quantity"
+            ),
+        }.items()
+    },
 }
 """From the exchange's documentation, not from the code."""
 PRICES = ["timestamp", "open", "high", "low", "close"]
 FLOWS = ["quote_volume", "trades", "taker_buy_base", "taker_buy_quote"]
 AGGREGATES = ["timestamp", "agg_trade_id", "price", "quantity", "first_trade_id", "last_trade_id", "is_buyer_maker"]
+RATIOS = ["top_trader_account_ratio", "top_trader_position_ratio", "account_ratio", "taker_volume_ratio"]
 STORED = {
     ("klines", Market.SPOT): [*PRICES, "volume", "close_time", *FLOWS],
     ("klines", Market.UM): [*PRICES, "volume", "close_time", *FLOWS],
@@ -69,6 +92,22 @@ STORED = {
     ("trades", Market.UM): ["timestamp", "id", "price", "qty", "quote_qty", "is_buyer_maker"],
     ("trades", Market.CM): ["timestamp", "id", "price", "qty", "base_qty", "is_buyer_maker"],
     **{("agg_trades", market): AGGREGATES for market in Market},
+    ("metrics", Market.UM): ["timestamp", "open_interest", "open_interest_value", *RATIOS],
+    ("metrics", Market.CM): ["timestamp", "open_interest", "open_interest_base", *RATIOS],
+    **{
+        (name, market): ["timestamp", *names]
+        for market in (Market.UM, Market.CM)
+        for name, names in {
+            "book_depth": ["percentage", "depth", "notional"],
+            "book_ticker": [
+                *("update_id", "best_bid_price", "best_bid_qty", "best_ask_price", "best_ask_qty", "event_time"),
+            ],
+            "liquidation_snapshot": [
+                *("side", "order_type", "time_in_force", "original_quantity", "price", "average_price"),
+                *("order_status", "last_fill_quantity", "accumulated_fill_quantity"),
+            ],
+        }.items()
+    },
 }
 EACH = [pytest.param(name, market, id=f"{name}-{market}") for name, market in HEADERS]
 
@@ -93,22 +132,31 @@ def test_the_stored_columns_are_these(name: str, market: Market) -> None:
     schema = schema_of(dataset, market)
     assert schema.names == STORED[name, market]
     assert [column.name for column in dataset.stored_columns(market)] == schema.names
-    assert not any(field.nullable for field in schema)
+    assert {field.name for field in schema if field.nullable} == (
+        set(schema.names) - {"timestamp"} if name == "metrics" else set()
+    )
     assert set(dataset.key) <= set(schema.names)
-    assert all(column.doc for column in dataset.stored_columns(market))
+    assert all(column.doc for column in dataset.columns[market])
+    assert all(column.unit for column in dataset.stored_columns(market))
 
 
 def test_types_follow_from_what_a_column_is() -> None:
     expected = {
-        pa.timestamp("us", tz="UTC"): {"timestamp", "close_time"},
-        pa.int64(): {"trades", "funding_interval_hours", "id", "agg_trade_id", "first_trade_id", "last_trade_id"},
+        pa.timestamp("us", tz="UTC"): {"timestamp", "close_time", "event_time"},
+        pa.int64(): {
+            *("trades", "funding_interval_hours", "id", "agg_trade_id", "first_trade_id", "last_trade_id", "update_id"),
+        },
         pa.bool_(): {"is_buyer_maker"},
+        pa.string(): {"side", "order_type", "time_in_force", "order_status"},
     }
     for name, market in HEADERS:
         for field in schema_of(DATASETS[name], market):
             wanted = next((kind for kind, names in expected.items() if field.name in names), pa.float64())
             assert field.type == wanted, (name, field.name)
     assert {ARROW_TYPES[kind] for kind in Kind} == {*expected, pa.float64()}
+    for dataset in DATASETS.values():
+        for columns in dataset.columns.values():
+            assert {column.kind for column in columns if column.nullable} <= {Kind.DECIMAL}, "the loader knows NaN"
 
 
 def test_keys_intervals_and_cadences_are_these() -> None:
@@ -116,14 +164,32 @@ def test_keys_intervals_and_cadences_are_these() -> None:
         **dict.fromkeys(("klines", "mark_price", "index_price", "premium_index", "funding_rate"), ("timestamp",)),
         "trades": ("id",),
         "agg_trades": ("agg_trade_id", "first_trade_id"),
+        "metrics": ("timestamp",),
+        "book_depth": ("timestamp", "percentage"),
+        "book_ticker": ("update_id",),
+        "liquidation_snapshot": (
+            *("timestamp", "side", "price", "original_quantity", "accumulated_fill_quantity", "last_fill_quantity"),
+            *("average_price", "order_type", "time_in_force", "order_status"),
+        ),
     }
+    liquidations = DATASETS["liquidation_snapshot"]
+    assert set(liquidations.key) == set(liquidations.stored_names(Market.CM)), "two rows never conflict"
     assert [name for name, dataset in DATASETS.items() if not dataset.has_interval] == [
         "funding_rate",
         "trades",
         "agg_trades",
+        "metrics",
+        "book_depth",
+        "book_ticker",
+        "liquidation_snapshot",
     ]
     assert [name for name, dataset in DATASETS.items() if dataset.cadences == (Cadence.MONTHLY,)] == ["funding_rate"]
-    assert {dataset.cadences for dataset in DATASETS.values()} == {(Cadence.MONTHLY,), (Cadence.MONTHLY, Cadence.DAILY)}
+    assert [name for name, dataset in DATASETS.items() if dataset.cadences == (Cadence.DAILY,)] == [
+        *("metrics", "book_depth", "liquidation_snapshot"),
+    ]
+    assert {dataset.cadences for dataset in DATASETS.values()} == {
+        *((Cadence.MONTHLY,), (Cadence.DAILY,), (Cadence.MONTHLY, Cadence.DAILY)),
+    }
     assert [name for name, dataset in DATASETS.items() if dataset.per_pair] == ["index_price"]
 
 
@@ -161,7 +227,7 @@ def test_unknown_names_are_answered_with_the_near_one_and_the_list() -> None:
         dataset_named("aggTrades", Market.UM)
     assert str(caught.value) == (
         "unknown data type 'aggTrades'; did you mean 'agg_trades'? There are klines, mark_price, index_price, "
-        "premium_index, funding_rate, trades, agg_trades"
+        "premium_index, funding_rate, trades, agg_trades, metrics, book_depth, book_ticker, liquidation_snapshot"
     )
     with pytest.raises(ConfigError) as caught:
         dataset_named("funding_rate", Market.SPOT)
@@ -183,6 +249,17 @@ def test_every_interval_is_known_and_seconds_only_for_spot_candles() -> None:
                 continue
             with pytest.raises(ConfigError, match=f"{market} {dataset.name} has no interval '1s'"):
                 interval_named(interval, dataset, market)
+
+
+def test_long_intervals_come_by_the_month_and_seconds_in_spot_only() -> None:
+    klines, mark = DATASETS["klines"], DATASETS["mark_price"]
+    both = (Cadence.MONTHLY, Cadence.DAILY)
+    assert {interval for interval in INTERVAL_US if klines.cadences_of(interval) != both} == {"3d", "1w", "1mo"}
+    assert {klines.cadences_of(interval) for interval in ("3d", "1w", "1mo")} == {(Cadence.MONTHLY,)}
+    assert DATASETS["metrics"].cadences_of(None) == (Cadence.DAILY,)
+    assert klines.intervals(Market.SPOT) == tuple(INTERVAL_US)
+    assert klines.intervals(Market.UM) == mark.intervals(Market.CM) == tuple(INTERVAL_US)[1:]
+    assert DATASETS["trades"].intervals(Market.SPOT) == ()
 
 
 @pytest.mark.parametrize("interval", ["", "60m", "1H", "1 h", "7h", "hour"])

@@ -34,11 +34,15 @@ def of(series: Series, dataset: str, interval: str | None = None) -> Series:
 
 
 def plain(columns: Columns) -> list[dict[str, Any]]:
-    """Rows as Python numbers: Decimal, int, bool."""
-    lists = {}
+    """Rows as Python values: Decimal, int, bool, str, None."""
+    lists: dict[str, list[Any]] = {}
     for name, values in columns.items():
-        exact = isinstance(values, Decimals)
-        lists[name] = [Decimal(u).scaleb(-values.places) for u in values.units.tolist()] if exact else values.tolist()
+        if not isinstance(values, Decimals):
+            lists[name] = values.tolist()
+            continue
+        known = [True] * len(values.units) if values.known is None else values.known.tolist()
+        exact = [Decimal(units).scaleb(-values.places) for units in values.units.tolist()]
+        lists[name] = [value if is_known else None for value, is_known in zip(exact, known, strict=True)]
     return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 
 
@@ -193,7 +197,8 @@ def test_truth_is_in_the_stored_schema_and_floats_are_those_of_the_texts(series:
     assert len(truth) == len(plain_rows) > 100
     for column in DATASETS[series.dataset].stored_columns(series.market):
         if column.kind.name == "DECIMAL":
-            assert truth[column.name].to_pylist() == [float(str(row[column.source])) for row in plain_rows]
+            cells = [row[column.source] for row in plain_rows]
+            assert truth[column.name].to_pylist() == [None if cell is None else float(str(cell)) for cell in cells]
 
 
 def test_floats_of_more_than_53_bits_are_still_those_of_the_texts() -> None:

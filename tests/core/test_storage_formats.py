@@ -28,9 +28,17 @@ def made_up(name: str, market: Market, count: int) -> pa.RecordBatch:
         Kind.DECIMAL: lambda n: -n / 7,
         Kind.INTEGER: lambda n: 2**62 - n,
         Kind.BOOLEAN: lambda n: n % 3 == 0,
+        Kind.TEXT_TIME: lambda n: datetime.fromtimestamp(1_704_067_200 + n, UTC),
+        Kind.TEXT: lambda n: f"WORD_{n % 3}",
     }
     columns = DATASETS[name].stored_columns(market)
-    rows = [{str(c.name): made[c.kind](n * 31 + place) for place, c in enumerate(columns)} for n in range(count)]
+    rows = [
+        {
+            str(c.name): None if c.nullable and (n + place) % 5 == 0 else made[c.kind](n * 31 + place)
+            for place, c in enumerate(columns)
+        }
+        for n in range(count)
+    ]
     return pa.RecordBatch.from_pylist(rows, schema=schema_of(DATASETS[name], market))
 
 
@@ -111,8 +119,10 @@ def test_parquet_is_encoded_for_speed_and_says_its_facts(tmp_path: Path, name: s
     group = metadata.row_group(0)
     for place in range(group.num_columns):
         column = group.column(place)
-        assert column.compression == ("ZSTD" if name in ("trades", "agg_trades") else "LZ4")
-        if kinds[column.path_in_schema] in (Kind.TIME, Kind.INTEGER):
+        assert column.compression == ("LZ4" if DATASETS[name].key == ("timestamp",) else "ZSTD")
+        if kinds[column.path_in_schema] is Kind.TEXT:
+            assert column.has_dictionary_page
+        if kinds[column.path_in_schema] in (Kind.TIME, Kind.TEXT_TIME, Kind.INTEGER):
             assert "DELTA_BINARY_PACKED" in column.encodings
             assert column.statistics.has_min_max
 

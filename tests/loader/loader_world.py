@@ -10,7 +10,7 @@ from zlib import crc32
 import pyarrow as pa
 from factories import zip_bytes
 
-from core.datasets import DATASETS, Kind
+from core.datasets import DATASETS, Column, Kind
 from core.dates import DAY_US, HOUR_US, INTERVAL_US, day_of
 from core.layout import Layout
 from core.settings import QualitySettings, Settings, StorageSettings
@@ -52,17 +52,30 @@ def made_up(one: Series, times_us: Iterable[int]) -> list[Row]:
                 Kind.DECIMAL: (seed % 2_000_000 - 1_000_000) / 128,
                 Kind.INTEGER: seed % 1000,
                 Kind.BOOLEAN: seed % 2 == 1,
+                Kind.TEXT_TIME: time_us,
+                Kind.TEXT: ("BUY", "SELL", "PARTIALLY_FILLED")[seed % 3],
             }
-            row[str(column.name)] = values[column.kind]
+            row[str(column.name)] = None if column.nullable and seed % 7 == 0 else values[column.kind]
         rows.append(row | {"timestamp": time_us} | ({"id": number + 1} if "id" in row else {}))
     return rows
 
 
 def csv_bytes(one: Series, rows: Iterable[Row]) -> bytes:
     """Rows as the exchange would publish them, in microseconds; what we do not keep is 0."""
-    names = [column.name for column in DATASETS[one.dataset].columns[one.market] if not column.optional]
-    lines = [",".join(str(row[name]).lower() if name else "0" for name in names) for row in rows]
+    columns = [column for column in DATASETS[one.dataset].columns[one.market] if not column.optional]
+    lines = [",".join(_cell(one, column, row) for column in columns) for row in rows]
     return ("\n".join(lines) + "\n").encode()
+
+
+def _cell(one: Series, column: Column, row: Row) -> str:
+    value = row[column.name] if column.name else 0
+    if column.kind is Kind.SYMBOL:
+        return one.symbol
+    if column.kind is Kind.TEXT_TIME:
+        return str(datetime.fromtimestamp(value // 1_000_000, UTC).replace(tzinfo=None))
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else str(value).lower()
 
 
 class World:

@@ -2,6 +2,7 @@
 
 import random
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -14,15 +15,24 @@ from core.types import Cadence, Market, Period
 from loader import BacktestDataLoader, MissingDataWarning
 
 SEVEN = ["ADAUSDT", "BNBUSDT", "BTCUSDT", "DOTUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"]
+RATIOS = ["top_trader_account_ratio", "top_trader_position_ratio", "account_ratio", "taker_volume_ratio"]
+LIQUIDATION = [
+    *("side", "order_type", "time_in_force", "original_quantity", "price", "average_price", "order_status"),
+    *("last_fill_quantity", "accumulated_fill_quantity"),
+]
+ID: dict[str, Callable[[int], Row]] = {
+    "agg_trades": lambda n: {"agg_trade_id": n},
+    "book_ticker": lambda n: {"update_id": n},
+}
 BARS = ["open", "high", "low", "close", "volume", "quote_volume", "trades", "taker_buy_base", "taker_buy_quote"]
 TIME = pd.DatetimeTZDtype("us", "UTC")
 
 
 def plain(frame: pd.DataFrame) -> list[Row]:
-    """The frame's rows as Python values, times in microseconds."""
+    """The frame's rows as Python values, times in microseconds, NaN as None."""
     times = {name: frame[name].astype("int64") for name in frame if frame[name].dtype == TIME}
     rows: list[Row] = frame.assign(**times).to_dict("records")
-    return rows
+    return [{name: None if value != value else value for name, value in row.items()} for row in rows]
 
 
 def expected(rows: dict[str, list[Row]], names: list[str], start: str, end: str) -> list[Row]:
@@ -67,21 +77,28 @@ def test_a_frame_of_klines_is_what_was_stored(world: World, loader: BacktestData
             "spot",
             ["agg_trade_id", "price", "quantity", "first_trade_id", "last_trade_id", "is_buyer_maker"],
         ),
+        ("metrics", "um", ["open_interest", "open_interest_value", *RATIOS]),
+        ("metrics", "cm", ["open_interest", "open_interest_base", *RATIOS]),
+        ("book_depth", "um", ["percentage", "depth", "notional"]),
+        (
+            *("book_ticker", "cm"),
+            ["update_id", "best_bid_price", "best_bid_qty", "best_ask_price", "best_ask_qty", "event_time"],
+        ),
+        ("liquidation_snapshot", "cm", LIQUIDATION),
     ],
 )
 def test_every_kind_has_its_columns_in_order(
     world: World, loader: BacktestDataLoader, dataset: str, market: str, names: list[str]
 ) -> None:
     one = series(dataset, "BTCUSD", market)
-    stored = [
-        row | ({"agg_trade_id": n} if dataset == "agg_trades" else {})
-        for n, row in enumerate(made_up(one, hours("2024-01-01", 48)))
-    ]
+    stored = [row | ID.get(dataset, lambda _: {})(n) for n, row in enumerate(made_up(one, hours("2024-01-01", 48)))]
     world.put(one, stored)
     frame = loader.load_data(["BTCUSD"], "2024-01-01", "2024-01-02", dataset, market=market)[dataset]
     assert plain(frame) == expected({"BTCUSD": stored}, names, "2024-01-01", "2024-01-03")
-    types = {int: "int64", float: "float64", bool: "bool"}
-    assert [str(frame[name].dtype) for name in names] == [types[type(stored[0][name])] for name in names]
+    types = {int: "int64", float: "float64", bool: "bool", str: "category"}
+    found = {name: str(frame[name].dtype) for name in names}
+    wanted = {name: next(types[type(row[name])] for row in stored if row[name] is not None) for name in names}
+    assert found == wanted | ({"event_time": "datetime64[us, UTC]"} if "event_time" in names else {})
 
 
 def test_columns_may_be_chosen_and_come_in_that_order(world: World, loader: BacktestDataLoader) -> None:
@@ -188,6 +205,55 @@ def test_two_aggregates_of_one_id_are_two_rows(world: World, loader: BacktestDat
         world.put(one, [row], Cadence.DAILY)
     frame = loader.load_data("ZILBTC", "2024-01-01", "2024-01-02", "agg_trades", market="spot")["agg_trades"]
     assert frame["first_trade_id"].tolist() == [10, 20]
+
+
+def test_bands_of_a_snapshot_come_in_their_order_and_may_be_fractions(world: World, loader: BacktestDataLoader) -> None:
+    one = series("book_depth", "BTCUSDT")
+    bands = [-5.0, -0.2, 0.2, 5.0]
+    rows = [row | {"percentage": band} for row in made_up(one, hours("2024-01-01", 2)) for band in bands]
+    world.put_unchecked(one, Period.parse("2024-01-01"), random.Random(3).sample(rows, len(rows)))
+    frame = loader.load_data("BTCUSDT", "2024-01-01", "2024-01-01", "book_depth", columns=["percentage"])["book_depth"]
+    assert frame["percentage"].tolist() == bands * 2
+    world.put_unchecked(one, Period.parse("2024-01-02"), rows[1:2])
+    with pytest.raises(StorageError, match=r"1 rows repeat, the first at timestamp 2024-01-01 .*, percentage -0.2 in"):
+        loader.load_data("BTCUSDT", "2024-01-01", "2024-01-02", "book_depth")
+
+
+def test_words_are_categories_that_occur_and_can_be_written_to(world: World, loader: BacktestDataLoader) -> None:
+    one = series("liquidation_snapshot", "BTCUSD_PERP", "cm")
+    sides = ["SELL", "BUY", "BUY"]
+    rows = made_up(one, hours("2024-01-01", 3))
+    world.put(one, [row | {"side": side} for row, side in zip(rows, sides, strict=True)], Cadence.DAILY)
+    asked = ("BTCUSD_PERP", "2024-01-01", "2024-01-01", "liquidation_snapshot")
+    frame = loader.load_data(*asked, market="cm")["liquidation_snapshot"]
+    assert frame["side"].tolist() == sides
+    assert list(frame["side"].cat.categories) == ["BUY", "SELL"]
+    frame.loc[0, "side"] = "BUY"
+    assert set(frame["side"]) == {"BUY"}
+    with pytest.warns(MissingDataWarning):
+        empty = loader.load_data(["BTCUSD_PERP"], "2024-01-01", "2024-01-01", [asked[3], "trades"], market="cm")
+    assert len(empty["trades"]) == 0
+
+
+def test_the_midnight_that_two_files_of_metrics_share_is_taken_from_the_later_one(
+    world: World, loader: BacktestDataLoader
+) -> None:
+    """On 2026-06-25 the labels moved from the end to the start of the five minutes: two windows have one label."""
+    one = series("metrics", "BTCUSDT")
+    midnight, five = us("2026-06-25"), 300_000_000
+    before = made_up(one, [midnight - five, midnight])
+    after = [row | {"open_interest": 7.0} for row in made_up(one, [midnight, midnight + five])]
+    world.put_period(one, Period.parse("2026-06-24"), before)
+    world.fill("metrics", "AAAUSDT", [midnight])
+    symbols = ["AAAUSDT", "BTCUSDT"]
+    alone = loader.load_data(symbols, "2026-06-24", "2026-06-25", "metrics")["metrics"]
+    assert plain(alone)[1:] == expected({"BTCUSDT": before}, list(alone.columns[2:]), "2026-06-24", "2026-06-26")
+    world.put_period(one, Period.parse("2026-06-25"), after)
+    for start in ("2026-06-24", "2026-06-25"):
+        frame = loader.load_data(symbols, start, "2026-06-25", "metrics")["metrics"]
+        wanted = expected({"BTCUSDT": [before[0], *after]}, list(frame.columns[2:]), start, "2026-06-26")
+        assert plain(frame)[1:] == wanted
+        assert frame["symbol"].tolist() == ["AAAUSDT"] + ["BTCUSDT"] * len(wanted)
 
 
 @pytest.mark.parametrize(

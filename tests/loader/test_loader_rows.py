@@ -32,3 +32,15 @@ def test_rows_come_by_symbol_and_key_or_not_at_all(found: list[tuple[int, int, i
     assert list(zip(*(ordered.table[name].to_pylist() for name in ("id", "part")), strict=True)) == [
         key[1:] for key in keys
     ]
+
+
+@given(rows)
+def test_where_files_share_a_midnight_the_later_file_has_its_rows(found: list[tuple[int, int, int]]) -> None:
+    places = sorted((SYMBOL_OF_FILE[file], number, part, file) for file, number, part in found)
+    latest = {place[:3]: place[3] for place in places}
+    ordered = in_order(table(found), ("id", "part"), FILES, shares_midnight=True)
+    assert ordered.counts.tolist() == [sum(key[0] == symbol for key in latest) for symbol in range(3)]
+    names = ("id", "part", "file_index")
+    assert list(zip(*(ordered.table[name].to_pylist() for name in names), strict=True)) == [
+        (number, part, file) for (_, number, part), file in latest.items()
+    ]

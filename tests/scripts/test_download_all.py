@@ -20,7 +20,8 @@ from script_world import (
     zip_hits,
 )
 
-from core.sample.market import SampleMarket
+from core.sample.archive import Shelf, write_archive
+from core.sample.market import SampleMarket, small_market
 from core.sample.server import ArchiveServer, running_server
 from core.types import Market, Series, Span
 from loader import BacktestDataLoader
@@ -84,6 +85,30 @@ def test_spot_passes_from_milliseconds_to_microseconds(market: SampleMarket, arc
     loaded = frames["trades"][frames["trades"]["timestamp"] >= "2025-01-23"]
     for column in ("id", "timestamp", "price", "qty", "quote_qty", "is_buyer_maker"):
         assert loaded[column].tolist() == trades[column].tolist(), column
+
+
+OTHERS = ("metrics", "book_depth", "book_ticker", "liquidation_snapshot")
+
+
+@pytest.mark.parametrize(("name", "symbol"), [("um", "BTCUSDT"), ("cm", "ETHUSD_PERP")])
+def test_open_interest_the_book_and_liquidations(tmp_path: Path, data: Path, name: str, symbol: str) -> None:
+    first, last = date(2025, 1, 13), date(2025, 1, 16)
+    market = small_market(first=first, last=last)
+    write_archive(market, tmp_path / "exchange", tuple(Shelf(kind) for kind in OTHERS))
+    with running_server(tmp_path / "exchange") as server:
+        run = command(server, data, "--market", name, "--data-types", ",".join(OTHERS))
+        done = run.run()
+        assert (done.code, done.json["planned"], done.json["stored"]) == (0, 16, 16), done.err
+        assert (done.json["failed"], done.json["missing"]) == (0, 0)
+        assert run.run().json["downloaded"] == 0
+    with BacktestDataLoader(data_dir=data) as loader:
+        frames = loader.load_data(symbol, first, last, list(OTHERS), market=name)
+    for kind in OTHERS:
+        truth = market.truth(Series(Market(name), kind, symbol), Span.of_days(first, last)).to_pandas()
+        assert len(truth) > 10
+        for column in truth.columns:
+            assert frames[kind][column].isna().tolist() == truth[column].isna().tolist(), (kind, column)
+            assert frames[kind][column].dropna().tolist() == truth[column].dropna().tolist(), (kind, column)
 
 
 # the options of this script

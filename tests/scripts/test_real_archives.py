@@ -176,6 +176,19 @@ def test_aggregated_trades_in_both_time_units(downloaded: Path) -> None:
     assert units == {"ms", "us"}
 
 
+def test_open_interest_and_ratios(downloaded: Path) -> None:
+    seen = 0
+    for key, facts, rows, loaded in each_frame(downloaded, {"metrics"}):
+        assert_loaded_is_stored(key, rows, loaded)
+        assert len(rows) == facts["rows"]
+        for place, cells in ((0, facts["first"]), (-1, facts["last"])):
+            row = rows.iloc[place]
+            assert str(row["timestamp"]) == f"{cells[0]}+00:00"
+            assert row.tolist()[1:] == [float(cell) for cell in cells[2:]]
+        seen += 1
+    assert seen == 1
+
+
 def test_funding_with_its_jitter(downloaded: Path) -> None:
     seen = 0
     for key, facts, rows, loaded in each_frame(downloaded, {"fundingRate"}):

@@ -8,7 +8,6 @@ from typing import Final
 from urllib.parse import quote
 
 from core.datasets import DATASETS, Dataset
-from core.dates import INTERVAL_US
 from core.layout import SYMBOL, period_in, stem
 from core.types import Cadence, Market, Period, Series
 
@@ -39,7 +38,8 @@ def key_of(series: Series, period: Period) -> str:
 
 
 def parse_key(key: str) -> tuple[Series, Period] | None:
-    """What a key names; None for anything that is not exactly what `key_of` would write."""
+    """What a key names; None for anything that is not exactly what `key_of` would write, and for kinds, intervals and
+    cadences that are never published together: daily funding, daily candles of weeks, seconds outside spot."""
     parts = key.split("/")
     market_parts = 1 if parts[1:2] == ["spot"] else 2
     market = _MARKETS.get("/".join(parts[1 : 1 + market_parts]))
@@ -50,11 +50,11 @@ def parse_key(key: str) -> tuple[Series, Period] | None:
     interval = rest[3] if len(rest) == 5 else None
     if dataset is None or market not in dataset.markets or not SYMBOL.fullmatch(rest[2]):
         return None
-    if interval is not None and interval not in INTERVAL_US:
+    if interval not in (dataset.intervals(market) or (None,)):
         return None
     series = Series(market, dataset.name, rest[2], interval)
     period = period_in(rest[-1].removesuffix(".zip"), series)
-    if period is None or (interval is None) == dataset.has_interval or key_of(series, period) != key:
+    if period is None or period.cadence not in dataset.cadences_of(interval) or key_of(series, period) != key:
         return None
     return series, period
 

@@ -57,7 +57,7 @@ class DataVisionDownloader:
             return await self._list_files(series, span)
 
     async def _list_files(self, series: Series, span: Span) -> tuple[ArchiveFile, ...]:
-        cadences = DATASETS[series.dataset].cadences
+        cadences = _cadences(series)
         listed = await self._listed(series, Cadence.MONTHLY, span) if Cadence.MONTHLY in cadences else {}
         months = self._paired(series, listed, span)
         if Cadence.DAILY not in cadences:
@@ -70,9 +70,7 @@ class DataVisionDownloader:
     async def list_all(self, series: Series) -> tuple[ArchiveFile, ...]:
         """Every archive of a series, months and days alike, in order of time."""
         async with self._series:
-            found = await asyncio.gather(
-                *(self._listed(series, cadence, EVER) for cadence in DATASETS[series.dataset].cadences)
-            )
+            found = await asyncio.gather(*(self._listed(series, cadence, EVER) for cadence in _cadences(series)))
         return tuple(file for objects in found for file in self._paired(series, objects, EVER))
 
     async def adopt(self, download: Download) -> FetchedFile | None:
@@ -171,6 +169,11 @@ class DataVisionDownloader:
         detail = f"{file.key} has no .CHECKSUM; only size and MD5 agree with the listing"
         self._emit(FindingRaised(Finding(file.series, file.period.span, "no-checksum", detail)))
         return Proof.UNVERIFIED
+
+
+def _cadences(series: Series) -> tuple[Cadence, ...]:
+    """In which cadences the exchange publishes a series."""
+    return DATASETS[series.dataset].cadences_of(series.interval)
 
 
 def _fetched_file(file: ArchiveFile, fetched: Fetched) -> FetchedFile:

@@ -1,5 +1,5 @@
 """Parquet, encoded so that reading is fast: floats of candles split by byte, times and ids as deltas, the few prices of
-trades by dictionary. The footer says where the rows came from."""
+trades and all words by dictionary. The footer says where the rows came from."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from core.storage.schema import schema_of
 from core.types import Market
 
 SUFFIX: Final = ".parquet"
-_REPEATING: Final = ("price", "qty", "quantity")
+_REPEATING: Final = ("price", "qty", "quantity", "percentage", "best_bid_price", "best_ask_price")
 
 
 class Writer:
@@ -46,13 +46,14 @@ def _encoding(dataset: Dataset, market: Market) -> dict[str, Any]:
     for field in schema_of(dataset, market):
         if pa.types.is_floating(field.type):
             encodings[field.name] = "BYTE_STREAM_SPLIT"
-        elif not pa.types.is_boolean(field.type):
+        elif not pa.types.is_boolean(field.type) and not pa.types.is_string(field.type):
             encodings[field.name] = "DELTA_BINARY_PACKED"
     repeating = [name for name in _REPEATING if is_tape and name in encodings]
+    words = [field.name for field in schema_of(dataset, market) if pa.types.is_string(field.type)]
     return {
         "compression": "zstd" if is_tape else "lz4",
         "compression_level": 1 if is_tape else None,
-        "use_dictionary": repeating,
+        "use_dictionary": [*repeating, *words],
         "column_encoding": {name: encoding for name, encoding in encodings.items() if name not in repeating},
         "version": "2.6",
     }
