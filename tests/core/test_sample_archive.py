@@ -14,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -174,22 +175,25 @@ UNTIDY = ("metrics", "liquidation_snapshot")
 
 @pytest.mark.parametrize("name", ["metrics", "book_depth", "book_ticker", "liquidation_snapshot"])
 def test_what_is_stored_of_untidy_files_is_what_the_market_knows(archive: Path, tmp_path: Path, name: str) -> None:
-    layout = Layout(tmp_path)
-    storage = StorageManager(layout, StorageSettings(), QualitySettings())
     seen = Counter[str]()
     for series, period in files_of(MARKET, (Shelf(name),)):
+        layout = Layout(tmp_path / str(seen["files"]))
+        storage = StorageManager(layout, StorageSettings(), QualitySettings())
         path = archive / key_of(series, period)
         file = ArchiveFile(series, period, key_of(series, period), path.stat().st_size, "e", None, "")
-        partition = storage.store(FetchedFile(file, path, file.size, "5" * 64, Proof.SHA256_BY_ETAG))
+        stored = storage.store([FetchedFile(file, path, file.size, "5" * 64, Proof.SHA256_BY_ETAG)])
+        source = stored.sources[file.key]
         rows = MARKET.file_rows(series, period)
-        assert pq.read_table(partition.path).equals(MARKET.stored(series, rows))
+        assert pa.concat_tables(pq.read_table(part.path) for part in stored.partitions).equals(
+            MARKET.stored(series, rows)
+        )
         in_file = len(lines_of(path))
-        assert partition.duplicates == in_file - partition.rows
-        assert partition.duplicates == partition.rows or name != "liquidation_snapshot"
-        assert partition.source_unit == ("s" if name in ("metrics", "book_depth") else "ms")
-        assert partition.outside == 0, "the last label of um metrics is the midnight that two files share"
-        seen["reordered"] += partition.reordered > 0
-        seen["duplicates"] += partition.duplicates > 0
+        assert source.duplicates == in_file - source.rows
+        assert source.duplicates == source.rows or name != "liquidation_snapshot"
+        assert source.unit == ("s" if name in ("metrics", "book_depth") else "ms")
+        assert source.outside == 0, "the last label of um metrics is the midnight that two files share"
+        seen["reordered"] += source.reordered > 0
+        seen["duplicates"] += source.duplicates > 0
         seen["files"] += 1
     files = seen["files"]
     assert files == {"book_ticker": 36}.get(name, 34)

@@ -1,5 +1,6 @@
 """Archives with times written out, words and empty cells: exact values, what is put right, what is refused."""
 
+import hashlib
 import random
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -18,7 +19,7 @@ from core.exchanges.binance.urls import key_of, parse_key
 from core.layout import Layout
 from core.settings import QualitySettings, StorageSettings
 from core.storage.manager import StorageManager
-from core.types import ArchiveFile, FetchedFile, Market, Partition, Period, Proof, Series
+from core.types import ArchiveFile, FetchedFile, Market, Period, Proof, Series, Source
 
 DAY = Period.day(date(2024, 1, 1))
 METRICS = Series(Market.UM, "metrics", "BTCUSDT")
@@ -31,21 +32,31 @@ FIRST_MS = 1_704_067_200_000
 class World:
     def __init__(self, folder: Path) -> None:
         self.layout = Layout(folder)
+        self.paths: dict[str, Path] = {}
         self.storage = StorageManager(self.layout, StorageSettings(csv_datasets=()), QualitySettings())
 
-    def store_zip(self, series: Series, period: Period, content: bytes) -> Partition:
+    def store_zip(self, series: Series, period: Period, content: bytes) -> Source:
         path = self.layout.raw(series, period)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         file = ArchiveFile(series, period, key_of(series, period), len(content), "e", None, "")
-        return self.storage.store(FetchedFile(file, path, len(content), "5" * 64, Proof.SHA256_BY_ETAG))
+        digest = hashlib.sha256(content).hexdigest()
+        stored = self.storage.store([FetchedFile(file, path, len(content), digest, Proof.SHA256_BY_ETAG)])
+        if file.key in stored.refused:
+            raise MalformedArchive(stored.refused[file.key])
+        (partition,) = stored.partitions
+        self.paths[file.key] = partition.path
+        return stored.sources[file.key]
 
-    def store(self, series: Series, rows: Sequence[str], period: Period = DAY) -> Partition:
+    def store(self, series: Series, rows: Sequence[str], period: Period = DAY) -> Source:
         name = f"{self.layout.raw(series, period).stem}.csv"
         return self.store_zip(series, period, zip_bytes({name: ("\n".join(rows) + "\n").encode()}))
 
-    def rows(self, partition: Partition) -> list[dict[str, object]]:
-        rows: list[dict[str, object]] = pq.read_table(partition.path).to_pylist()
+    def table(self, source: Source) -> pa.Table:
+        return pq.read_table(self.paths[source.key])
+
+    def rows(self, source: Source) -> list[dict[str, object]]:
+        rows: list[dict[str, object]] = self.table(source).to_pylist()
         return rows
 
 
@@ -76,22 +87,22 @@ def test_metrics_of_um(world: World) -> None:
         '2024-01-01 00:05:00,BTCUSDT,81235,"",1.85,1.42,1.61,""',
         "2024-01-02 00:00:00,BTCUSDT,81235.5,1,2,3,4,5",
     ]
-    partition = world.store(METRICS, rows)
+    source = world.store(METRICS, rows)
     names = [
         *("timestamp", "open_interest", "open_interest_value", "top_trader_account_ratio"),
         *("top_trader_position_ratio", "account_ratio", "taker_volume_ratio"),
     ]
-    assert [tuple(row.values()) for row in world.rows(partition)] == [
+    assert [tuple(row.values()) for row in world.rows(source)] == [
         (at(300), 81235.0, None, 1.85, 1.42, 1.61, None),
         (at(600), 81234.567, 4912345678.90123456, 1.85, None, 1.61, 0.987),
         (at(86400), 81235.5, 1.0, 2.0, 3.0, 4.0, 5.0),
     ]
-    assert list(world.rows(partition)[0]) == names
-    assert (partition.source_unit, partition.reordered, partition.duplicates) == ("s", 2, 0)
-    assert partition.outside == 0, "the label of the day's last window is the next midnight"
-    schema = pq.read_schema(partition.path)
+    assert list(world.rows(source)[0]) == names
+    assert (source.unit, source.reordered, source.duplicates) == ("s", 2, 0)
+    assert source.outside == 0, "the label of the day's last window is the next midnight"
+    schema = world.table(source).schema
     assert [field.nullable for field in schema] == [False] + [True] * 6
-    assert pq.read_table(partition.path)["open_interest_value"].null_count == 1
+    assert world.table(source)["open_interest_value"].null_count == 1
 
 
 def test_metrics_of_cm_as_they_were_written_in_2023(world: World) -> None:
@@ -110,7 +121,7 @@ def test_metrics_of_cm_as_they_were_written_in_2023(world: World) -> None:
 
 
 def test_metrics_that_lack_a_column_from_beginning_to_end(world: World) -> None:
-    table = pq.read_table(world.store(METRICS, [metrics_line(n, taker="") for n in range(9)]).path)
+    table = world.table(world.store(METRICS, [metrics_line(n, taker="") for n in range(9)]))
     assert table["taker_volume_ratio"].null_count == 9
     assert table.schema.field("taker_volume_ratio").type == pa.float64()
 
@@ -118,11 +129,11 @@ def test_metrics_that_lack_a_column_from_beginning_to_end(world: World) -> None:
 def test_book_depth_in_both_spellings_of_a_band(world: World) -> None:
     bands = ["-5", "-0.20", "0.2", "1.00"]
     rows = [f"2024-01-01 00:00:31,{band},7900.25000000,648000120.50000000" for band in bands]
-    partition = world.store(DEPTH, ["timestamp,percentage,depth,notional", *rows])
-    assert [tuple(row.values()) for row in world.rows(partition)] == [
+    source = world.store(DEPTH, ["timestamp,percentage,depth,notional", *rows])
+    assert [tuple(row.values()) for row in world.rows(source)] == [
         (at(31), band, 7900.25, 648000120.5) for band in (-5.0, -0.2, 0.2, 1.0)
     ]
-    assert (partition.source_unit, partition.reordered) == ("s", 0)
+    assert (source.unit, source.reordered) == ("s", 0)
 
 
 def test_book_ticker(world: World) -> None:
@@ -147,8 +158,8 @@ def liquidation(
 
 def test_every_liquidation_is_published_twice_and_stored_once(world: World) -> None:
     rows = [liquidation(), liquidation(), liquidation(side="SELL"), liquidation(side="SELL")]
-    partition = world.store(LIQUIDATIONS, rows)
-    first, second = world.rows(partition)
+    source = world.store(LIQUIDATIONS, rows)
+    first, second = world.rows(source)
     assert first == {
         "timestamp": at(0) + timedelta(milliseconds=926),
         "side": "BUY",
@@ -162,7 +173,7 @@ def test_every_liquidation_is_published_twice_and_stored_once(world: World) -> N
         "accumulated_fill_quantity": 9.0,
     }
     assert second == first | {"side": "SELL"}, "another liquidation of the same millisecond"
-    assert (partition.rows, partition.duplicates, partition.reordered) == (2, 2, 0)
+    assert (source.rows, source.duplicates, source.reordered) == (2, 2, 0)
 
 
 def test_liquidations_of_one_millisecond_that_differ_in_anything_all_stay(world: World) -> None:
@@ -172,16 +183,16 @@ def test_liquidations_of_one_millisecond_that_differ_in_anything_all_stay(world:
         *(liquidation().replace("IOC", "GTC"), liquidation().replace(",9,30500", ",10,30500")),
         *(liquidation().replace("30450.2", "30450.3"), liquidation().removesuffix("9") + "8"),
     ]
-    partition = world.store(LIQUIDATIONS, [row for row in rows for _ in range(2)])
-    assert (partition.rows, partition.duplicates) == (10, 10)
+    source = world.store(LIQUIDATIONS, [row for row in rows for _ in range(2)])
+    assert (source.rows, source.duplicates) == (10, 10)
 
 
 def test_the_real_metrics(world: World) -> None:
     key = "data/futures/um/daily/metrics/BTCUSDT/BTCUSDT-metrics-2026-09-15.zip"
     parsed = parse_key(key)
     assert parsed is not None
-    partition = world.store_zip(*parsed, (real_folder() / key).read_bytes())
-    assert [tuple(row.values()) for row in world.rows(partition)] == [
+    source = world.store_zip(*parsed, (real_folder() / key).read_bytes())
+    assert [tuple(row.values()) for row in world.rows(source)] == [
         (
             *(datetime(2026, 9, 15, 0, 0, tzinfo=UTC), 103513.561, 8088539305.1839),
             *(1.2179119, 2.069134, 1.17124703, 1.126549),
@@ -191,7 +202,7 @@ def test_the_real_metrics(world: World) -> None:
             *(1.2279813, 2.085938, 1.18010094, 0.7309),
         ),
     ]
-    assert (partition.duplicates, partition.reordered, partition.outside) == (0, 0, 0)
+    assert (source.duplicates, source.reordered, source.outside) == (0, 0, 0)
 
 
 # order and duplicates
@@ -212,13 +223,13 @@ def test_metrics_in_any_order_with_any_duplicates_and_paddings_give_one_table(
     def plain(minute: int) -> str:
         return metrics_line(minute, f"{70_000 + minute}.018", "" if minute % 3 == 0 else f"0.{minute:02}5")
 
-    partition = world.store(METRICS, [line(minute) for minute in minutes])
-    table = pq.read_table(partition.path)
+    source = world.store(METRICS, [line(minute) for minute in minutes])
+    table = world.table(source)
     clean = world.store(METRICS, [plain(minute) for minute in sorted(set(minutes))])
-    assert table.equals(pq.read_table(clean.path))
+    assert table.equals(world.table(clean))
     stable = sorted(range(len(minutes)), key=lambda place: (minutes[place], place))
-    assert (partition.rows, partition.duplicates) == (len(set(minutes)), len(minutes) - len(set(minutes)))
-    assert partition.reordered == sum(place != origin for place, origin in enumerate(stable))
+    assert (source.rows, source.duplicates) == (len(set(minutes)), len(minutes) - len(set(minutes)))
+    assert source.reordered == sum(place != origin for place, origin in enumerate(stable))
     assert (clean.duplicates, clean.reordered) == (0, 0)
     assert [row["open_interest"] for row in world.rows(clean)] == [70_000.018 + m for m in sorted(set(minutes))]
 
@@ -230,10 +241,10 @@ def test_depth_is_ordered_by_time_and_band_as_a_number(
 ) -> None:
     rows = [*rows, (0, "1.0")]
     world = World(tmp_path_factory.mktemp("depth"))
-    partition = world.store(DEPTH, [f"2024-01-01 00:00:0{second},{band},1.5,2.5" for second, band in rows])
+    source = world.store(DEPTH, [f"2024-01-01 00:00:0{second},{band},1.5,2.5" for second, band in rows])
     unique = sorted({(second, float(band)) for second, band in rows})
-    assert [(row["timestamp"], row["percentage"]) for row in world.rows(partition)] == [(at(s), b) for s, b in unique]
-    assert (partition.rows, partition.duplicates) == (len(unique), len(rows) - len(unique))
+    assert [(row["timestamp"], row["percentage"]) for row in world.rows(source)] == [(at(s), b) for s, b in unique]
+    assert (source.rows, source.duplicates) == (len(unique), len(rows) - len(unique))
 
 
 LIQUIDATION = st.tuples(st.integers(0, 2), st.sampled_from(["BUY", "SELL"]), st.sampled_from(["1.5", "1.50", "2"]))
@@ -247,11 +258,11 @@ def test_liquidations_in_any_order_and_number_give_each_once(
     world = World(tmp_path_factory.mktemp("liquidations"))
     doubled = rows * 2
     random.Random(seed).shuffle(doubled)
-    partition = world.store(LIQUIDATIONS, [liquidation(*row) for row in doubled])
+    source = world.store(LIQUIDATIONS, [liquidation(*row) for row in doubled])
     unique = sorted({(ms, side, float(price)) for ms, side, price in rows})
-    found = [(row["timestamp"], row["side"], row["price"]) for row in world.rows(partition)]
+    found = [(row["timestamp"], row["side"], row["price"]) for row in world.rows(source)]
     assert found == [(at(0) + timedelta(milliseconds=ms), side, price) for ms, side, price in unique]
-    assert partition.duplicates == len(doubled) - len(unique)
+    assert source.duplicates == len(doubled) - len(unique)
 
 
 @pytest.mark.parametrize(
@@ -273,9 +284,9 @@ def test_two_rows_with_one_key_and_different_content_refuse_the_file(
 
 def test_a_ticker_with_two_days_interleaved_is_sorted_by_its_ids(world: World) -> None:
     rows = [f"{number},1,1,2,1,{FIRST_MS + number},{FIRST_MS + number}" for number in (1, 101, 2, 102, 3, 103)]
-    partition = world.store(TICKER, rows)
-    assert [row["update_id"] for row in world.rows(partition)] == [1, 2, 3, 101, 102, 103]
-    assert partition.reordered == 4
+    source = world.store(TICKER, rows)
+    assert [row["update_id"] for row in world.rows(source)] == [1, 2, 3, 101, 102, 103]
+    assert source.reordered == 4
 
 
 @pytest.mark.parametrize(("minute", "outside"), [(-5, 1), (0, 0), (1440, 0), (1445, 1)])
