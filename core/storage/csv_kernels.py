@@ -231,10 +231,10 @@ def read_cells(
     decimal: Any,
     boolean: Any,
     first: Any,
-    last: Any,
+    count: Any,
     row: Any,
 ) -> Any:
-    """Whether the lines from `first` to before `last` are regular; a column at a time, into the arrays from `row` on.
+    """Whether `count` lines from line `first` on are regular; they are read column by column, into row `row` and on.
 
     `kinds` says what each column is (0 whole number, 1 decimal, 2 true or false), `slots` in which line of the array of
     its kind it is kept.
