@@ -44,13 +44,13 @@ BIG_ROWS: Final = 100_000_000
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to convert: a program, the options of its writer ({}: its defaults), and what its process starts under,
-    as `env NAME=value`. `peer` None is Tapevault."""
+    """One way to convert: a program and the options of its writer ({}: its defaults). `peer` None is Tapevault, which
+    has a choice of parsers."""
 
     name: str
     peer: str | None = None
     encoding: dict[str, Any] = field(default_factory=dict)
-    under: tuple[str, ...] = ()
+    parser: str = "auto"
 
     @property
     def library(self) -> str:
@@ -58,13 +58,14 @@ class Contender:
 
     def command(self, job: Path) -> list[str]:
         program = ["convert_peers.py", self.peer] if self.peer else ["convert_ours.py"]
-        return [*self.under, sys.executable, str(ROOT / "benchmarks" / program[0]), *program[1:], str(job)]
+        return [sys.executable, str(ROOT / "benchmarks" / program[0]), *program[1:], str(job)]
 
 
 OURS = _encoding(DATASETS["trades"], Market.UM)
 TRADES: Final = (
     Contender("tapevault"),
     Contender("tapevault, encoded as pyarrow does", encoding={"compression": "snappy"}),
+    Contender("tapevault without compiled parser", parser="arrow"),
     Contender("pyarrow streaming, snappy (default)", "pyarrow_streaming"),
     Contender("pyarrow streaming, zstd", "pyarrow_streaming", {"compression": "zstd"}),
     Contender("pyarrow streaming, our encoding", "pyarrow_streaming", OURS),
@@ -112,7 +113,17 @@ def task_of(made: Sequence[Made]) -> Task:
 
 def archive_at(path: Path, series: Series, period: Period) -> Archive:
     """What a peer has to be told of an archive; its own first lines say it."""
-    archive = Archive(key=key_of(series, period), path=str(path), has_header=False, to_us=1, columns=[], stored=[])
+    names = series.market.value, series.dataset, series.symbol, series.interval or ""
+    archive = Archive(
+        key=key_of(series, period),
+        series=names,
+        period=period.label,
+        path=str(path),
+        has_header=False,
+        to_us=1,
+        columns=[],
+        stored=[],
+    )
     with opened(archive) as stream:
         line = stream.readline()
         archive["has_header"] = not line[:1].isdigit()
@@ -162,7 +173,9 @@ def _run(contender: Contender, archives: Sequence[Archive], folder: Path) -> Run
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     job = folder / "job.json"
-    job.write_text(json.dumps(Job(archives=list(archives), out=str(out), encoding=contender.encoding)))
+    job.write_text(
+        json.dumps(Job(archives=list(archives), out=str(out), encoding=contender.encoding, parser=contender.parser))
+    )
     return measured(contender.command(job))
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from core.exchanges.binance.urls import parse_key
+from convert_peers import Archive, Job
+
 from core.layout import Layout, home_of
 from core.settings import QualitySettings, StorageSettings
 from core.storage.formats import parquet
 from core.storage.manager import StorageManager
-from core.types import ArchiveFile, FetchedFile, Proof
+from core.types import ArchiveFile, FetchedFile, Market, Period, Proof, Series
 
 
 def store(storage: StorageManager, fetched: Sequence[FetchedFile]) -> None:
@@ -23,20 +24,23 @@ def store(storage: StorageManager, fetched: Sequence[FetchedFile]) -> None:
         assert not refused, refused
 
 
-def fetched_file(key: str, path: Path) -> FetchedFile:
-    parsed = parse_key(key)
-    assert parsed is not None, key
+def fetched_file(archive: Archive) -> FetchedFile:
+    market, dataset, symbol, interval = archive["series"]
+    series = Series(Market(market), dataset, symbol, interval or None)
+    path = Path(archive["path"])
     size = path.stat().st_size
-    return FetchedFile(ArchiveFile(*parsed, key, size, "", None, ""), path, size, "0" * 64, Proof.UNVERIFIED)
+    file = ArchiveFile(series, Period.parse(archive["period"]), archive["key"], size, "", None, "")
+    return FetchedFile(file, path, size, "0" * 64, Proof.UNVERIFIED)
 
 
 def main() -> None:
-    job = json.loads(Path(sys.argv[1]).read_text())
+    job: Job = json.loads(Path(sys.argv[1]).read_text())
     if job["encoding"]:
         assert hasattr(parquet, "_encoding")
         parquet._encoding = lambda *_: job["encoding"]
-    storage = StorageManager(Layout(Path(job["out"])), StorageSettings(), QualitySettings())
-    fetched = [fetched_file(archive["key"], Path(archive["path"])) for archive in job["archives"]]
+    settings = StorageSettings(parser=job["parser"])
+    storage = StorageManager(Layout(Path(job["out"])), settings, QualitySettings())
+    fetched = [fetched_file(archive) for archive in job["archives"]]
     for _, group in groupby(fetched, key=lambda each: each.file.series):
         store(storage, list(group))
 

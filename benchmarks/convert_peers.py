@@ -20,10 +20,12 @@ ROW_GROUP_ROWS: Final = 1 << 20
 
 
 class Archive(TypedDict):
-    """`columns` are those of the text, as (name, kind); `stored` those of the output, in its order, as (name in the
-    text, name, kind); `to_us` is how many microseconds the unit of a time has."""
+    """`series` is market, dataset, symbol and interval or "". `columns` are the text's, as (name, kind); `stored` those of the output, in its order, as (name in the text, name, kind); `to_us` is how many microseconds the unit of a
+    time has."""
 
     key: str
+    series: tuple[str, str, str, str]
+    period: str
     path: str
     has_header: bool
     to_us: int
@@ -32,11 +34,13 @@ class Archive(TypedDict):
 
 
 class Job(TypedDict):
-    """What to convert, into which folder; `encoding` are options of the library's writer, {}: its defaults."""
+    """What to convert, into which folder; `encoding` are options of the library's writer, {}: its defaults. `parser` is
+    our own setting of that name."""
 
     archives: list[Archive]
     out: str
     encoding: dict[str, Any]
+    parser: str
 
 
 def opened(archive: Archive) -> IO[bytes]:

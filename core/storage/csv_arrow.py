@@ -12,7 +12,7 @@ from core.storage.member import MemberStream
 from core.storage.schema import ARROW_TYPES
 from core.storage.text_cells import EMPTY, alphabet
 
-BLOCK_BYTES: Final = 1 << 20
+BLOCK_BYTES: Final = 1 << 18
 _READ_AS: Final = {Kind.TIME: pa.int64(), Kind.TEXT_TIME: pa.string()}
 """What Arrow reads the cells as, where that is not what they become."""
 

@@ -170,7 +170,7 @@ def test_the_least_difference_is_found(tmp_path: Path, rows: pa.Table, said: str
 
 def test_other_bytes_from_another_way_of_ours_end_the_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = convert.task_of([convert_input.trades(tmp_path, 300)])
-    ways = [convert.Contender("tapevault"), convert.Contender("another way", under=("env", "SOMETHING=else"))]
+    ways = [convert.Contender("tapevault", parser="compiled"), convert.Contender("another way", parser="arrow")]
     found = convert.race(task, ways, tmp_path, rounds=1, uncounted=0)
     assert found["tapevault"].digest == found["another way"].digest != ""
     digests = iter("ab")
