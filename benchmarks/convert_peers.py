@@ -20,8 +20,11 @@ ROW_GROUP_ROWS: Final = 1 << 20
 
 
 class Archive(TypedDict):
-    """`series` is market, dataset, symbol and interval or "". `columns` are the text's, as (name, kind); `stored` those of the output, in its order, as (name in the text, name, kind); `to_us` is how many microseconds the unit of a
-    time has."""
+    """`series` is market, dataset, symbol and interval or "".
+
+    `columns` are those of the text, as (name, kind); `stored` those of the output, in its order, as (name in the text,
+    name, kind); `to_us` is how many microseconds the unit of a time has.
+    """
 
     key: str
     series: tuple[str, str, str, str]
