@@ -1,8 +1,10 @@
 """A published CSV as rows: every rule about its form, each with what is said when it is broken."""
 
+import io
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pytest
@@ -15,9 +17,10 @@ from core.datasets import DATASETS, Kind
 from core.errors import MalformedArchive
 from core.settings import QualitySettings
 from core.storage.archive_csv import ArchiveCsv
+from core.storage.csv_arrow import BLOCK_BYTES, ArrowReader
 from core.storage.csv_compiled import CompiledReader
-from core.storage.member import open_member
-from core.storage.parser import Parser
+from core.storage.member import MemberStream, open_member
+from core.storage.parser import Irregular, Parser
 from core.storage.schema import schema_of
 from core.types import Market, Period
 
@@ -389,9 +392,42 @@ def test_a_file_that_turns_odd_halfway_is_read_to_its_end_by_the_other_parser(tm
     assert table["price"].to_pylist() == [n + 0.5 for n in range(100)]
 
 
-@pytest.mark.parametrize("name", ["trades", "agg_trades"])
+@given(
+    edits=st.lists(
+        st.tuples(
+            st.integers(0, 2), st.integers(0, 300), st.sampled_from(b"0123456789.,-+eE \n\r\ttruefalsTRUE/:\x00\xff")
+        ),
+        max_size=4,
+    ),
+    name=st.sampled_from(["trades", "agg_trades", "klines"]),
+    rows_at_once=st.integers(1, 9),
+    cut=st.integers(1, 400),
+)
+@hypothesis_settings(max_examples=600, deadline=None)
+def test_what_the_compiled_parser_takes_the_other_one_takes_too(
+    edits: list[tuple[int, int, int]], name: str, rows_at_once: int, cut: int
+) -> None:
+    """Bytes changed, added and taken out at random: it either leaves the text, or reads the same rows and lines."""
+    columns = DATASETS[name].columns[Market.SPOT]
+    cells = {Kind.TIME: "170406720{}000", Kind.INTEGER: "{}7", Kind.DECIMAL: "{}.25", Kind.BOOLEAN: "true"}
+    text = bytearray("".join(",".join(cells[c.kind].format(n) for c in columns) + "\n" for n in range(6)).encode())
+    for kind, place, byte in edits:
+        place %= len(text)
+        text[place : place + (kind != 1)] = bytes([byte]) if kind else b""
+    reader = CompiledReader(columns, rows_at_once)
+    try:
+        taken = pa.Table.from_batches(reader.batches([bytes(text[:cut]), bytes(text[cut:])]))
+    except Irregular:
+        return
+    other = ArrowReader(columns, BLOCK_BYTES, "")
+    rows = pa.Table.from_batches(other.batches(cast(MemberStream, io.BytesIO(text)), 0))
+    assert taken.equals(rows.select(taken.column_names))
+    assert (reader.lines, other.lines) == (rows.num_rows, rows.num_rows)
+
+
+@pytest.mark.parametrize("name", ["trades", "agg_trades", "klines"])
 @pytest.mark.parametrize("market", list(Market))
-def test_the_parsers_of_tapes_refuse_what_the_general_one_refuses(tmp_path: Path, name: str, market: Market) -> None:
+def test_the_compiled_parser_refuses_what_the_other_one_refuses(tmp_path: Path, name: str, market: Market) -> None:
     columns = DATASETS[name].columns[market]
     cells = {Kind.TIME: "1704067200000", Kind.INTEGER: "7", Kind.DECIMAL: "0.25", Kind.BOOLEAN: "true"}
     good = [cells[column.kind] for column in columns]
