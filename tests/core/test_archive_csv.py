@@ -425,6 +425,14 @@ def test_what_the_compiled_parser_takes_the_other_one_takes_too(
     assert (reader.lines, other.lines) == (rows.num_rows, rows.num_rows)
 
 
+def test_a_line_that_is_as_much_too_long_as_the_one_before_is_too_short_is_found(tmp_path: Path) -> None:
+    cells = ROWS[0].split(",")
+    text = "\n".join([",".join(cells[:-1]), ",".join([cells[-1], *cells]), ROWS[1]])
+    assert "line 2: 11 columns instead of 12" in csv_refusal(tmp_path, f"{HEADER}\n{text}")
+    with pytest.raises(Irregular):
+        list(CompiledReader(DATASETS["klines"].columns[Market.UM], 9).batches([f"{text}\n".encode()]))
+
+
 @pytest.mark.parametrize("name", ["trades", "agg_trades", "klines"])
 @pytest.mark.parametrize("market", list(Market))
 def test_the_compiled_parser_refuses_what_the_other_one_refuses(tmp_path: Path, name: str, market: Market) -> None:
