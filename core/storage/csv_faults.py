@@ -14,9 +14,9 @@ LATEST_US: Final = 253_402_300_800_000_000
 """The year 10000, where the calendar ends."""
 _BLOCK_BYTES: Final = 1 << 20
 _CELLS: Final = {
-    Kind.TIME: re.compile(r"\d+"),
-    Kind.INTEGER: re.compile(r"-?\d+"),
-    Kind.DECIMAL: re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"),
+    Kind.TIME: re.compile(r"\d+", re.ASCII),
+    Kind.INTEGER: re.compile(r"-?\d+", re.ASCII),
+    Kind.DECIMAL: re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII),
     Kind.BOOLEAN: re.compile("true|True|TRUE|false|False|FALSE"),
 }
 
