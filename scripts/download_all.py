@@ -68,6 +68,10 @@ def main(arguments: Sequence[str]) -> int:
     settings = settings_from(options)
     if options.limit_rate:
         settings = settings.replace(download={"limit_rate_bytes": _rate(options.limit_rate)})
+    if options.salvage:
+        settings = settings.replace(quality={"salvage": True})
+        if options.scope in (Scope.DOWNLOAD, Scope.REBUILD):
+            raise ConfigError("--salvage is about storing rows, which --download-only and --rebuild-status do not do")
     request = request_from(options)
     if options.priority_only and request.symbols:
         raise ConfigError("--priority-only and --symbols exclude each other")
@@ -278,6 +282,7 @@ def _table(summary: SyncSummary, snapshot: Snapshot, layout: Layout) -> Table:
         "stored": f"{summary.stored} ({snapshot.rows:,} rows)",
         "missing at the source": summary.missing,
         "failed": summary.failed,
+        "lines in quarantine": summary.quarantined,
         "replaced by the exchange since": summary.replaced,
         "seconds": f"{summary.seconds:.1f}",
     }
@@ -333,6 +338,9 @@ def _parser() -> argparse.ArgumentParser:
         "--process-only", dest="scope", action="store_const", const=Scope.PROCESS, help="convert what is downloaded"
     )
     mine.add_argument("--dry-run", action="store_true", help="say how many files and bytes would be fetched")
+    mine.add_argument(
+        "--salvage", action="store_true", help="store the good rows of files with lines at fault; keep those apart"
+    )
     mine.add_argument("--limit-rate", metavar="20M", help="bytes a second over all workers")
     scope.add_argument(
         "--rebuild-status",

@@ -40,6 +40,11 @@ def fault_of(line: bytes, columns: Sequence[Column], symbol: str) -> str:
     return ""
 
 
+def has_number(line: bytes) -> bool:
+    """Whether a cell is a number: a header has none."""
+    return any(_CELLS[Kind.DECIMAL].fullmatch(cell) for cell in line.decode("utf-8", "replace").strip().split(","))
+
+
 def lines_of(member: MemberStream) -> Iterator[bytes]:
     """The lines of a member; one that is longer than a block ends there, and the rest is not looked at."""
     rest = b""
