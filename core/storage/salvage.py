@@ -1,7 +1,7 @@
 """A CSV in which lines are at fault, as its good rows and those lines.
 
 The text is read in blocks cut at line ends. A block is given to Arrow whole; only where that fails is it halved until
-few lines are left, which are looked at one by one.
+few lines are left, which are looked at one by one. Behind a block that is full of faults the next is not halved.
 """
 
 from collections import Counter
@@ -23,6 +23,8 @@ from core.storage.member import MemberStream
 LONGEST_LINE: Final = 1 << 20
 """What goes on for longer without an end is no line of a CSV."""
 _FEW: Final = 64
+_DENSE: Final = 400
+"""From one fault in so many lines on, looking at every line takes less time than halving."""
 _LOOKED_AT: Final = 1000
 _UNREADABLE: Final = (pa.ArrowInvalid, OddBytes)
 
@@ -54,6 +56,7 @@ class Salvager:
         self._conflicts = conflicts
         self._first = first
         self._rows = 0
+        self._is_dense = False
         self.lines = 0
 
     def batches(self, texts: Iterable[bytes]) -> Iterator[pa.RecordBatch]:
@@ -62,6 +65,7 @@ class Salvager:
             count = text.count(b"\n") + (not text.endswith(b"\n"))
             faults: dict[int, str] = {}
             rows, places = self._whole(text, count, faults)
+            self._is_dense = len(faults) * _DENSE > count
             if rows is not None:
                 keep = self._fitting(rows, places, faults)
                 rows = rows if keep.all() else rows.filter(pa.array(keep))
@@ -95,7 +99,7 @@ class Salvager:
         try:
             yield self._parsed(b"".join(lines[place] + b"\n" for place in places), len(places)), np.array(places)
         except _UNREADABLE as error:
-            if len(places) > _FEW:
+            if len(places) > _FEW and not self._is_dense:
                 yield from self._halves(lines, places, faults)
                 return
             found = {place: why for place in places if (why := fault_of(lines[place], self._columns, self._symbol))}
@@ -147,11 +151,11 @@ def whole_lines(member: MemberStream, block_bytes: int, name: str) -> Iterator[b
     rest = b""
     while data := member.read(block_bytes):
         cut = data.rfind(b"\n") + 1
+        if len(rest) + (data.index(b"\n") if cut else len(data)) > LONGEST_LINE:
+            raise MalformedArchive(f"{name} has a line of more than {LONGEST_LINE:,} bytes; it is no CSV")
         if cut:
             yield rest + data[:cut]
         rest = data[cut:] if cut else rest + data
-        if len(rest) > LONGEST_LINE:
-            raise MalformedArchive(f"{name} has a line of more than {LONGEST_LINE:,} bytes; it is no CSV")
     if rest:
         yield rest
 
