@@ -136,7 +136,7 @@ async def _wanted(
     """The archives to work on; what a listing shows of their symbols is recorded."""
     layout = Layout(settings.data_root)
     if options.scope is Scope.PROCESS:
-        yield _known_files(tracker, request)
+        yield _known_files(tracker, layout, request)
     elif options.scope is Scope.REBUILD:
         async for files in find_on_disk(layout, archive):
             yield files
@@ -163,9 +163,11 @@ async def _listed(
         yield files
 
 
-def _known_files(tracker: DownloadTracker, request: Request) -> tuple[ArchiveFile, ...]:
+def _known_files(tracker: DownloadTracker, layout: Layout, request: Request) -> tuple[ArchiveFile, ...]:
     """Archives that are here already and belong to the request."""
+    failed = tracker.known(request.market, [State.FAILED])
     here = tracker.known(request.market, [State.FETCHED, State.STORED])
+    here += [file for file in failed if layout.raw(file.series, file.period).exists()]
     files = tuple(file for file in here if request.wants(file))
     if not files:
         raise NoData("no downloaded archive belongs to this request; run it without --process-only first")
