@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from factories import kline_csv, zip_bytes
+from factories import REAL, kline_csv, zip_bytes
 from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from test_storage_manager import FIRST_MS, JANUARY, KLINES, TRADES, YEAR, lines,
 
 from core.datasets import DATASETS
 from core.errors import MalformedArchive
-from core.exchanges.binance.urls import key_of
+from core.exchanges.binance.urls import key_of, parse_key
 from core.layout import Layout
 from core.settings import QualitySettings, StorageSettings
 from core.storage import salvage
@@ -600,7 +601,7 @@ def test_only_lines_near_a_fault_are_looked_at_one_by_one(world: World, monkeypa
 
 MEMORY = """
 from core.types import ArchiveFile, FetchedFile, Proof, Series, Market
-from core.exchanges.binance.urls import key_of
+from core.exchanges.binance.urls import key_of, parse_key
 from test_salvage import World
 path = world.layout.raw(TRADES, JANUARY)
 file = ArchiveFile(TRADES, JANUARY, key_of(TRADES, JANUARY), path.stat().st_size, "e", None, "")
@@ -630,3 +631,22 @@ def test_memory_does_not_grow_with_the_file_nor_with_its_faults(world: World) ->
     assert (rows, quarantined) == (2_000_000, 250_000)
     assert len(body) > 100_000_000
     assert grown < 170_000_000  # about 150 MB at 1 million rows too; CSV and rows together would be 250 MB
+
+
+# a file without faults
+
+
+@pytest.mark.parametrize("key", sorted(path.relative_to(REAL).as_posix() for path in REAL.rglob("data/**/*.zip")))
+def test_real_archives_are_read_the_same_by_both_ways(tmp_path: Path, key: str) -> None:
+    parsed = parse_key(key)
+    if parsed is None:
+        pytest.skip("no archive of ours")
+    series, period = parsed
+    dataset, quality = DATASETS[series.dataset], QualitySettings(salvage=True)
+    quarantine = Quarantine(tmp_path / "lines.csv")
+    strict = ArchiveCsv(REAL / key, dataset, series.market, period, quality, quarantine=quarantine)
+    other = strict.without_faults(np.zeros(0, dtype=np.int64))
+    assert pa.Table.from_batches(strict.batches()).equals(pa.Table.from_batches(other.batches()))
+    facts = [(one.rows, one.lines, one.source_unit, one.has_header, one.outside_period) for one in (strict, other)]
+    assert facts[0] == facts[1]
+    assert quarantine.lines == 0
