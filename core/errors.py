@@ -11,6 +11,7 @@ MarketDataError
     ChecksumMismatch *                          digest or length differs (`expected`, `actual`)
       Disputed                                  the source's own bytes and checksum disagree
     MalformedArchive                            zip or CSV cannot be trusted
+      FaultyLine                                only some of its lines cannot: `--salvage` stores the others
   StorageError                                  this machine's disk                             exit 1
     DiskFull
   TrackerError                                  the status database                             exit 1
@@ -89,6 +90,13 @@ class Disputed(ChecksumMismatch):
 
 class MalformedArchive(ContentError):
     """A zip, or the CSV inside it, that cannot be trusted."""
+
+
+class FaultyLine(MalformedArchive):
+    """A line of a CSV that is no row; the other lines can be stored without it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message}; run again with --salvage to store the other rows")
 
 
 class StorageError(MarketDataError):

@@ -79,12 +79,14 @@ class QualitySettings:
     """What an archive may look like before it is refused.
 
     `max_csv_bytes` and `max_compression_ratio` bound what a zip may unpack to. `period_slack_hours`: rows further than
-    this outside the period in the file's name mean a wrong time unit or a wrong file.
+    this outside the period in the file's name mean a wrong time unit or a wrong file. `salvage`: a file in which lines
+    are at fault is not refused; its good rows are stored, and those lines kept in `quarantine/`.
     """
 
     max_csv_bytes: int = 200_000_000_000
     max_compression_ratio: int = 200
     period_slack_hours: int = 24
+    salvage: bool = False
 
 
 @dataclass(frozen=True, slots=True)

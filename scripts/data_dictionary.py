@@ -27,8 +27,9 @@ Frames of the loader have `symbol` after `timestamp`, leave `close_time` out unl
 strings as categoricals and nulls as NaN.
 
 A letter in a number, an empty cell where none may be empty, a wrong number of columns, times in two units, or rows more
-than a day outside the period in the file's name refuse the file, with the line. What is repaired is counted in the
-partition's footer and reported as a finding.
+than a day outside the period in the file's name refuse the file, with the line; so do two rows with one key and
+different content. With `--salvage` the other rows are stored, and those lines kept in `data/quarantine` with number,
+reason and text. What is repaired is counted in the partition's footer and reported as a finding.
 
 Files with or without a header, in milliseconds or microseconds, with `True` or `true`, with padded or stripped decimals
 are all read, each by its own bytes.

@@ -68,6 +68,10 @@ def main(arguments: Sequence[str]) -> int:
     settings = settings_from(options)
     if options.limit_rate:
         settings = settings.replace(download={"limit_rate_bytes": _rate(options.limit_rate)})
+    if options.salvage:
+        settings = settings.replace(quality={"salvage": True})
+        if options.scope in (Scope.DOWNLOAD, Scope.REBUILD):
+            raise ConfigError("--salvage is about storing rows, which --download-only and --rebuild-status do not do")
     request = request_from(options)
     if options.priority_only and request.symbols:
         raise ConfigError("--priority-only and --symbols exclude each other")
@@ -132,7 +136,7 @@ async def _wanted(
     """The archives to work on; what a listing shows of their symbols is recorded."""
     layout = Layout(settings.data_root)
     if options.scope is Scope.PROCESS:
-        yield _known_files(tracker, request)
+        yield _known_files(tracker, layout, request)
     elif options.scope is Scope.REBUILD:
         async for files in find_on_disk(layout, archive):
             yield files
@@ -159,9 +163,11 @@ async def _listed(
         yield files
 
 
-def _known_files(tracker: DownloadTracker, request: Request) -> tuple[ArchiveFile, ...]:
+def _known_files(tracker: DownloadTracker, layout: Layout, request: Request) -> tuple[ArchiveFile, ...]:
     """Archives that are here already and belong to the request."""
+    failed = tracker.known(request.market, [State.FAILED])
     here = tracker.known(request.market, [State.FETCHED, State.STORED])
+    here += [file for file in failed if layout.raw(file.series, file.period).exists()]
     files = tuple(file for file in here if request.wants(file))
     if not files:
         raise NoData("no downloaded archive belongs to this request; run it without --process-only first")
@@ -278,6 +284,7 @@ def _table(summary: SyncSummary, snapshot: Snapshot, layout: Layout) -> Table:
         "stored": f"{summary.stored} ({snapshot.rows:,} rows)",
         "missing at the source": summary.missing,
         "failed": summary.failed,
+        "lines in quarantine": summary.quarantined,
         "replaced by the exchange since": summary.replaced,
         "seconds": f"{summary.seconds:.1f}",
     }
@@ -333,6 +340,9 @@ def _parser() -> argparse.ArgumentParser:
         "--process-only", dest="scope", action="store_const", const=Scope.PROCESS, help="convert what is downloaded"
     )
     mine.add_argument("--dry-run", action="store_true", help="say how many files and bytes would be fetched")
+    mine.add_argument(
+        "--salvage", action="store_true", help="store the good rows of files with lines at fault; keep those apart"
+    )
     mine.add_argument("--limit-rate", metavar="20M", help="bytes a second over all workers")
     scope.add_argument(
         "--rebuild-status",

@@ -66,7 +66,7 @@ BUSY_SECONDS: Final = 30.0
 CHUNK: Final = 500
 
 _KNOWN: Final = select(
-    *(FILES.c[name] for name in ("id", "key", "size", "etag", "checksum_etag", "state", "owner"))
+    *(FILES.c[name] for name in ("id", "key", "size", "etag", "checksum_etag", "state", "owner", "sha256", "proof"))
 ).where(FILES.c.key.in_(bindparam("keys", expanding=True)))
 _NEW: Final = upsert(FILES).on_conflict_do_nothing()
 _LISTED: Final = ("size", "etag", "checksum_etag", "modified", "changed_us")
@@ -77,6 +77,11 @@ _PLAN_AGAIN: Final = (
         {name: bindparam(name) for name in _LISTED}
         | {"state": State.PLANNED, "attempts": 0, "bytes_done": 0, "sha256": None, "proof": None, "error": None}
     )
+)
+_STORE_AGAIN: Final = (
+    update(FILES)
+    .where(FILES.c.key == bindparam("file_key"), FILES.c.owner.is_(None))
+    .values(state=State.FETCHED, attempts=0, error=None, changed_us=bindparam("changed_us"))
 )
 _ROWS: Final = select(FILES).where(FILES.c.key.in_(bindparam("keys", expanding=True)))
 _CLAIM: Final = (
@@ -108,7 +113,11 @@ _FETCHED: Final = _ROW.values(
 )
 _STORED: Final = _ROW.values(state=State.STORED, owner=None, error=None, **_CHANGED)
 _GIVEN_UP: Final = _ROW.values(
-    state=bindparam("end"), owner=None, proof=bindparam("proved"), error=bindparam("reason"), **_CHANGED
+    state=bindparam("end"),
+    owner=None,
+    proof=func.coalesce(bindparam("proved"), FILES.c.proof),
+    error=bindparam("reason"),
+    **_CHANGED,
 )
 _OPEN_REVISIONS: Final = select(REVISIONS.c.file_id).where(
     REVISIONS.c.file_id.in_(bindparam("rows", expanding=True)), REVISIONS.c.new_sha256.is_(None)
@@ -270,6 +279,7 @@ class DownloadTracker:
     def plan(self, files: Sequence[ArchiveFile]) -> Plan:
         """One row per key: new keys are planned, changed ones (another ETag or size) and old failures planned again.
 
+        A file that failed only to be stored is verified: it is stored again, not fetched.
         A row that a live run holds is left as it is, and is among `fetch`.
         """
         rows: list[tuple[Row[Any] | None, ArchiveFile]] = []
@@ -452,8 +462,12 @@ def _plan_chunk(
     replaced = [to_download(row) for row in connection.execute(_ROWS, {"keys": keys})] if keys else []
     listed = {file.key: file for file in again}
     _note_revisions(connection, [(row, listed[row.file.key]) for row in replaced], now)
-    if again:
-        connection.execute(_PLAN_AGAIN, [file_row(file, now) | {"file_key": file.key} for file in again])
+    verified = [file for file in again if _is_only_unstored(known[file.key], file)]
+    if verified:
+        connection.execute(_STORE_AGAIN, [{"file_key": file.key, "changed_us": now} for file in verified])
+    if len(verified) < len(again):
+        rest = [file for file in again if not _is_only_unstored(known[file.key], file)]
+        connection.execute(_PLAN_AGAIN, [file_row(file, now) | {"file_key": file.key} for file in rest])
     known = _known(connection, files)
     return [(known[file.key], file) for file in files], replaced
 
@@ -514,6 +528,17 @@ def _is_stale(row: Row[Any], file: ArchiveFile) -> bool:
         row.state in (State.FAILED, State.MISSING)
         or _is_replaced(row, file)
         or row.checksum_etag != file.checksum_etag  # the bytes are proved anew; they are not fetched for it
+    )
+
+
+def _is_only_unstored(row: Row[Any], file: ArchiveFile) -> bool:
+    """Whether a file failed with its verified bytes in place."""
+    return (
+        row.state == State.FAILED
+        and row.sha256 is not None
+        and row.proof not in (None, Proof.DISPUTED)
+        and not _is_replaced(row, file)
+        and row.checksum_etag == file.checksum_etag
     )
 
 

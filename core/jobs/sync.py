@@ -84,8 +84,9 @@ class SyncSummary:
 
     `planned` archives belong to the request; `skipped` of them were complete before, or another run completed them
     meanwhile. `downloaded` were fetched and verified, `stored` became partitions, in this run. `missing` are listed but
-    not there, `failed` could not be had or stored. `replaced` of the downloaded ones took the place of an archive that
-    the exchange has published anew. `bytes_downloaded` came over the network for what was downloaded.
+    not there, `failed` could not be had or stored. `quarantined` lines of the stored ones are no rows and kept apart.
+    `replaced` of the downloaded ones took the place of an archive that the exchange has published anew.
+    `bytes_downloaded` came over the network for what was downloaded.
     """
 
     planned: int = 0
@@ -94,6 +95,7 @@ class SyncSummary:
     skipped: int = 0
     missing: int = 0
     failed: int = 0
+    quarantined: int = 0
     replaced: int = 0
     bytes_downloaded: int = 0
     seconds: float = 0.0
@@ -135,6 +137,7 @@ class Sync:
     _downloaded: int = 0
     _stored: int = 0
     _missing: int = 0
+    _quarantined: int = 0
     _replaced: int = 0
     _bytes: int = 0
     _failures: list[Failure] = field(default_factory=list)
@@ -371,8 +374,9 @@ class Sync:
             case State.STORED if change.stored is not None:
                 source = change.stored.sources[key]
                 self._stored += 1
+                self._quarantined += source.quarantined
                 self.emit(FileStored(key, source.rows))
-                for finding in _findings(change.download.file.series, source):
+                for finding in _findings(self.layout, change.download.file.series, source):
                     self.emit(FindingRaised(finding))
             case State.MISSING:
                 self._missing += 1
@@ -435,6 +439,7 @@ class Sync:
             skipped=self._planned - self._to_do + self._done_elsewhere,
             missing=self._missing,
             failed=len(self._failures),
+            quarantined=self._quarantined,
             replaced=self._replaced,
             bytes_downloaded=self._bytes,
             seconds=round(seconds, 3),
@@ -474,13 +479,14 @@ async def _gathered(batches: AsyncIterable[Sequence[ArchiveFile]]) -> AsyncGener
         await asyncio.gather(pumping, return_exceptions=True)
 
 
-def _findings(series: Series, source: Source) -> list[Finding]:
+def _findings(layout: Layout, series: Series, source: Source) -> list[Finding]:
     """What storing had to repair or to let pass, said out loud."""
+    quarantine = layout.quarantine(series, source.period)
     found = [
         ("duplicate-rows", source.duplicates, "exact duplicate rows were dropped"),
         ("unsorted-rows", source.reordered, "rows were out of order and have been sorted"),
         ("outside-period", source.outside, "rows lie outside the period of their file and were kept"),
-        ("quarantined-lines", source.quarantined, "lines are no rows and lie in quarantine"),
+        ("quarantined-lines", source.quarantined, f"lines cannot be stored and lie in {quarantine}"),
     ]
     return [
         Finding(series, source.period.span, kind, f"{source.period.label}: {count} {what}")

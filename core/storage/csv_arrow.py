@@ -1,6 +1,7 @@
 """Rows of a CSV in any form that numbers, true and false are written in, by pyarrow's streaming reader."""
 
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from typing import Final
 
 import pyarrow as pa
@@ -35,7 +36,7 @@ class ArrowReader:
         """Lines behind the header."""
         return self._watched.lines if self._watched else 0
 
-    def batches(self, member: MemberStream, header_bytes: int) -> Iterator[pa.RecordBatch]:
+    def batches(self, member: MemberStream | BytesIO, header_bytes: int) -> Iterator[pa.RecordBatch]:
         """The rows behind the header. Raises pyarrow's ArrowInvalid, and OddBytes."""
         member.read(header_bytes)
         self._watched = _Watched(member, self._allowed)
@@ -72,7 +73,7 @@ def _is_finite(values: pa.Array) -> bool:
 class _Watched:
     """A member whose lines are counted; refuses bytes that are not among the `allowed` ones."""
 
-    def __init__(self, member: MemberStream, allowed: bytes) -> None:
+    def __init__(self, member: MemberStream | BytesIO, allowed: bytes) -> None:
         self._member = member
         self._allowed = allowed
         self._newlines = 0

@@ -14,9 +14,9 @@ LATEST_US: Final = 253_402_300_800_000_000
 """The year 10000, where the calendar ends."""
 _BLOCK_BYTES: Final = 1 << 20
 _CELLS: Final = {
-    Kind.TIME: re.compile(r"\d+"),
-    Kind.INTEGER: re.compile(r"-?\d+"),
-    Kind.DECIMAL: re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"),
+    Kind.TIME: re.compile(r"\d+", re.ASCII),
+    Kind.INTEGER: re.compile(r"-?\d+", re.ASCII),
+    Kind.DECIMAL: re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII),
     Kind.BOOLEAN: re.compile("true|True|TRUE|false|False|FALSE"),
 }
 
@@ -38,6 +38,11 @@ def fault_of(line: bytes, columns: Sequence[Column], symbol: str) -> str:
         if beyond := _beyond(cell, column):
             return f"{column.source} is {cell!r}, beyond {beyond}"
     return ""
+
+
+def has_number(line: bytes) -> bool:
+    """Whether a cell is a number: a header has none."""
+    return any(_CELLS[Kind.DECIMAL].fullmatch(cell) for cell in line.decode("utf-8", "replace").strip().split(","))
 
 
 def lines_of(member: MemberStream) -> Iterator[bytes]:

@@ -27,6 +27,7 @@ from core.storage.output import Output, sweep
 from core.storage.parser import Parser
 from core.storage.partitions import covers, files_of, partitions_of
 from core.storage.pieces import Piece, read_whole
+from core.storage.quarantine import Quarantine
 from core.storage.writing import taking_turns, write_days, write_pieces
 from core.types import Cadence, FetchedFile, Market, Partition, Period, Series, Source, Span, Stored
 
@@ -44,9 +45,11 @@ class StorageManager:
         """Put verified archives of one home (`core.layout.home_of`) into their partition, beside what it has already.
 
         Rows come out in the order of the dataset's key. Exact duplicate rows are dropped and counted, rows out of order
-        are sorted and counted; two rows with one key and different content refuse their archive, and the others are
-        stored. An archive whose bytes are in place is left alone, unless `fresh`; so is one whose rows a longer archive
-        has. The same archives give the same bytes, in whatever order they come. Raises DiskFull, StorageError.
+        are sorted and counted; two rows with one key and different content, and lines that are no rows, refuse their
+        archive, and the others are stored; with `quality.salvage` they are left out and kept in quarantine, as they are
+        of an archive that was stored so before. An archive whose bytes are in place is left alone, unless `fresh`; so
+        is one whose rows a longer archive has. The same archives give the same bytes, in whatever order they come.
+        Raises DiskFull, StorageError.
         """
         series, home = files[0].file.series, home_of(files[0].file.series, files[0].file.period)
         with taking_turns(self._layout, series):
@@ -54,10 +57,13 @@ class StorageManager:
             held = self._held(files, here, fresh)
             new = [fetched for fetched in files if fetched.file.key not in held]
             if not new:
-                return Stored(tuple(here), (), held, {}, WRITER)
-            if _is_by_day(series):
-                return self._store_days(new, here, held)
-            return self._store_pieces(new, home, here, held)
+                stored = Stored(tuple(here), (), held, {}, WRITER)
+            elif _is_by_day(series):
+                stored = self._store_days(new, here, held)
+            else:
+                stored = self._store_pieces(new, home, here, held)
+            self._tidy_quarantine(files, here, stored)
+            return stored
 
     def held(self, files: Sequence[FetchedFile]) -> Stored:
         """What `store` would find in place of archives of one home, without storing anything."""
@@ -111,7 +117,7 @@ class StorageManager:
 
     def sweep(self) -> int:
         """Delete temporary files that dead processes left; returns how many."""
-        return sum(sweep(self._layout.root / folder) for folder in ("processed", "extracted"))
+        return sum(sweep(self._layout.root / folder) for folder in ("processed", "extracted", "quarantine"))
 
     # storing
 
@@ -142,7 +148,7 @@ class StorageManager:
     ) -> Stored:
         """Read archives one by one, and write their partition with what it keeps."""
         series = new[0].file.series
-        fresh, refused = self._read(new)
+        fresh, refused = self._read(new, here)
         if not fresh:
             return Stored(tuple(here), (), held, refused, WRITER)
         old = next((partition for partition in here if partition.period == home), None)
@@ -155,13 +161,13 @@ class StorageManager:
         sources = {**held, **{piece.source.key: piece.source for piece in fresh}}
         return Stored((partition, *rest), tuple((series, period) for period in gone), sources, refused, WRITER)
 
-    def _read(self, new: Sequence[FetchedFile]) -> tuple[list[Piece], dict[str, str]]:
+    def _read(self, new: Sequence[FetchedFile], here: Sequence[Partition]) -> tuple[list[Piece], dict[str, str]]:
         """The pieces of those archives that can be read, each also extracted if settings say so; why not the others."""
         pieces, refused = [], {}
         for fetched in new:
             dataset = DATASETS[fetched.file.series.dataset]
             try:
-                piece = read_whole(fetched, self._archive(fetched), dataset)
+                piece = read_whole(fetched, self._archive(fetched, here), dataset)
             except MalformedArchive as error:
                 refused[fetched.file.key] = str(error)
                 continue
@@ -186,7 +192,7 @@ class StorageManager:
                 days = write_days(
                     self._layout,
                     fetched,
-                    self._archive(fetched),
+                    self._archive(fetched, here),
                     self._settings.row_group_rows,
                     functools.partial(self._copies, fetched),
                 )
@@ -201,6 +207,17 @@ class StorageManager:
         kept = tuple(partition for period, partition in sorted(made.items(), key=_by_time) if period not in gone)
         return Stored(kept, tuple((series, period) for period in gone), sources, refused, WRITER)
 
+    def _tidy_quarantine(self, files: Sequence[FetchedFile], here: Sequence[Partition], stored: Stored) -> None:
+        """Remove the quarantined lines of archives that are stored without any, or not any more.
+
+        Behind the partitions, so that a kill leaves too much rather than too little; these archives come here again.
+        """
+        series = files[0].file.series
+        before = {source.period for partition in here for source in partition.sources if source.quarantined}
+        now = {source.period for partition in stored.partitions for source in partition.sources if source.quarantined}
+        for period in sorted(before.union(fetched.file.period for fetched in files) - now):
+            _unlink(self._layout.quarantine(series, period))
+
     def _remove(self, series: Series, periods: Iterable[Period]) -> None:
         for period in periods:
             _unlink(self._layout.processed(series, period))
@@ -214,8 +231,12 @@ class StorageManager:
         path = self._layout.extracted(series, period, FORMATS[name].SUFFIX)
         return [Output(name, path, series, self._settings.row_group_rows)]
 
-    def _archive(self, fetched: FetchedFile) -> ArchiveCsv:
+    def _archive(self, fetched: FetchedFile, here: Sequence[Partition]) -> ArchiveCsv:
         series = fetched.file.series
+        sources = [source for partition in here for source in partition.sources if source.quarantined]
+        was_salvaged = (fetched.file.key, fetched.sha256) in [(source.key, source.sha256) for source in sources]
+        is_salvaged = self._quality.salvage or was_salvaged
+        quarantine = Quarantine(self._layout.quarantine(series, fetched.file.period)) if is_salvaged else None
         return ArchiveCsv(
             fetched.path,
             DATASETS[series.dataset],
@@ -224,6 +245,7 @@ class StorageManager:
             self._quality,
             parser=self._parser,
             rows_at_once=self._settings.row_group_rows,
+            quarantine=quarantine,
         )
 
 

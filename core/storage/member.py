@@ -139,8 +139,10 @@ def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         raise MalformedArchive(f"{path.name} holds {info.filename!r} instead of {wanted!r}")
     if info.flag_bits & 1:
         raise MalformedArchive(f"{path.name} is encrypted")
-    if info.flag_bits & 0x60:
-        raise NotImplementedError("compressed patched data, or strong encryption")
+    if info.flag_bits & 0x20:
+        raise MalformedArchive(f"{path.name} holds compressed patched data; only plain deflate is read")
+    if info.flag_bits & 0x40:
+        raise MalformedArchive(f"{path.name} is strongly encrypted")
     if info.compress_type not in _METHODS:
         raise MalformedArchive(f"{path.name} is compressed by method {info.compress_type}; only deflate is read")
     return info

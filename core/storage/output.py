@@ -18,12 +18,32 @@ from core.types import Series
 _TEMPORARY: Final = re.compile(r"\..+\.(\d+)\.tmp")
 
 
-class Output:
+class Draft:
+    """A file under its temporary name."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+    def publish(self) -> None:
+        """Give the finished file its name."""
+        with self._guard():
+            self._temporary.replace(self._path)
+            sync_folder(self._path.parent)
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise storage_error(error, self._path) from error
+
+
+class Output(Draft):
     """One target in one format. Leaving the `with` block without `publish` leaves nothing on disk."""
 
     def __init__(self, name: str, path: Path, series: Series, row_group_rows: int) -> None:
-        self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        super().__init__(path)
         self._make = FORMATS[name].Writer
         self._arguments = (self._temporary, DATASETS[series.dataset], series.market, row_group_rows)
 
@@ -48,24 +68,11 @@ class Output:
             with self._temporary.open("rb+") as stream:
                 os.fsync(stream.fileno())
 
-    def publish(self) -> None:
-        """Give the finished file its name."""
-        with self._guard():
-            self._temporary.replace(self._path)
-            sync_folder(self._path.parent)
-
     def __exit__(self, *_: object) -> None:
         if self._temporary.exists():
             with contextlib.suppress(OSError, pa.ArrowException):
                 self._writer.abandon()
             self._temporary.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _guard(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise storage_error(error, self._path) from error
 
 
 def sweep(folder: Path) -> int:

@@ -1,5 +1,6 @@
 """Rows on their way into a partition: those of an archive, read and put in order, or those that are there already."""
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,9 +9,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.datasets import Dataset
+from core.errors import MalformedArchive
 from core.storage.archive_csv import ArchiveCsv
 from core.storage.footer import unusable
-from core.storage.order import OutOfOrder, Repairs, in_order, repaired
+from core.storage.order import Repairs, read_by_key
 from core.types import FetchedFile, Partition, Source
 
 
@@ -52,20 +54,36 @@ def source_of(fetched: FetchedFile, archive: ArchiveCsv, repairs: Repairs, exten
         repairs.duplicates,
         repairs.reordered,
         archive.outside_period,
+        archive.quarantined,
     )
 
 
+def settle(archive: ArchiveCsv, rows: int, repairs: Repairs) -> None:
+    """Make sure that every line of an archive is a row, a duplicate or in quarantine, and publish the quarantine.
+
+    For whoever is about to publish the rows: so a kill never leaves them without the lines that are not among them.
+    """
+    if rows + repairs.duplicates + archive.quarantined != archive.lines:
+        raise MalformedArchive(
+            f"{archive.path.name}: {rows} rows, {repairs.duplicates} duplicates and {archive.quarantined} lines in "
+            f"quarantine do not make its {archive.lines} lines; nothing of it is stored"
+        )
+    if archive.quarantine is not None and archive.is_salvaged:
+        archive.quarantine.publish()
+
+
 def read_whole(fetched: FetchedFile, archive: ArchiveCsv, dataset: Dataset) -> Piece:
-    """An archive's rows, all in memory. Raises MalformedArchive."""
-    try:
-        batches, repairs = list(in_order(archive, dataset)), Repairs()
-    except OutOfOrder:
-        table, repairs = repaired(archive.again(), dataset)
-        batches = table.to_batches()
+    """An archive's rows, all in memory; lines that are not among them are in quarantine. Raises MalformedArchive."""
+    return read_by_key(archive, dataset, functools.partial(_piece, fetched))
+
+
+def _piece(fetched: FetchedFile, archive: ArchiveCsv, batches: Iterator[pa.RecordBatch], repairs: Repairs) -> Piece:
+    held = list(batches)
     extent = Extent()
-    for batch in batches:
+    for batch in held:
         extent.add(batch)
-    return Piece(source_of(fetched, archive, repairs, extent), batches)
+    settle(archive, extent.rows, repairs)
+    return Piece(source_of(fetched, archive, repairs, extent), held)
 
 
 def kept_rows(partition: Partition, wanted: Iterable[Source], rows_at_once: int) -> Iterator[pa.RecordBatch]:

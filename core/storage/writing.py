@@ -5,6 +5,7 @@ processes: each reads the partition as it is and writes it again with what is ne
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, groupby
 
@@ -18,9 +19,9 @@ from core.errors import storage_error
 from core.layout import Layout, make_folder
 from core.storage.archive_csv import ArchiveCsv
 from core.storage.footer import facts_of
-from core.storage.order import OutOfOrder, Repairs, in_order, repaired, row_groups
+from core.storage.order import Repairs, read_by_key, row_groups
 from core.storage.output import Output
-from core.storage.pieces import Extent, Piece, kept_rows, source_of
+from core.storage.pieces import Extent, Piece, kept_rows, settle, source_of
 from core.types import Cadence, FetchedFile, Partition, Period, Series
 
 
@@ -74,27 +75,21 @@ def write_days(
     MalformedArchive, StorageError, DiskFull.
     """
     dataset = DATASETS[fetched.file.series.dataset]
-    try:
-        return _write_days(layout, fetched, archive, in_order(archive, dataset), Repairs(), group_rows, copies())
-    except OutOfOrder:
-        archive = archive.again()
-        table, repairs = repaired(archive, dataset)
-        return _write_days(layout, fetched, archive, iter(table.to_batches()), repairs, group_rows, copies())
+    return read_by_key(archive, dataset, functools.partial(_write_days, layout, fetched, group_rows, copies))
 
 
 def _write_days(
     layout: Layout,
     fetched: FetchedFile,
+    group_rows: int,
+    make_copies: Callable[[], Sequence[Output]],
     archive: ArchiveCsv,
     batches: Iterator[pa.RecordBatch],
     repairs: Repairs,
-    group_rows: int,
-    copies: Sequence[Output],
 ) -> list[Partition]:
     series = fetched.file.series
     with contextlib.ExitStack() as stack:
-        for copy in copies:
-            stack.enter_context(copy)
+        copies = [stack.enter_context(copy) for copy in make_copies()]
         days: list[tuple[Period, Output, Extent]] = []
         for batch in row_groups(batches, group_rows):
             for copy in copies:
@@ -113,6 +108,7 @@ def _write_days(
             found.append(Partition(series, day, layout.processed(series, day), (source,)))
         for copy in copies:
             copy.finish({})
+        settle(archive, sum(extent.rows for _, _, extent in days), repairs)
         for output in (*copies, *(output for _, output, _ in days)):
             output.publish()
     return found

@@ -124,6 +124,27 @@ def test_a_later_run_asks_again_for_what_failed(tracker: DownloadTracker, state:
     assert tracker.states([row])[0].state is State.PLANNED
 
 
+def test_what_failed_to_be_stored_is_stored_again_and_not_fetched(tracker: DownloadTracker) -> None:
+    run = tracker.begin_run("test")
+    rows = tracker.plan(listed(3)).fetch
+    ends = [
+        Change(d, State.FAILED, error="line 7", proof=p)
+        for d, p in zip(tracker.claim(run, rows), (None, Proof.DISPUTED, None), strict=True)
+    ]
+    tracker.advance(run, [got(ends[0].download), got(ends[1].download), *ends])
+    assert [(row.sha256, row.proof) for row in tracker.states(rows)] == [
+        ("5" * 64, Proof.SHA256_BY_ETAG),
+        ("5" * 64, Proof.DISPUTED),
+        (None, None),
+    ]
+    plan = tracker.plan(listed(3))
+    assert (plan.process, plan.fetch) == ({rows[0]: listed(1)[0]}, rows[1:])
+    (row,) = tracker.states(rows[:1])
+    assert (row.state, row.sha256, row.proof) == (State.FETCHED, "5" * 64, Proof.SHA256_BY_ETAG)
+    assert (row.attempts, row.error) == (0, None)
+    assert tracker.plan(listed(3, etag="b")).process == {}
+
+
 def test_finishing_a_run_lets_go_of_its_rows_and_keeps_verified_bytes(tracker: DownloadTracker) -> None:
     plan = tracker.plan(listed(2))
     run = tracker.begin_run("test")

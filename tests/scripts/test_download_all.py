@@ -33,7 +33,7 @@ def test_the_main_job_and_then_again(market: SampleMarket, archive: Path, data: 
         assert first.code == 0, first.err
         summary = first.json
         assert set(summary) == {
-            *("planned", "downloaded", "stored", "skipped", "missing", "failed", "replaced"),
+            *("planned", "downloaded", "stored", "skipped", "missing", "failed", "replaced", "quarantined"),
             *("bytes_downloaded", "seconds", "failures"),
         }
         published = {path.name: path.stat().st_size for path in archive.glob("data/futures/um/**/BTCUSDT-*.zip")}
