@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Final
 
 from core.dates import INTERVAL_US
-from core.types import Cadence, Market
+from core.types import Cadence, Market, Span
 
 SCHEMA_VERSION = 2
 """Written into every Parquet footer; raised when a stored column changes name, type or meaning."""
@@ -104,6 +104,11 @@ class Dataset:
     def stored_names(self, market: Market) -> list[str]:
         """The names of the columns that are kept."""
         return [str(column.name) for column in self.stored_columns(market)]
+
+    def last_us(self, span: Span) -> int:
+        """The latest time that a row of a file of that span has."""
+        # Where files share their midnights, the last one is a row of this file like any other.
+        return span.end_us if self.shares_midnight else span.end_us - 1
 
     def directory(self, symbol: str) -> str:
         """The symbol under which the exchange files this data: the pair of a contract where `per_pair`."""

@@ -7,9 +7,10 @@ of columns by the first row, microseconds or milliseconds by the size of the fir
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,9 @@ from core.storage.salvage import LONGEST_LINE, Misfit, Salvager, form_of, whole_
 from core.storage.schema import schema_of
 from core.storage.text_cells import TEXT_KINDS, from_text
 from core.types import Market, Period
+
+if TYPE_CHECKING:
+    from core.storage.csv_compiled import CompiledReader
 
 START_BYTES: Final = 4096
 LARGE_BYTES: Final = 1 << 23
@@ -94,6 +98,37 @@ class ArchiveCsv:
             is_large = member.declared >= LARGE_BYTES
             batches = self._by_either(member, start, is_large)
             yield from stack.enter_context(ahead(batches)) if is_large else batches
+
+    def text(self) -> bytes:
+        """All lines behind the header, each with its end; the member was checked. Raises MalformedArchive, also for a
+        text too large to be held."""
+        with open_member(self.path, self.quality) as member:
+            if member.declared >= LARGE_BYTES:
+                raise MalformedArchive(f"{self.path.name} is large")
+            start = self._look(member)
+            lines = (start.partition(b"\n")[2] if self.has_header else start) + member.read()
+        return lines if lines.endswith(b"\n") else lines + b"\n"
+
+    def joined(self, others: Sequence["ArchiveCsv"], period: Period) -> "ArchiveCsv | None":
+        """This archive and others whose `text` was taken, as one of a longer period; None if their columns differ."""
+        if any(other._columns != self._columns for other in others):
+            return None
+        return replace(self.again(), period=period, quarantine=None)
+
+    def batches_of(self, texts: Sequence[bytes]) -> Iterator[pa.RecordBatch]:
+        """The rows of texts of the same columns, checked as those of one archive. Raises MalformedArchive."""
+        reader: ArrowReader | CompiledReader
+        try:
+            if self.parser.takes(self._columns, sum(map(len, texts))):
+                reader = self.parser.reader(self._columns, self.rows_at_once)
+                raws = reader.batches(texts)
+            else:
+                reader = ArrowReader(self._columns, self.block_bytes, self._symbol)
+                raws = reader.batches(BytesIO(b"".join(texts)), 0)
+            yield from map(self._convert, raws)
+        except (Irregular, pa.ArrowInvalid, OddBytes) as error:
+            raise MalformedArchive(f"{self.path.name} and others are not regular: {error}") from error
+        self._check_rows(reader.lines)
 
     def _by_either(self, member: MemberStream, start: bytes, is_large: bool) -> Iterator[pa.RecordBatch]:
         if self.parser.takes(self._columns, member.declared):
@@ -287,8 +322,7 @@ class ArchiveCsv:
 
     def _count_outside(self, timestamps: pa.Array) -> None:
         times, span = timestamps.to_numpy(), self.period.span
-        # Where files share their midnights, the last one is a row of this file like any other.
-        last_us = span.end_us if self.dataset.shares_midnight else span.end_us - 1
+        last_us = self.dataset.last_us(span)
         self.outside_period += int(np.count_nonzero((times < span.start_us) | (times > last_us)))
 
     def _refuse_first(self, misfit: Misfit) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from core.errors import StorageError, storage_error
 from core.types import Partition, Period, Proof, Series, Source
 
 _PREFIX: Final = "tapevault."
+_NAMES: Final = tuple(each.name for each in fields(Source))
 WRITER: Final = f"tapevault {VERSION}, pyarrow {pa.__version__}"
 
 
@@ -68,7 +69,7 @@ def _identity(series: Series, period: Period) -> dict[str, object]:
 
 
 def _entry(source: Source) -> dict[str, Any]:
-    return {**asdict(source), "period": source.period.label}
+    return {name: getattr(source, name) for name in _NAMES} | {"period": source.period.label}
 
 
 def _source(entry: dict[str, Any]) -> Source:

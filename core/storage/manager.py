@@ -28,6 +28,7 @@ from core.storage.parser import Parser
 from core.storage.partitions import covers, files_of, partitions_of
 from core.storage.pieces import Piece, read_whole
 from core.storage.quarantine import Quarantine
+from core.storage.together import read_together
 from core.storage.writing import taking_turns, write_days, write_pieces
 from core.types import Cadence, FetchedFile, Market, Partition, Period, Series, Source, Span, Stored
 
@@ -148,7 +149,7 @@ class StorageManager:
     ) -> Stored:
         """Read archives one by one, and write their partition with what it keeps."""
         series = new[0].file.series
-        fresh, refused = self._read(new, here)
+        fresh, refused = self._read(new, home, here)
         if not fresh:
             return Stored(tuple(here), (), held, refused, WRITER)
         old = next((partition for partition in here if partition.period == home), None)
@@ -161,13 +162,16 @@ class StorageManager:
         sources = {**held, **{piece.source.key: piece.source for piece in fresh}}
         return Stored((partition, *rest), tuple((series, period) for period in gone), sources, refused, WRITER)
 
-    def _read(self, new: Sequence[FetchedFile], here: Sequence[Partition]) -> tuple[list[Piece], dict[str, str]]:
+    def _read(
+        self, new: Sequence[FetchedFile], home: Period, here: Sequence[Partition]
+    ) -> tuple[list[Piece], dict[str, str]]:
         """The pieces of those archives that can be read, each also extracted if settings say so; why not the others."""
         pieces, refused = [], {}
+        dataset = DATASETS[new[0].file.series.dataset]
+        together = read_together([(fetched, self._archive(fetched, here)) for fetched in new], home, dataset)
         for fetched in new:
-            dataset = DATASETS[fetched.file.series.dataset]
             try:
-                piece = read_whole(fetched, self._archive(fetched, here), dataset)
+                piece = together.get(fetched.file.key) or read_whole(fetched, self._archive(fetched, here), dataset)
             except MalformedArchive as error:
                 refused[fetched.file.key] = str(error)
                 continue
@@ -215,8 +219,10 @@ class StorageManager:
         series = files[0].file.series
         before = {source.period for partition in here for source in partition.sources if source.quarantined}
         now = {source.period for partition in stored.partitions for source in partition.sources if source.quarantined}
-        for period in sorted(before.union(fetched.file.period for fetched in files) - now):
-            _unlink(self._layout.quarantine(series, period))
+        clean = sorted(before.union(fetched.file.period for fetched in files) - now)
+        if clean and self._layout.quarantine(series, clean[0]).parent.is_dir():
+            for period in clean:
+                _unlink(self._layout.quarantine(series, period))
 
     def _remove(self, series: Series, periods: Iterable[Period]) -> None:
         for period in periods:

@@ -78,16 +78,21 @@ def in_order(archive: ArchiveCsv, dataset: Dataset) -> Iterator[pa.RecordBatch]:
     last: tuple[int | float | str, ...] | None = None
     for batch in archive.batches():
         keys = _keys(batch, dataset)
-        rises = np.zeros(batch.num_rows - 1, dtype=np.bool_)
-        ties = np.ones(batch.num_rows - 1, dtype=np.bool_)
-        for column in keys:
-            rises |= ties & (column[1:] > column[:-1])
-            ties &= column[1:] == column[:-1]
         first = tuple(column[0].item() for column in keys)
-        if not rises.all() or (last is not None and first <= last):
+        if not rises(batch, dataset).all() or (last is not None and first <= last):
             raise OutOfOrder
         last = tuple(column[-1].item() for column in keys)
         yield batch
+
+
+def rises(rows: pa.RecordBatch, dataset: Dataset) -> npt.NDArray[np.bool_]:
+    """For each row but the first: whether its key is higher than that of the one before it."""
+    found = np.zeros(rows.num_rows - 1, dtype=np.bool_)
+    ties = np.ones(rows.num_rows - 1, dtype=np.bool_)
+    for column in _keys(rows, dataset):
+        found |= ties & (column[1:] > column[:-1])
+        ties &= column[1:] == column[:-1]
+    return found
 
 
 def repaired(archive: ArchiveCsv, dataset: Dataset) -> tuple[pa.Table, Repairs]:

@@ -9,7 +9,7 @@ from core.datasets import Column, Kind
 if TYPE_CHECKING:
     from core.storage.csv_compiled import CompiledReader
 
-WORTH_BYTES: Final = 1 << 25
+WORTH_BYTES: Final = 1 << 24
 """Loading the compiled parser takes as long as pyarrow takes for this much CSV; a small job goes without it."""
 _KINDS: Final = {Kind.TIME, Kind.INTEGER, Kind.DECIMAL, Kind.BOOLEAN}
 
