@@ -15,6 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
 from core.download.part import digest_of
 from core.download.smart import unfinished
@@ -141,6 +142,8 @@ class Sync:
     _replaced: int = 0
     _bytes: int = 0
     _failures: list[Failure] = field(default_factory=list)
+    _turns: WeakValueDictionary[Series, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """Partitions of one series are written one by one; whoever waits for its turn keeps nobody from storing another."""
     _storing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STORING_AT_ONCE))
 
     async def run(self, batches: AsyncIterable[Sequence[ArchiveFile]], command: str) -> SyncSummary:
@@ -321,7 +324,8 @@ class Sync:
         arrived = self._groups.settle(group) if self.storage is not None else []
         if not arrived:
             return
-        async with self._storing:
+        turn = self._turns.setdefault(arrived[0][0].file.series, asyncio.Lock())
+        async with turn, self._storing:
             try:
                 stored = await asyncio.to_thread(self._make, [fetched for _, fetched in arrived])
             except (DiskFull, TrackerError):
