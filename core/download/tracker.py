@@ -55,6 +55,7 @@ from core.types import (
     Proof,
     Revision,
     Series,
+    Stamp,
     State,
     Stored,
 )
@@ -368,6 +369,17 @@ class DownloadTracker:
         with self._read() as connection:
             return catalog.read(connection, layout, series)
 
+    def stamps(self, series: Series) -> dict[Period, Stamp | None]:
+        """Of which file the catalog tells each partition of a series; None where it does not know."""
+        with self._read() as connection:
+            return catalog.stamps(connection, series)
+
+    def enter(self, partitions: Sequence[Partition], gone: Iterable[tuple[Series, Period]]) -> None:
+        """Bring the catalog up to date with files that were changed behind its back."""
+        with self._write() as connection:
+            catalog.drop(connection, gone)
+            catalog.put(connection, partitions)
+
     def homes(self, files: Iterable[ArchiveFile]) -> dict[str, list[tuple[Series, Period]]]:
         """By key, the partitions that have rows of these archives; none for one whose rows a longer archive has."""
         keys = [file.key for file in files]
@@ -488,7 +500,7 @@ def _record(connection: Connection, state: State, changes: Sequence[Change], now
         for stored in {id(change.stored): change.stored for change in changes}.values():
             if stored is not None:
                 catalog.drop(connection, stored.removed)
-                catalog.put(connection, stored.partitions, stored.writer)
+                catalog.put(connection, stored.partitions)
     else:
         for row, change in zip(rows, changes, strict=True):
             row.update({"end": state, "reason": change.error, "proved": change.proof})

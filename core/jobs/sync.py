@@ -45,7 +45,19 @@ from core.exchanges.archive import Archive
 from core.jobs.groups import Groups
 from core.jobs.recorder import Recorder
 from core.layout import Layout
-from core.types import ArchiveFile, Download, FetchedFile, Finding, Proof, Series, Source, State, Stored
+from core.types import (
+    ArchiveFile,
+    Download,
+    FetchedFile,
+    Finding,
+    Period,
+    Proof,
+    Series,
+    Source,
+    Stamp,
+    State,
+    Stored,
+)
 
 if TYPE_CHECKING:  # a download alone needs no Arrow, which takes longer to load than everything else together
     from core.storage.manager import StorageManager
@@ -200,7 +212,7 @@ class Sync:
 
     def _forget_lost(self, plan: Plan) -> bool:
         """Rows that say "done" while somebody has removed the files are sent back a step."""
-        lost = {} if self.storage is None else _not_held(self.storage, self.tracker, plan.done)
+        lost = {} if self.storage is None else self._not_held(self.storage, plan.done)
         wanted = {**lost, **plan.process}
         here = {series: self.layout.archived(series) for series in {file.series for file in wanted.values()}}
         gone = {
@@ -211,6 +223,28 @@ class Sync:
         self.tracker.demote([row for row in lost if row not in gone], State.FETCHED)
         self.tracker.demote(list(gone), State.PLANNED)
         return bool(lost or gone)
+
+    def _not_held(self, storage: "StorageManager", rows: Mapping[int, ArchiveFile]) -> dict[int, ArchiveFile]:
+        """Those of the rows whose partitions, as the catalog has them, are not all there.
+
+        The catalog then follows the files: somebody may have copied, restored or removed some.
+        """
+        homes = self.tracker.homes(rows.values())
+        here = {series: storage.stamps(series) for series in {file.series for file in rows.values()}}
+        for series, stamps in here.items():
+            self._mend_catalog(storage, series, stamps)
+        return {
+            row: file
+            for row, file in rows.items()
+            if any(period not in here[series] for series, period in homes.get(file.key, ()))
+        }
+
+    def _mend_catalog(self, storage: "StorageManager", series: Series, stamps: Mapping[Period, Stamp]) -> None:
+        known = self.tracker.stamps(series)
+        other = [period for period, stamp in stamps.items() if known.get(period) != stamp]
+        gone = [(series, period) for period in known if period not in stamps]
+        if other or gone:
+            self.tracker.enter(storage.readable(series, other), gone)
 
     def _queue(self, plan: Plan) -> None:
         ready = plan.process if self.scope is not Scope.DOWNLOAD else ()
@@ -487,16 +521,3 @@ def _findings(series: Series, source: Source) -> list[Finding]:
         for kind, count, what in found
         if count
     ]
-
-
-def _not_held(
-    storage: "StorageManager", tracker: DownloadTracker, rows: Mapping[int, ArchiveFile]
-) -> dict[int, ArchiveFile]:
-    """Those of the rows whose partitions, as the catalog has them, are not all there."""
-    homes = tracker.homes(rows.values())
-    here = {series: storage.paths(series) for series in {file.series for file in rows.values()}}
-    return {
-        row: file
-        for row, file in rows.items()
-        if any(period not in here[series] for series, period in homes.get(file.key, ()))
-    }

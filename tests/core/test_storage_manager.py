@@ -475,9 +475,9 @@ def test_scan_gives_the_rows_of_the_span_in_order(world: World) -> None:
 
 def test_removed_is_gone(world: World) -> None:
     partition = world.store(KLINES, JANUARY, kline_csv())
-    assert world.storage.paths(KLINES) == {YEAR}
+    assert world.storage.stamps(KLINES) == {YEAR: partition.stamp}
     world.storage.remove(partition)
-    assert world.storage.paths(KLINES) == frozenset()
+    assert world.storage.stamps(KLINES) == {}
     assert world.storage.partitions(KLINES) == ()
 
 
