@@ -24,7 +24,7 @@ from core.storage.formats import FORMATS
 from core.storage.order import sorted_by_key
 from core.storage.output import Output, sweep, unlink
 from core.storage.parser import Parser
-from core.storage.partitions import covers, files_of, partitions_of
+from core.storage.partitions import covers, files_of, partitions_of, uncovered
 from core.storage.pieces import Piece, read_whole
 from core.storage.reading import Catalog, batches_of, facts_in, nothing_known, stamps_of
 from core.storage.writing import taking_turns, write_days, write_pieces
@@ -69,7 +69,7 @@ class StorageManager:
             held = self._held(files, here, fresh)
             new = [fetched for fetched in files if fetched.file.key not in held]
             if not new:
-                return Stored(tuple(here), (), held, {})
+                return self._tidied(series, here, held)
             if _is_by_day(series):
                 return self._store_days(new, here, held)
             return self._store_pieces(new, home, here, held)
@@ -160,6 +160,13 @@ class StorageManager:
             elif same and not fresh and not is_split:
                 found[file.key] = same[0]
         return found
+
+    def _tidied(self, series: Series, here: Sequence[Partition], held: Mapping[str, Source]) -> Stored:
+        """What is in place, without what a run left behind that was killed before it had removed it."""
+        kept = uncovered(here)
+        gone = [one.period for one in here if one not in kept]
+        self._remove(series, gone)
+        return Stored(kept, tuple((series, period) for period in gone), held, {})
 
     def _store_pieces(
         self, new: Sequence[FetchedFile], home: Period, here: Sequence[Partition], held: Mapping[str, Source]

@@ -40,9 +40,14 @@ def partitions_of(layout: Layout, series: Series, span: Span | None = None) -> t
     """
     files = files_of(layout, series)
     chosen = [period for period in files if span is None or period.span.overlaps(span)]
-    read = [partition_at(files[period], series, period) for period in sorted(chosen, key=longer_first)]
-    found = [partition for partition in read if partition is not None]
-    return tuple(without_covered(found, lambda one: [source.period for source in one.sources]))
+    read = [partition_at(files[period], series, period) for period in chosen]
+    return uncovered([partition for partition in read if partition is not None])
+
+
+def uncovered(partitions: Iterable[Partition]) -> tuple[Partition, ...]:
+    """In order of time, without those whose archives a longer one has too."""
+    ordered = sorted(partitions, key=lambda one: longer_first(one.period))
+    return tuple(without_covered(ordered, lambda one: [source.period for source in one.sources]))
 
 
 def covers(period: Period, sources: Iterable[Period]) -> bool:

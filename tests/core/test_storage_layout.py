@@ -190,6 +190,34 @@ def test_a_kill_between_the_renames_of_a_split_month(tmp_path: Path, renames: in
         assert vault.catalog(TRADES) == vault.footers(TRADES)
 
 
+DIES_BEFORE_THE_DAYS_GO = """
+vault = Vault(Path(sys.argv[1]))
+unlink = os.unlink
+def unlink_or_die(path, **rest):
+    if str(path).endswith(".parquet"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    unlink(path, **rest)
+os.unlink = unlink_or_die
+vault.put(CANDLES, [Archive(JANUARY, 7)])
+"""
+
+
+def test_a_kill_between_a_month_and_the_removal_of_its_days(tmp_path: Path) -> None:
+    month = Archive(JAN, 7)
+    with Vault(tmp_path) as vault:
+        vault.put(CANDLES, [day(1, mark=1), day(2, mark=1)])
+    done = run_child(tmp_path, DIES_BEFORE_THE_DAYS_GO)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    with Vault(tmp_path) as vault:
+        assert len(vault.files) == 2
+        assert vault.rows(CANDLES) == expected(CANDLES, [month])
+        assert vault.knows(CANDLES) == vault.reads(CANDLES)
+        vault.put(CANDLES, [month])
+        assert vault.rows(CANDLES) == expected(CANDLES, [month])
+        assert [path.rpartition("/")[-1] for path in vault.files] == ["BTCUSDT-1d-2024.parquet"]
+        assert vault.catalog(CANDLES) == vault.footers(CANDLES)
+
+
 DIES_BEFORE_THE_COMMIT = """
 vault = Vault(Path(sys.argv[1]))
 files = [vault.archive(CANDLES, Archive(Period.month(2024, 2), 2))]
