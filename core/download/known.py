@@ -24,10 +24,13 @@ _REST_NS: Final = 3_000_000_000
 """What was written within the last ticks of a file system's clock may be written again and look the same."""
 _STEPS: Final = "SELECT max(step) FROM schema_steps"
 _PARTITIONS: Final = (
-    "SELECT period, rows, first_us, last_us, size, modified_ns, "
-    "(SELECT group_concat(period, ' ') FROM catalog_sources WHERE partition_id = p.id) FROM catalog_partitions AS p "
-    "WHERE market = ? AND dataset = ? AND symbol = ? AND interval = ? AND schema_version = ? AND modified_ns NOT NULL "
-    "AND period || '~' >= ? AND period <= ?"  # by label: a year or month overlaps the days that begin as it does
+    "SELECT p.period, p.rows, p.first_us, p.last_us, p.size, p.modified_ns, group_concat(s.period, ' ') "
+    "FROM catalog_partitions AS p JOIN catalog_sources AS s ON s.partition_id = p.id "
+    "WHERE p.market = ? AND p.dataset = ? AND p.symbol = ? AND p.interval = ? AND p.schema_version = ? "
+    "AND p.modified_ns NOT NULL "
+    "AND p.period || '~' >= ? AND p.period <= ? "  # by label: a year or month overlaps the days that begin as it does
+    "GROUP BY p.id "
+    "HAVING sum(s.rows) = p.rows AND min(s.first_us) = p.first_us AND max(s.last_us) = p.last_us"  # undamaged
 )
 
 
