@@ -375,9 +375,9 @@ class DownloadTracker:
             return catalog.stamps(connection, series)
 
     def enter(self, partitions: Sequence[Partition], gone: Iterable[tuple[Series, Period]]) -> None:
-        """Bring the catalog up to date with files that were changed behind its back."""
+        """Bring the catalog up to date with files that were changed behind its back, also to older ones."""
         with self._write() as connection:
-            catalog.drop(connection, gone)
+            catalog.drop(connection, [*gone, *((part.series, part.period) for part in partitions)])
             catalog.put(connection, partitions)
 
     def homes(self, files: Iterable[ArchiveFile]) -> dict[str, list[tuple[Series, Period]]]:

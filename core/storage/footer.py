@@ -44,6 +44,14 @@ def partition_at(path: Path, series: Series, period: Period) -> Partition | None
         raise unusable(path, error) from error
 
 
+def is_outdated(path: Path) -> bool:
+    """Whether a file is a partition as an earlier version wrote it."""
+    try:
+        return int((pq.read_metadata(path).metadata or {})[f"{_PREFIX}schema_version".encode()]) < SCHEMA_VERSION
+    except (OSError, pa.ArrowException, KeyError, ValueError):
+        return False
+
+
 def unusable(path: Path, error: Exception) -> StorageError:
     """What a file that cannot be read as a partition means: the disk refuses, or it is none of ours."""
     if isinstance(error, OSError) and error.errno and not path.is_dir():

@@ -19,12 +19,12 @@ from core.errors import MalformedArchive, StorageError, storage_error
 from core.layout import SYMBOL, Layout, home_of
 from core.settings import QualitySettings, StorageSettings
 from core.storage.archive_csv import ArchiveCsv
-from core.storage.footer import partition_at
+from core.storage.footer import is_outdated, partition_at
 from core.storage.formats import FORMATS
 from core.storage.order import sorted_by_key
 from core.storage.output import Output, sweep, unlink
 from core.storage.parser import Parser
-from core.storage.partitions import covers, files_of, partitions_of, uncovered
+from core.storage.partitions import covers, files_of, outdated_in, partitions_of, uncovered
 from core.storage.pieces import Piece, read_whole
 from core.storage.reading import Catalog, batches_of, facts_in, nothing_known, stamps_of
 from core.storage.writing import taking_turns, write_days, write_pieces
@@ -69,10 +69,14 @@ class StorageManager:
             held = self._held(files, here, fresh)
             new = [fetched for fetched in files if fetched.file.key not in held]
             if not new:
-                return self._tidied(series, here, held)
-            if _is_by_day(series):
-                return self._store_days(new, here, held)
-            return self._store_pieces(new, home, here, held)
+                stored = self._tidied(series, here, held)
+            elif _is_by_day(series):
+                stored = self._store_days(new, here, held)
+            else:
+                stored = self._store_pieces(new, home, here, held)
+            for path in outdated_in(self._layout, series, stored.partitions):
+                unlink(path)
+            return stored
 
     def held(self, files: Sequence[FetchedFile]) -> Stored:
         """What `store` would find in place of archives of one home, without storing anything."""
@@ -140,10 +144,19 @@ class StorageManager:
     # storing
 
     def _here(self, series: Series, home: Period) -> list[Partition]:
-        """The partitions that may have rows of archives of that home: itself, and the longer ones around it."""
+        """The partitions that may have rows of archives of that home: itself, and those around and within it.
+
+        One of an earlier version counts for nothing: it is made again from the archives.
+        """
         files = files_of(self._layout, series)
         near = sorted((p for p in files if p.contains(home) or home.contains(p)), key=lambda p: p.span)
-        read = [partition_at(files[period], series, period) for period in near]
+        read = []
+        for period in near:
+            try:
+                read.append(partition_at(files[period], series, period))
+            except StorageError:
+                if not is_outdated(files[period]):
+                    raise
         return [partition for partition in read if partition is not None]
 
     def _held(self, files: Sequence[FetchedFile], here: Sequence[Partition], fresh: bool) -> dict[str, Source]:

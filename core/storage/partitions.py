@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from core.errors import storage_error
 from core.layout import Layout, cadences_of, period_in
-from core.storage.footer import partition_at
+from core.storage.footer import is_outdated, partition_at
 from core.types import Partition, PartitionFacts, Period, Series, Span
 
 P = TypeVar("P", Partition, PartitionFacts)
@@ -21,6 +21,19 @@ def files_of(layout: Layout, series: Series) -> dict[Period, Path]:
 
 def entries_of(layout: Layout, series: Series) -> dict[Period, "os.DirEntry[str]"]:
     """The entries of the folder of a series by their period. Raises StorageError if it cannot be read."""
+    cadences = cadences_of(series)
+    return {period: entry for period, entry in _named(layout, series).items() if period.cadence in cadences}
+
+
+def outdated_in(layout: Layout, series: Series, partitions: Sequence[Partition]) -> list[Path]:
+    """Files of an earlier version, under any name it gave them, whose archives these partitions have."""
+    have = [source.period for partition in partitions for source in partition.sources]
+    own = {partition.period for partition in partitions}
+    found = [(period, Path(entry.path)) for period, entry in _named(layout, series).items() if period not in own]
+    return [path for period, path in found if covers(period, have) and is_outdated(path)]
+
+
+def _named(layout: Layout, series: Series) -> dict[Period, "os.DirEntry[str]"]:
     folder = layout.processed_folder(series)
     try:
         entries = [entry for entry in os.scandir(folder) if entry.name.endswith(".parquet")]
@@ -29,8 +42,7 @@ def entries_of(layout: Layout, series: Series) -> dict[Period, "os.DirEntry[str]
     except OSError as error:
         raise storage_error(error, folder) from error
     periods = [(period_in(entry.name.removesuffix(".parquet"), series), entry) for entry in entries]
-    cadences = cadences_of(series)
-    return {period: entry for period, entry in periods if period is not None and period.cadence in cadences}
+    return {period: entry for period, entry in periods if period is not None}
 
 
 def partitions_of(layout: Layout, series: Series, span: Span | None = None) -> tuple[Partition, ...]:
