@@ -5,6 +5,7 @@ import os
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,11 +13,15 @@ from factories import kline_csv
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from storage_world import FIRST_MS, JANUARY, KLINES, TRADES, YEAR, World, lines, trade_line
+from storage_world import FIRST_MS, JANUARY, KLINES, NEW_YEAR, TRADES, YEAR, World, lines, run_child, trade_line
 
+from core.datasets import DATASETS
 from core.errors import StorageError
 from core.settings import StorageSettings
-from core.types import Market, Period, Series, Span
+from core.storage.footer import facts_of
+from core.storage.formats import parquet
+from core.storage.schema import schema_of
+from core.types import Market, Period, Proof, Series, Source, Span
 
 
 @pytest.fixture
@@ -165,3 +170,44 @@ def test_removed_is_gone(world: World) -> None:
     world.storage.remove(partition)
     assert world.storage.stamps(KLINES) == {}
     assert world.storage.partitions(KLINES) == ()
+
+
+SCAN = """
+def peak():
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+Path("/proc/self/clear_refs").write_text("5")
+before, rows = peak(), 0
+for batch in world.storage.scan(TRADES, Span(0, 2**60)):
+    rows += batch.num_rows
+print(rows, peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+def test_memory_of_a_scan_does_not_grow_with_the_file(world: World) -> None:
+    group, groups = 131_072, 48
+    path = world.layout.processed(TRADES, NEW_YEAR)
+    path.parent.mkdir(parents=True)
+    chance = np.random.default_rng(5)
+    writer = parquet.Writer(path, DATASETS["trades"], Market.UM, group)
+    schema = schema_of(DATASETS["trades"], Market.UM)
+    for number in range(groups):
+        ids = np.arange(number * group, (number + 1) * group)
+        prices, quantities = np.round(chance.normal(42000, 50, group), 1), np.round(chance.exponential(0.1, group), 3)
+        columns = {
+            "timestamp": pa.array(FIRST_MS * 1000 + ids * 1000).cast(pa.timestamp("us", tz="UTC")),
+            "id": pa.array(ids),
+            "price": pa.array(prices),
+            "qty": pa.array(quantities),
+            "quote_qty": pa.array(prices * quantities),
+            "is_buyer_maker": pa.array(chance.random(group) < 0.5),
+        }
+        writer.write(pa.RecordBatch.from_pydict(columns, schema))
+    source = Source("key", NEW_YEAR, "5" * 64, Proof.UNVERIFIED, "ms", group * groups, 0, 1)
+    writer.close(facts_of(TRADES, NEW_YEAR, [source]))
+    done = run_child(world.layout.root, SCAN)
+    assert done.returncode == 0, done.stderr
+    rows, grown = map(int, done.stdout.split())
+    assert rows == group * groups
+    assert path.stat().st_size > 55_000_000
+    assert grown < 75_000_000  # about 45 MB; with the whole file read ahead it is about 100 MB
