@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from core.datasets import DATASETS
 from core.download.part import digest_of
 from core.download.smart import unfinished
 from core.download.tracker import HEARTBEAT_SECONDS, Change, DownloadTracker, Plan
@@ -509,7 +510,7 @@ async def _gathered(batches: AsyncIterable[Sequence[ArchiveFile]]) -> AsyncGener
 
 
 def _findings(series: Series, source: Source) -> list[Finding]:
-    """What storing had to repair or to let pass, said out loud."""
+    """What storing had to repair or to let pass, said out loud unless it is usual."""
     found = [
         ("duplicate-rows", source.duplicates, "exact duplicate rows were dropped"),
         ("unsorted-rows", source.reordered, "rows were out of order and have been sorted"),
@@ -519,5 +520,5 @@ def _findings(series: Series, source: Source) -> list[Finding]:
     return [
         Finding(series, source.period.span, kind, f"{source.period.label}: {count} {what}")
         for kind, count, what in found
-        if count
+        if count and kind not in DATASETS[series.dataset].usual_repairs
     ]
