@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import Enum
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Final
 
 from core.datasets import DATASETS
 from core.download.part import digest_of
+from core.download.planning import Plan
 from core.download.smart import unfinished
-from core.download.tracker import HEARTBEAT_SECONDS, Change, DownloadTracker, Plan
+from core.download.tracker import HEARTBEAT_SECONDS, Change, DownloadTracker
 from core.errors import (
     ContentError,
     DiskFull,
@@ -43,19 +44,19 @@ from core.events import (
     RunWaiting,
 )
 from core.exchanges.archive import Archive
+from core.jobs.gathering import gathered
 from core.jobs.groups import Groups
 from core.jobs.recorder import Recorder
+from core.jobs.stock import not_held
 from core.layout import Layout
 from core.types import (
     ArchiveFile,
     Download,
     FetchedFile,
     Finding,
-    Period,
     Proof,
     Series,
     Source,
-    Stamp,
     State,
     Stored,
 )
@@ -70,8 +71,6 @@ STORING_AT_ONCE: Final = max(2, os.cpu_count() or 2)
 
 MOST_CLAIMED: Final = 256
 """Rows claimed by one transaction."""
-MOST_PLANNED: Final = 500
-"""Archives entered by one transaction, where so many are listed already."""
 
 
 class Scope(Enum):
@@ -180,8 +179,8 @@ class Sync:
 
     async def _plan(self, batches: AsyncIterable[Sequence[ArchiveFile]]) -> None:
         """Enter the listed archives as they come, and queue the rows that need work: only their numbers."""
-        async with aclosing(_gathered(batches)) as gathered:
-            async for files in gathered:
+        async with aclosing(gathered(batches)) as together:
+            async for files in together:
                 plan = self.tracker.plan(files)
                 self._note_replaced(plan)
                 if self.fresh:
@@ -213,7 +212,7 @@ class Sync:
 
     def _forget_lost(self, plan: Plan) -> bool:
         """Rows that say "done" while somebody has removed the files are sent back a step."""
-        lost = {} if self.storage is None else self._not_held(self.storage, plan.done)
+        lost = {} if self.storage is None else not_held(self.storage, self.tracker, plan.done)
         wanted = {**lost, **plan.process}
         here = {series: self.layout.archived(series) for series in {file.series for file in wanted.values()}}
         gone = {
@@ -224,28 +223,6 @@ class Sync:
         self.tracker.demote([row for row in lost if row not in gone], State.FETCHED)
         self.tracker.demote(list(gone), State.PLANNED)
         return bool(lost or gone)
-
-    def _not_held(self, storage: "StorageManager", rows: Mapping[int, ArchiveFile]) -> dict[int, ArchiveFile]:
-        """Those of the rows whose partitions, as the catalog has them, are not all there.
-
-        The catalog then follows the files: somebody may have copied, restored or removed some.
-        """
-        homes = self.tracker.homes(rows.values())
-        here = {series: storage.stamps(series) for series in {file.series for file in rows.values()}}
-        for series, stamps in here.items():
-            self._mend_catalog(storage, series, stamps)
-        return {
-            row: file
-            for row, file in rows.items()
-            if any(period not in here[series] for series, period in homes.get(file.key, ()))
-        }
-
-    def _mend_catalog(self, storage: "StorageManager", series: Series, stamps: Mapping[Period, Stamp]) -> None:
-        known = self.tracker.stamps(series)
-        other = [period for period, stamp in stamps.items() if known.get(period) != stamp]
-        gone = [(series, period) for period in known if period not in stamps]
-        if other or gone:
-            self.tracker.enter(storage.readable(series, other), gone)
 
     def _queue(self, plan: Plan) -> None:
         ready = plan.process if self.scope is not Scope.DOWNLOAD else ()
@@ -475,38 +452,6 @@ class Sync:
             seconds=round(seconds, 3),
             failures=tuple(self._failures),
         )
-
-
-async def _gathered(batches: AsyncIterable[Sequence[ArchiveFile]]) -> AsyncGenerator[Sequence[ArchiveFile], None]:
-    """The same in larger batches where several have come already; none waits for the next."""
-    come: asyncio.Queue[Sequence[ArchiveFile] | None] = asyncio.Queue(maxsize=16)
-
-    async def pump() -> None:
-        try:
-            async for files in batches:
-                await come.put(files)
-        except asyncio.CancelledError:
-            raise  # nobody listens any more
-        except BaseException:
-            await come.put(None)
-            raise
-        await come.put(None)
-
-    pumping = asyncio.create_task(pump())
-    try:
-        while (files := await come.get()) is not None:
-            gathered = list(files)
-            while len(gathered) < MOST_PLANNED and not come.empty():
-                more = come.get_nowait()
-                if more is None:
-                    come.put_nowait(None)
-                    break
-                gathered += more
-            yield gathered
-        await pumping
-    finally:
-        pumping.cancel()
-        await asyncio.gather(pumping, return_exceptions=True)
 
 
 def _findings(series: Series, source: Source) -> list[Finding]:
