@@ -3,9 +3,10 @@
 Times are UTC. A time that is an `int` is microseconds since 1970-01-01 and its name ends in `_us`.
 """
 
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -264,13 +265,30 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Stamp:
+    """By what a file is known again. Each file that takes a partition's place is stamped later than the one before."""
+
+    size: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "Stamp":
+        return cls(status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
 class Partition:
-    """One Parquet file of a series: the rows of its sources, one source behind the other in the order of periods."""
+    """One Parquet file of a series: the rows of its sources, one source behind the other in the order of periods.
+
+    `writer` wrote it; `stamp` is that of the file of which all this is true, None where nobody looked.
+    """
 
     series: Series
     period: Period
     path: Path
     sources: tuple[Source, ...]
+    writer: str = field(default="", compare=False)
+    stamp: Stamp | None = field(default=None, compare=False)
 
     @property
     def rows(self) -> int:
@@ -288,19 +306,30 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
+class PartitionFacts:
+    """A partition as far as a reader has to know it: where its rows go from and to, and the periods of its sources."""
+
+    period: Period
+    path: Path
+    rows: int
+    first_us: int
+    last_us: int
+    sources: tuple[Period, ...]
+    stamp: Stamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """What storing archives came to.
 
     `partitions`: those that hold their rows now. `removed`: partitions that gave way. `sources`: by key, what became of
     each archive, its rows counted over all partitions; 0 rows where a longer archive has them. `refused`: by key, why.
-    `writer`: who wrote them.
     """
 
     partitions: tuple[Partition, ...]
     removed: tuple[tuple[Series, Period], ...]
     sources: Mapping[str, Source]
     refused: Mapping[str, str]
-    writer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ second, which a script that only imports us, or asks for help, should not wait f
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ class BacktestDataLoader:
     """
 
     def __init__(self, settings: Settings | None = None, data_dir: str | Path | None = None) -> None:
+        from core.download.known import known_partitions
         from core.layout import Layout
         from core.settings import load_settings
         from core.storage.manager import StorageManager
@@ -40,7 +42,9 @@ class BacktestDataLoader:
         chosen = settings or load_settings()
         if data_dir is not None:
             chosen = chosen.replace(paths={"data": Path(data_dir).expanduser().absolute()})
-        self._storage = StorageManager(Layout(chosen.data_root), chosen.storage, chosen.quality)
+        layout = Layout(chosen.data_root)
+        catalog = functools.partial(known_partitions, layout)
+        self._storage = StorageManager(layout, chosen.storage, chosen.quality, catalog)
         self._reader = RowReader(self._storage, chosen.loader)
 
     def __enter__(self) -> Self:

@@ -8,7 +8,7 @@ from core.datasets import Dataset
 from core.dates import DAY_US, HOUR_US
 from core.nearest import did_you_mean
 from core.storage.manager import StorageManager
-from core.types import Partition, Series, Span
+from core.types import PartitionFacts, Series, Span
 from loader.arguments import Request
 from loader.missing import Missing, stored_range
 
@@ -21,13 +21,13 @@ _DISORDER_US: Final = HOUR_US
 _SHOWN: Final = 5
 
 Files = tuple[tuple[Path, ...], ...]
-Choose = Callable[[StorageManager, Series, Span], Sequence[Partition]]
+Choose = Callable[[StorageManager, Sequence[Series], Span], Sequence[Sequence[PartitionFacts]]]
 
 
 def find(storage: StorageManager, request: Request, dataset: Dataset, span: Span, choose: Choose) -> Files:
     """The files of each symbol of the request, in order of time, that `choose` picks for the span."""
-    chosen = [choose(storage, request.series(dataset, symbol), span) for symbol in request.symbols]
-    return tuple(tuple(part.path for part in partitions) for partitions in chosen)
+    wanted = [request.series(dataset, symbol) for symbol in request.symbols]
+    return tuple(tuple(part.path for part in partitions) for partitions in choose(storage, wanted, span))
 
 
 def gone(files: Files) -> bool:
@@ -35,38 +35,37 @@ def gone(files: Files) -> bool:
     return not all(path.exists() for of_symbol in files for path in of_symbol)
 
 
-def inside(storage: StorageManager, series: Series, span: Span) -> Sequence[Partition]:
+def inside(storage: StorageManager, wanted: Sequence[Series], span: Span) -> Sequence[Sequence[PartitionFacts]]:
     """Choose the partitions that may have rows in the span."""
-    near = storage.partitions(series, Span(max(0, span.start_us - _MARGIN_US), span.end_us + _MARGIN_US))
+    near = storage.facts(wanted, Span(max(0, span.start_us - _MARGIN_US), span.end_us + _MARGIN_US))
     start_us, end_us = span.start_us - _DISORDER_US, span.end_us + _DISORDER_US
-    return [part for part in near if _starts_before(part, end_us) and not _ends_before(part, start_us)]
+    return [[part for part in parts if part.first_us < end_us and part.last_us >= start_us] for parts in near]
 
 
-def known(storage: StorageManager, series: Series, span: Span) -> Sequence[Partition]:
+def known(storage: StorageManager, wanted: Sequence[Series], span: Span) -> Sequence[Sequence[PartitionFacts]]:
     """Choose the partitions that may have rows in the span, and the one with the last row at or before its start."""
     end_us = span.end_us + _MARGIN_US
-    near = storage.partitions(series, Span(max(0, span.start_us - _LOOKBACK_US), end_us))
-    if not _earlier(near, span.start_us):
-        near = storage.partitions(series, Span(0, end_us))
-    first = max(_earlier(near, span.start_us), default=0)
-    return [part for part in near[first:] if _starts_before(part, span.end_us)]
+    near = dict(zip(wanted, storage.facts(wanted, Span(max(0, span.start_us - _LOOKBACK_US), end_us)), strict=True))
+    older = [series for series in wanted if not _earlier(near[series], span.start_us)]
+    near.update(zip(older, storage.facts(older, Span(0, end_us)), strict=True))
+    return [_from_the_last_earlier(near[series], span) for series in wanted]
 
 
 def absent(storage: StorageManager, request: Request, dataset: Dataset, present: Iterable[bool]) -> Iterator[Missing]:
     """The symbols of the request that are not present, and why: never stored, or only of another time."""
     lacking = [symbol for symbol, is_present in zip(request.symbols, present, strict=True) if not is_present]
     stored = storage.series(request.market, dataset.name) if lacking else ()
-    for symbol in lacking:
-        series = request.series(dataset, symbol)
-        yield Missing(series, symbol, *_reason(stored_span(storage, series), series, stored))
+    wanted = [request.series(dataset, symbol) for symbol in lacking]
+    for symbol, series, span in zip(lacking, wanted, stored_spans(storage, wanted), strict=True):
+        yield Missing(series, symbol, *_reason(span, series, stored))
 
 
-def stored_span(storage: StorageManager, series: Series) -> Span | None:
-    """From the first to just behind the last stored row; None if nothing is stored."""
-    partitions = storage.partitions(series)
-    firsts = [part.first_us for part in partitions if part.first_us is not None]
-    lasts = [part.last_us for part in partitions if part.last_us is not None]
-    return Span(min(firsts), max(lasts) + 1) if firsts else None
+def stored_spans(storage: StorageManager, wanted: Sequence[Series]) -> list[Span | None]:
+    """Of each series from the first to just behind the last stored row; None if nothing is stored."""
+    return [
+        Span(min(part.first_us for part in parts), max(part.last_us for part in parts) + 1) if parts else None
+        for parts in storage.facts(wanted)
+    ]
 
 
 def _reason(span: Span | None, series: Series, stored: Iterable[Series]) -> tuple[Span | None, str]:
@@ -75,17 +74,14 @@ def _reason(span: Span | None, series: Series, stored: Iterable[Series]) -> tupl
     return span, f"{series} has no rows there; stored is {stored_range(span)}"
 
 
-def _starts_before(part: Partition, moment_us: int) -> bool:
-    return part.first_us is not None and part.first_us < moment_us
+def _from_the_last_earlier(parts: Sequence[PartitionFacts], span: Span) -> Sequence[PartitionFacts]:
+    first = max(_earlier(parts, span.start_us), default=0)
+    return [part for part in parts[first:] if part.first_us < span.end_us]
 
 
-def _ends_before(part: Partition, moment_us: int) -> bool:
-    return part.last_us is None or part.last_us < moment_us
-
-
-def _earlier(partitions: Sequence[Partition], start_us: int) -> list[int]:
+def _earlier(parts: Sequence[PartitionFacts], start_us: int) -> list[int]:
     """Which partitions have a row at or before the start."""
-    return [place for place, part in enumerate(partitions) if _starts_before(part, start_us + 1)]
+    return [place for place, part in enumerate(parts) if part.first_us <= start_us]
 
 
 def _instead(series: Series, stored: Iterable[Series]) -> str:

@@ -12,7 +12,7 @@ from core.storage.manager import StorageManager
 from loader.align import Integers, available_at, last_known, pick, same_time, within_symbols
 from loader.arguments import Request
 from loader.frames import Columns, symbol_column
-from loader.lookup import absent, stored_span
+from loader.lookup import absent, stored_spans
 from loader.missing import Missing
 from loader.reader import RowReader
 from loader.rows import Rows
@@ -64,11 +64,14 @@ def _stale(storage: StorageManager, request: Request, rows: Mapping[str, Rows]) 
     bars, settlements = rows["klines"], _settlements(request, rows)
     age_us = _known_at(request, bars) - _settled_us(rows["funding_rate"], settlements)
     stale = np.append(0, np.cumsum((age_us > STALE_US) & (settlements >= 0)))
-    for symbol, count in zip(request.symbols, np.diff(stale[bars.offsets]), strict=True):
-        if count:
-            series = request.series(request.datasets[-1], symbol)
-            detail = f"{series}: {count} rows carry a rate settled more than a day before, later ones are not stored"
-            yield Missing(series, symbol, stored_span(storage, series), detail)
+    counts = dict(zip(request.symbols, np.diff(stale[bars.offsets]), strict=True))
+    symbols = [symbol for symbol, count in counts.items() if count]
+    wanted = [request.series(request.datasets[-1], symbol) for symbol in symbols]
+    for symbol, series, span in zip(symbols, wanted, stored_spans(storage, wanted), strict=True):
+        detail = (
+            f"{series}: {counts[symbol]} rows carry a rate settled more than a day before, later ones are not stored"
+        )
+        yield Missing(series, symbol, span, detail)
 
 
 def _known_at(request: Request, bars: Rows) -> Integers:

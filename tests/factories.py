@@ -26,11 +26,11 @@ def real_folder() -> Path:
 
 
 def zip_bytes(members: dict[str, bytes]) -> bytes:
-    """A deflated zip with these members."""
+    """A deflated zip with these members; the same members give the same bytes."""
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 

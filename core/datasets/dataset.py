@@ -64,7 +64,8 @@ class Dataset:
     of a kind that is `closed` by day is split.
 
     `doc` is a phrase; `notes` are what a user has to know beside the columns, `history` from when to when each market
-    has it, where that is known, and `repair` what is done about a file that is not in order.
+    has it, where that is known, and `repair` what is done about a file that is not in order. Of `usual_repairs`, kinds
+    of findings, there is some in so many files that they are no news: they are counted and not reported.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     history: Mapping[Market, str] = field(default_factory=dict)
     repair: str = REPAIR
+    usual_repairs: tuple[str, ...] = ()
 
     @property
     def markets(self) -> tuple[Market, ...]:

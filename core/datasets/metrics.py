@@ -87,4 +87,5 @@ METRICS = Dataset(
     history={Market.UM: "since 2021-12-01"},
     repair=f"{REPAIR} Two rows that differ only in the number of written decimals are exact duplicates, and so are two "
     "empty cells. The exchange publishes many of these files unsorted.",
+    usual_repairs=("duplicate-rows", "unsorted-rows"),
 )

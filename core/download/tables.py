@@ -82,6 +82,8 @@ PARTITIONS: Final = Table(
     Column("last_us", BigInteger, nullable=False),
     Column("schema_version", Integer, nullable=False),
     Column("writer", String, nullable=False),
+    Column("size", BigInteger, doc="of the file that says all this; null where unknown"),
+    Column("modified_ns", BigInteger, doc="when that file was written"),
     UniqueConstraint("market", "dataset", "symbol", "interval", "period"),
 )
 
@@ -149,7 +151,15 @@ def create_catalog(connection: Connection) -> None:
     connection.execute(update(FILES).where(FILES.c.state == "stored").values(state="fetched"))
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (create_first_tables, create_revisions, create_catalog)
+def add_stamps(connection: Connection) -> None:
+    """Version 4: by what the file of a partition is known again. The next run looks at the files."""
+    there = {column["name"] for column in inspect(connection).get_columns(PARTITIONS.name)}
+    for column in ("size", "modified_ns"):
+        if column not in there:  # a database that is made now has them from the beginning
+            connection.exec_driver_sql(f"ALTER TABLE {PARTITIONS.name} ADD COLUMN {column} BIGINT")
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (create_first_tables, create_revisions, create_catalog, add_stamps)
 """In order; never edited, only added to. Each runs once, in one transaction with its row in `schema_steps`."""
 
 

@@ -9,41 +9,35 @@ A row belongs to the run in `owner`, and to no one when that is empty. Rows of a
 released by the next run: to `fetched` if verified bytes are on disk, else to `planned`.
 """
 
-import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from sqlalchemy import (
-    URL,
     Connection,
-    Engine,
     Row,
     Select,
     bindparam,
     case,
-    create_engine,
     delete,
-    event,
     func,
     insert,
     or_,
     select,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import SingletonThreadPool
 
 from core.download import catalog
+from core.download.database import chunks, now_us, open_engine, tracker_error
+from core.download.planning import KNOWN, Plan, as_plan, current, known_rows, plan_chunk
 from core.download.process import ProcessIdentity
-from core.download.rows import file_row, to_download
+from core.download.rows import to_download
 from core.download.tables import FILES, MIGRATIONS, REVISIONS, RUNS, applied_steps, migrate
-from core.errors import DiskFull, TrackerError, storage_error
+from core.errors import TrackerError, storage_error
 from core.layout import Layout
 from core.types import (
     ArchiveFile,
@@ -55,6 +49,7 @@ from core.types import (
     Proof,
     Revision,
     Series,
+    Stamp,
     State,
     Stored,
 )
@@ -62,28 +57,7 @@ from core.types import (
 HEARTBEAT_SECONDS: Final = 5.0
 SILENT_SECONDS: Final = 120.0
 """A run on another host that has given no sign of life for this long counts as dead."""
-BUSY_SECONDS: Final = 30.0
-CHUNK: Final = 500
 
-_KNOWN: Final = select(
-    *(FILES.c[name] for name in ("id", "key", "size", "etag", "checksum_etag", "state", "owner", "sha256", "proof"))
-).where(FILES.c.key.in_(bindparam("keys", expanding=True)))
-_NEW: Final = upsert(FILES).on_conflict_do_nothing()
-_LISTED: Final = ("size", "etag", "checksum_etag", "modified", "changed_us")
-_PLAN_AGAIN: Final = (
-    update(FILES)
-    .where(FILES.c.key == bindparam("file_key"), FILES.c.owner.is_(None))
-    .values(
-        {name: bindparam(name) for name in _LISTED}
-        | {"state": State.PLANNED, "attempts": 0, "bytes_done": 0, "sha256": None, "proof": None, "error": None}
-    )
-)
-_STORE_AGAIN: Final = (
-    update(FILES)
-    .where(FILES.c.key == bindparam("file_key"), FILES.c.owner.is_(None))
-    .values(state=State.FETCHED, attempts=0, error=None, changed_us=bindparam("changed_us"))
-)
-_ROWS: Final = select(FILES).where(FILES.c.key.in_(bindparam("keys", expanding=True)))
 _CLAIM: Final = (
     update(FILES)
     .where(
@@ -147,27 +121,6 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a request comes to: rows to fetch, rows whose verified bytes only need storing, rows that are done.
-
-    `to_fetch` are the files of the rows `fetch`; `process` and `done` say which file each row is.
-    `changed` are the rows, as they were, of files that the exchange
-    has replaced since they were planned.
-    """
-
-    fetch: tuple[int, ...]
-    to_fetch: tuple[ArchiveFile, ...]
-    process: Mapping[int, ArchiveFile]
-    done: Mapping[int, ArchiveFile]
-    changed: tuple[Download, ...]
-    fetch_bytes: int
-
-    @property
-    def files(self) -> int:
-        return len(self.fetch) + len(self.process) + len(self.done)
-
-
-@dataclass(frozen=True, slots=True)
 class Holder:
     """A live run and how many of the asked rows it holds."""
 
@@ -192,7 +145,7 @@ class DownloadTracker:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error(error, path.parent) from error
-        self._engine = _open_engine(path)
+        self._engine = open_engine(path)
         try:
             self._bring_up_to_date()
         except BaseException:
@@ -222,7 +175,7 @@ class DownloadTracker:
     def begin_run(self, command: str) -> int:
         """Enter this process as a run, after releasing what dead runs held. Returns the run's id."""
         me = ProcessIdentity.current()
-        now = _now_us()
+        now = now_us()
         with self._write() as connection:
             _release_dead(connection)
             row = {"host": me.host, "pid": me.pid, "process_start": me.start, "command": command}
@@ -232,7 +185,7 @@ class DownloadTracker:
     def heartbeat(self, run: int, bytes_done: Mapping[int, int]) -> None:
         """A sign of life, with how many bytes of each active row are here (for monitors; the file's length decides)."""
         with self._write() as connection:
-            connection.execute(update(RUNS).where(RUNS.c.id == run).values(heartbeat_us=_now_us()))
+            connection.execute(update(RUNS).where(RUNS.c.id == run).values(heartbeat_us=now_us()))
             if bytes_done:
                 statement = update(FILES).where(FILES.c.id == bindparam("row"), FILES.c.owner == run)
                 connection.execute(
@@ -244,7 +197,7 @@ class DownloadTracker:
         """Let go of every row of this run and close it."""
         with self._write() as connection:
             _release(connection, [run])
-            connection.execute(update(RUNS).where(RUNS.c.id == run).values(finished_us=_now_us()))
+            connection.execute(update(RUNS).where(RUNS.c.id == run).values(finished_us=now_us()))
 
     def release(self) -> int:
         """Let go of the rows of dead runs; returns how many rows that were."""
@@ -261,7 +214,7 @@ class DownloadTracker:
         """Who holds any of these rows."""
         counted: dict[int, int] = {}
         with self._read() as connection:
-            for chunk in _chunks(rows):
+            for chunk in chunks(rows):
                 found = connection.execute(
                     select(FILES.c.owner, func.count())
                     .where(FILES.c.id.in_(chunk), FILES.c.owner.is_not(None))
@@ -284,26 +237,26 @@ class DownloadTracker:
         """
         rows: list[tuple[Row[Any] | None, ArchiveFile]] = []
         changed: list[Download] = []
-        for chunk in _chunks(files):
+        for chunk in chunks(files):
             with self._write() as connection:
-                planned, replaced = _plan_chunk(connection, chunk)
+                planned, replaced = plan_chunk(connection, chunk)
             rows += planned
             changed += replaced
-        return _as_plan(rows, changed)
+        return as_plan(rows, changed)
 
     def look(self, files: Sequence[ArchiveFile]) -> Plan:
         """What `plan` would come to, without writing anything."""
         rows: list[tuple[Row[Any] | None, ArchiveFile]] = []
         with self._read() as connection:
-            for chunk in _chunks(files):
-                known = _known(connection, chunk)
-                rows += [(_current(known.get(file.key), file), file) for file in chunk]
-        return _as_plan(rows, [])
+            for chunk in chunks(files):
+                known = known_rows(connection, chunk)
+                rows += [(current(known.get(file.key), file), file) for file in chunk]
+        return as_plan(rows, [])
 
     def claim(self, run: int, rows: Sequence[int]) -> list[Download]:
         """Take those of `rows` that are free and unfinished; only they are returned, now `active` and this run's."""
         with self._write() as connection:
-            claimed = connection.execute(_CLAIM, {"rows": rows, "run": run, "changed_us": _now_us()})
+            claimed = connection.execute(_CLAIM, {"rows": rows, "run": run, "changed_us": now_us()})
             return [to_download(row) for row in claimed]
 
     def advance(self, run: int, changes: Sequence[Change]) -> set[int]:
@@ -314,9 +267,9 @@ class DownloadTracker:
         """
         with self._write() as connection:
             rows = list({change.download.id for change in changes})
-            ours = {row for chunk in _chunks(rows) for row in _ids(connection, _OURS, {"rows": chunk, "run": run})}
+            ours = {row for chunk in chunks(rows) for row in _ids(connection, _OURS, {"rows": chunk, "run": run})}
             kept = [change for change in changes if change.download.id in ours]
-            now = _now_us()
+            now = now_us()
             for state, group in groupby(kept, key=lambda change: change.state):
                 _record(connection, state, list(group), now)
             return set(rows) - ours
@@ -324,12 +277,12 @@ class DownloadTracker:
     def demote(self, rows: Sequence[int], state: State) -> None:
         """Rows whose files have gone from disk: back to FETCHED (the archive is there) or PLANNED, unless held."""
         forget: dict[str, Any] = {"sha256": None, "proof": None, "bytes_done": 0} if state is State.PLANNED else {}
-        for chunk in _chunks(rows):
+        for chunk in chunks(rows):
             with self._write() as connection:
                 connection.execute(
                     update(FILES)
                     .where(FILES.c.id.in_(chunk), FILES.c.owner.is_(None))
-                    .values(state=state, attempts=0, error=None, changed_us=_now_us(), **forget)
+                    .values(state=state, attempts=0, error=None, changed_us=now_us(), **forget)
                 )
 
     def revisions(self) -> list[Revision]:
@@ -345,9 +298,9 @@ class DownloadTracker:
         with old._read() as connection:
             rows = connection.execute(select(FILES.c.key, REVISIONS).join(FILES, FILES.c.id == REVISIONS.c.file_id))
             found = [dict(row) for row in rows.mappings()]
-        for chunk in _chunks(found):
+        for chunk in chunks(found):
             with self._write() as connection:
-                known = connection.execute(_KNOWN, {"keys": [row["key"] for row in chunk]})
+                known = connection.execute(KNOWN, {"keys": [row["key"] for row in chunk]})
                 ids = {row.key: row.id for row in known}
                 kept = [
                     {name: value for name, value in row.items() if name not in ("id", "key")}
@@ -369,7 +322,7 @@ class DownloadTracker:
         with self._read() as connection:
             return [
                 to_download(row)
-                for chunk in _chunks(rows)
+                for chunk in chunks(rows)
                 for row in connection.execute(select(FILES).where(FILES.c.id.in_(chunk)))
             ]
 
@@ -378,11 +331,22 @@ class DownloadTracker:
         with self._read() as connection:
             return catalog.read(connection, layout, series)
 
+    def stamps(self, series: Series) -> dict[Period, Stamp | None]:
+        """Of which file the catalog tells each partition of a series; None where it does not know."""
+        with self._read() as connection:
+            return catalog.stamps(connection, series)
+
+    def enter(self, partitions: Sequence[Partition], gone: Iterable[tuple[Series, Period]]) -> None:
+        """Bring the catalog up to date with files that were changed behind its back, also to older ones."""
+        with self._write() as connection:
+            catalog.drop(connection, [*gone, *((part.series, part.period) for part in partitions)])
+            catalog.put(connection, partitions)
+
     def homes(self, files: Iterable[ArchiveFile]) -> dict[str, list[tuple[Series, Period]]]:
         """By key, the partitions that have rows of these archives; none for one whose rows a longer archive has."""
         keys = [file.key for file in files]
         with self._read() as connection:
-            found = [catalog.homes(connection, chunk) for chunk in _chunks(keys)]
+            found = [catalog.homes(connection, chunk) for chunk in chunks(keys)]
         return {key: homes for each in found for key, homes in each.items()}
 
     def totals(self) -> dict[State, int]:
@@ -408,79 +372,7 @@ class DownloadTracker:
         try:
             yield
         except DBAPIError as error:
-            raise _tracker_error(error, self._path) from error
-
-
-def _open_engine(path: Path) -> Engine:
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)),
-        poolclass=SingletonThreadPool,
-        connect_args={"timeout": BUSY_SECONDS, "isolation_level": None},
-    )
-
-    @event.listens_for(engine, "connect")
-    def set_pragmas(connection: sqlite3.Connection, _: object) -> None:
-        _switch_to_wal(connection)
-        # NORMAL in WAL: a power cut may lose the last commits, never the database; a lost row is only looked at again.
-        for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # IMMEDIATE takes the write lock at once, so two writers wait for each other instead of failing halfway.
-        read_only = connection.get_execution_options().get("read_only")
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """SQLite does not wait for its lock here as it does elsewhere: two first runs at once would fail."""
-    deadline = time.monotonic() + BUSY_SECONDS
-    while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-
-
-def _plan_chunk(
-    connection: Connection, files: Sequence[ArchiveFile]
-) -> tuple[list[tuple[Row[Any] | None, ArchiveFile]], list[Download]]:
-    """The rows of these files as they are planned now, and the old view of those that were replaced."""
-    known = _known(connection, files)
-    now = _now_us()
-    new = [file_row(file, now) for file in files if file.key not in known]
-    if new:
-        connection.execute(_NEW, new)
-    again = [file for file in files if file.key in known and _is_stale(known[file.key], file)]
-    if not (new or again):
-        return [(known[file.key], file) for file in files], []
-    keys = [file.key for file in again if _is_replaced(known[file.key], file)]
-    replaced = [to_download(row) for row in connection.execute(_ROWS, {"keys": keys})] if keys else []
-    listed = {file.key: file for file in again}
-    _note_revisions(connection, [(row, listed[row.file.key]) for row in replaced], now)
-    verified = [file for file in again if _is_only_unstored(known[file.key], file)]
-    if verified:
-        connection.execute(_STORE_AGAIN, [{"file_key": file.key, "changed_us": now} for file in verified])
-    if len(verified) < len(again):
-        rest = [file for file in again if not _is_only_unstored(known[file.key], file)]
-        connection.execute(_PLAN_AGAIN, [file_row(file, now) | {"file_key": file.key} for file in rest])
-    known = _known(connection, files)
-    return [(known[file.key], file) for file in files], replaced
-
-
-def _note_revisions(connection: Connection, replaced: Sequence[tuple[Download, ArchiveFile]], now: int) -> None:
-    """A row for each archive that was here; one that is replaced again before it came only gets its newer ETag."""
-    for row, file in replaced:
-        if row.sha256 is not None:
-            values = {"old_etag": row.file.etag, "old_size": row.file.size, "old_sha256": row.sha256}
-            connection.execute(insert(REVISIONS).values(file_id=row.id, noticed_us=now, new_etag=file.etag, **values))
-        else:
-            open_one = (REVISIONS.c.file_id == row.id) & REVISIONS.c.new_sha256.is_(None)
-            connection.execute(update(REVISIONS).where(open_one).values(new_etag=file.etag))
+            raise tracker_error(error, self._path) from error
 
 
 def _record(connection: Connection, state: State, changes: Sequence[Change], now: int) -> None:
@@ -502,7 +394,7 @@ def _record(connection: Connection, state: State, changes: Sequence[Change], now
         for stored in {id(change.stored): change.stored for change in changes}.values():
             if stored is not None:
                 catalog.drop(connection, stored.removed)
-                catalog.put(connection, stored.partitions, stored.writer)
+                catalog.put(connection, stored.partitions)
     else:
         for row, change in zip(rows, changes, strict=True):
             row.update({"end": state, "reason": change.error, "proved": change.proof})
@@ -513,56 +405,10 @@ def _ids(connection: Connection, statement: Select[Any], values: dict[str, Any])
     return (row[0] for row in connection.execute(statement, values))
 
 
-def _known(connection: Connection, files: Sequence[ArchiveFile]) -> dict[str, "Row[Any]"]:
-    """What planning needs of the rows of these files, by key."""
-    rows: Iterable[Row[Any]] = connection.execute(_KNOWN, {"keys": [file.key for file in files]})
-    return {row.key: row for row in rows}
-
-
-def _is_replaced(row: Row[Any], file: ArchiveFile) -> bool:
-    return (row.etag, row.size) != (file.etag, file.size)
-
-
-def _is_stale(row: Row[Any], file: ArchiveFile) -> bool:
-    return row.owner is None and (
-        row.state in (State.FAILED, State.MISSING)
-        or _is_replaced(row, file)
-        or row.checksum_etag != file.checksum_etag  # the bytes are proved anew; they are not fetched for it
-    )
-
-
-def _is_only_unstored(row: Row[Any], file: ArchiveFile) -> bool:
-    """Whether a file failed with its verified bytes in place."""
-    return (
-        row.state == State.FAILED
-        and row.sha256 is not None
-        and row.proof not in (None, Proof.DISPUTED)
-        and not _is_replaced(row, file)
-        and row.checksum_etag == file.checksum_etag
-    )
-
-
-def _current(row: Row[Any] | None, file: ArchiveFile) -> Row[Any] | None:
-    """The row if `plan` would leave it as it is."""
-    return None if row is None or _is_stale(row, file) else row
-
-
-def _as_plan(rows: Sequence[tuple[Row[Any] | None, ArchiveFile]], changed: Sequence[Download]) -> Plan:
-    fetch = [(row, file) for row, file in rows if row is None or row.state in (State.PLANNED, State.ACTIVE)]
-    return Plan(
-        fetch=tuple(0 if row is None else row.id for row, _ in fetch),
-        to_fetch=tuple(file for _, file in fetch),
-        process={row.id: file for row, file in rows if row is not None and row.state == State.FETCHED},
-        done={row.id: file for row, file in rows if row is not None and row.state == State.STORED},
-        changed=tuple(changed),
-        fetch_bytes=sum(file.size for _, file in fetch),
-    )
-
-
 def _release(connection: Connection, runs: Sequence[int]) -> int:
     rest = case((FILES.c.sha256.is_(None), State.PLANNED.value), else_=State.FETCHED.value)
     done = connection.execute(
-        update(FILES).where(FILES.c.owner.in_(runs)).values(state=rest, owner=None, changed_us=_now_us())
+        update(FILES).where(FILES.c.owner.in_(runs)).values(state=rest, owner=None, changed_us=now_us())
     )
     return done.rowcount
 
@@ -579,33 +425,4 @@ def _release_dead(connection: Connection) -> int:
 
 def _is_alive(run: Row[Any]) -> bool:
     alive = ProcessIdentity(run.host, run.pid, run.process_start).is_alive()
-    return _now_us() - run.heartbeat_us < SILENT_SECONDS * 1_000_000 if alive is None else alive
-
-
-def _tracker_error(error: DBAPIError, path: Path) -> DiskFull | TrackerError:
-    text = str(error.orig)
-    if "disk is full" in text or "disk I/O error" in text:
-        or_failing = "" if "disk is full" in text else ", or the disk is failing"
-        return DiskFull(f"no room left for {path}{or_failing} ({text}); free some space and run the same command again")
-    if "not a database" in text or "malformed" in text:
-        return TrackerError(
-            f"{path} is damaged ({text}); run the same command with --rebuild-status: it makes a new one "
-            "from the verified files that are here, and downloads nothing"
-        )
-    if "locked" in text:
-        return TrackerError(f"{path} was locked by another process for {BUSY_SECONDS:.0f} s; try again when it is done")
-    if "readonly" in text or "unable to open" in text:
-        return TrackerError(f"cannot write {path} ({text}); check the folder's permissions or use --data-dir")
-    return TrackerError(f"{path}: {text}")
-
-
-T = TypeVar("T")
-
-
-def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), CHUNK):
-        yield items[start : start + CHUNK]
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000
+    return now_us() - run.heartbeat_us < SILENT_SECONDS * 1_000_000 if alive is None else alive

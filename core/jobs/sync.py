@@ -10,16 +10,18 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
+from core.datasets import DATASETS
 from core.download.part import digest_of
+from core.download.planning import Plan
 from core.download.smart import unfinished
-from core.download.tracker import HEARTBEAT_SECONDS, Change, DownloadTracker, Plan
+from core.download.tracker import HEARTBEAT_SECONDS, Change, DownloadTracker
 from core.errors import (
     ContentError,
     DiskFull,
@@ -43,10 +45,22 @@ from core.events import (
     RunWaiting,
 )
 from core.exchanges.archive import Archive
+from core.jobs.gathering import gathered
 from core.jobs.groups import Groups
 from core.jobs.recorder import Recorder
+from core.jobs.stock import not_held
 from core.layout import Layout
-from core.types import ArchiveFile, Download, FetchedFile, Finding, Proof, Series, Source, State, Stored
+from core.types import (
+    ArchiveFile,
+    Download,
+    FetchedFile,
+    Finding,
+    Proof,
+    Series,
+    Source,
+    State,
+    Stored,
+)
 
 if TYPE_CHECKING:  # a download alone needs no Arrow, which takes longer to load than everything else together
     from core.storage.manager import StorageManager
@@ -58,8 +72,6 @@ STORING_AT_ONCE: Final = max(2, os.cpu_count() or 2)
 
 MOST_CLAIMED: Final = 256
 """Rows claimed by one transaction."""
-MOST_PLANNED: Final = 500
-"""Archives entered by one transaction, where so many are listed already."""
 
 
 class Scope(Enum):
@@ -173,8 +185,8 @@ class Sync:
 
     async def _plan(self, batches: AsyncIterable[Sequence[ArchiveFile]]) -> None:
         """Enter the listed archives as they come, and queue the rows that need work: only their numbers."""
-        async with aclosing(_gathered(batches)) as gathered:
-            async for files in gathered:
+        async with aclosing(gathered(batches)) as together:
+            async for files in together:
                 plan = self.tracker.plan(files)
                 self._note_replaced(plan)
                 if self.fresh:
@@ -206,7 +218,7 @@ class Sync:
 
     def _forget_lost(self, plan: Plan) -> bool:
         """Rows that say "done" while somebody has removed the files are sent back a step."""
-        lost = {} if self.storage is None else _not_held(self.storage, self.tracker, plan.done)
+        lost = {} if self.storage is None else not_held(self.storage, self.tracker, plan.done)
         wanted = {**lost, **plan.process}
         here = {series: self.layout.archived(series) for series in {file.series for file in wanted.values()}}
         gone = {
@@ -451,40 +463,8 @@ class Sync:
         )
 
 
-async def _gathered(batches: AsyncIterable[Sequence[ArchiveFile]]) -> AsyncGenerator[Sequence[ArchiveFile], None]:
-    """The same in larger batches where several have come already; none waits for the next."""
-    come: asyncio.Queue[Sequence[ArchiveFile] | None] = asyncio.Queue(maxsize=16)
-
-    async def pump() -> None:
-        try:
-            async for files in batches:
-                await come.put(files)
-        except asyncio.CancelledError:
-            raise  # nobody listens any more
-        except BaseException:
-            await come.put(None)
-            raise
-        await come.put(None)
-
-    pumping = asyncio.create_task(pump())
-    try:
-        while (files := await come.get()) is not None:
-            gathered = list(files)
-            while len(gathered) < MOST_PLANNED and not come.empty():
-                more = come.get_nowait()
-                if more is None:
-                    come.put_nowait(None)
-                    break
-                gathered += more
-            yield gathered
-        await pumping
-    finally:
-        pumping.cancel()
-        await asyncio.gather(pumping, return_exceptions=True)
-
-
 def _findings(layout: Layout, series: Series, source: Source) -> list[Finding]:
-    """What storing had to repair or to let pass, said out loud."""
+    """What storing had to repair or to let pass, said out loud unless it is usual."""
     quarantine = layout.quarantine(series, source.period)
     found = [
         ("duplicate-rows", source.duplicates, "exact duplicate rows were dropped"),
@@ -495,18 +475,5 @@ def _findings(layout: Layout, series: Series, source: Source) -> list[Finding]:
     return [
         Finding(series, source.period.span, kind, f"{source.period.label}: {count} {what}")
         for kind, count, what in found
-        if count
+        if count and kind not in DATASETS[series.dataset].usual_repairs
     ]
-
-
-def _not_held(
-    storage: "StorageManager", tracker: DownloadTracker, rows: Mapping[int, ArchiveFile]
-) -> dict[int, ArchiveFile]:
-    """Those of the rows whose partitions, as the catalog has them, are not all there."""
-    homes = tracker.homes(rows.values())
-    here = {series: storage.paths(series) for series in {file.series for file in rows.values()}}
-    return {
-        row: file
-        for row, file in rows.items()
-        if any(period not in here[series] for series, period in homes.get(file.key, ()))
-    }

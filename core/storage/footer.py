@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from core import VERSION
 from core.datasets import SCHEMA_VERSION
 from core.errors import StorageError, storage_error
-from core.types import Partition, Period, Proof, Series, Source
+from core.types import Partition, Period, Proof, Series, Source, Stamp
 
 _PREFIX: Final = "tapevault."
 _NAMES: Final = tuple(each.name for each in fields(Source))
@@ -35,13 +35,22 @@ def facts_of(series: Series, period: Period, sources: Sequence[Source]) -> dict[
 def partition_at(path: Path, series: Series, period: Period) -> Partition | None:
     """A partition from its footer; None if it has gone meanwhile. Raises StorageError if it is not one of ours."""
     try:
+        stamp = Stamp.of(path.stat())  # before the footer: what takes the file's place meanwhile has another stamp
         metadata = pq.read_metadata(path)
         facts = {k.decode(): v.decode() for k, v in (metadata.metadata or {}).items()}
-        return _partition(path, series, period, facts, metadata.num_rows)
+        return _partition(path, series, period, facts, metadata.num_rows, stamp)
     except FileNotFoundError:
         return None
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise unusable(path, error) from error
+
+
+def is_outdated(path: Path) -> bool:
+    """Whether a file is a partition as an earlier version wrote it."""
+    try:
+        return int((pq.read_metadata(path).metadata or {})[f"{_PREFIX}schema_version".encode()]) < SCHEMA_VERSION
+    except (OSError, pa.ArrowException, KeyError, ValueError):
+        return False
 
 
 def unusable(path: Path, error: Exception) -> StorageError:
@@ -51,12 +60,12 @@ def unusable(path: Path, error: Exception) -> StorageError:
     return StorageError(f"{path} is no partition of ours ({error}); delete it and run the download again")
 
 
-def _partition(path: Path, series: Series, period: Period, facts: dict[str, str], rows: int) -> Partition:
+def _partition(path: Path, series: Series, period: Period, facts: dict[str, str], rows: int, stamp: Stamp) -> Partition:
     for name, wanted in _identity(series, period).items():
         if facts[f"{_PREFIX}{name}"] != str(wanted):
             raise ValueError(f"its {name} is {facts[f'{_PREFIX}{name}']}, not {wanted}")
     sources = tuple(_source(entry) for entry in json.loads(facts[f"{_PREFIX}sources"]))
-    partition = Partition(series, period, path, sources)
+    partition = Partition(series, period, path, sources, facts[f"{_PREFIX}writer"], stamp)
     said = int(facts[f"{_PREFIX}rows"])
     if not (rows == said == partition.rows and sources):
         raise ValueError(f"{rows} rows, but its footer says {said}, and {partition.rows} by source")

@@ -13,33 +13,48 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from core.datasets import DATASETS, Dataset
-from core.errors import MalformedArchive, storage_error
+from core.errors import MalformedArchive, StorageError, storage_error
 from core.layout import SYMBOL, Layout, home_of
 from core.settings import QualitySettings, StorageSettings
 from core.storage.archive_csv import ArchiveCsv
-from core.storage.footer import WRITER, partition_at, unusable
+from core.storage.footer import is_outdated, partition_at
 from core.storage.formats import FORMATS
 from core.storage.order import sorted_by_key
-from core.storage.output import Output, sweep
+from core.storage.output import Output, sweep, unlink
 from core.storage.parser import Parser
-from core.storage.partitions import covers, files_of, partitions_of
+from core.storage.partitions import covers, files_of, outdated_in, partitions_of, uncovered
 from core.storage.pieces import Piece, read_whole
 from core.storage.quarantine import Quarantine
+from core.storage.reading import Catalog, batches_of, facts_in, nothing_known, stamps_of
 from core.storage.together import read_together
 from core.storage.writing import taking_turns, write_days, write_pieces
-from core.types import Cadence, FetchedFile, Market, Partition, Period, Series, Source, Span, Stored
+from core.types import (
+    Cadence,
+    FetchedFile,
+    Market,
+    Partition,
+    PartitionFacts,
+    Period,
+    Series,
+    Source,
+    Span,
+    Stamp,
+    Stored,
+)
 
 
 class StorageManager:
-    """Writes and reads partitions under one data root."""
+    """Writes and reads partitions under one data root. `catalog` spares `facts` the footers that it knows."""
 
-    def __init__(self, layout: Layout, settings: StorageSettings, quality: QualitySettings) -> None:
+    def __init__(
+        self, layout: Layout, settings: StorageSettings, quality: QualitySettings, catalog: Catalog = nothing_known
+    ) -> None:
         self._layout = layout
         self._settings = settings
         self._quality = quality
+        self._catalog = catalog
         self._parser = Parser(settings.parser)
 
     def store(self, files: Sequence[FetchedFile], fresh: bool = False) -> Stored:
@@ -58,23 +73,33 @@ class StorageManager:
             held = self._held(files, here, fresh)
             new = [fetched for fetched in files if fetched.file.key not in held]
             if not new:
-                stored = Stored(tuple(here), (), held, {}, WRITER)
+                stored = self._tidied(series, here, held)
             elif _is_by_day(series):
                 stored = self._store_days(new, here, held)
             else:
                 stored = self._store_pieces(new, home, here, held)
             self._tidy_quarantine(files, here, stored)
+            for path in outdated_in(self._layout, series, stored.partitions):
+                unlink(path)
             return stored
 
     def held(self, files: Sequence[FetchedFile]) -> Stored:
         """What `store` would find in place of archives of one home, without storing anything."""
         series, home = files[0].file.series, home_of(files[0].file.series, files[0].file.period)
         here = self._here(series, home)
-        return Stored(tuple(here), (), self._held(files, here, fresh=False), {}, WRITER)
+        return Stored(tuple(here), (), self._held(files, here, fresh=False), {})
 
     def partitions(self, series: Series, span: Span | None = None) -> tuple[Partition, ...]:
         """The partitions that overlap `span`, in order of time. Raises StorageError."""
         return partitions_of(self._layout, series, span)
+
+    def facts(self, wanted: Sequence[Series], span: Span | None = None) -> list[tuple[PartitionFacts, ...]]:
+        """For each of these series what a reader has to know of its partitions that overlap `span`.
+
+        Raises StorageError if one of them cannot be read.
+        """
+        known = self._catalog(wanted, span)
+        return [facts_in(self._layout, series, span, known.get(series, {})) for series in wanted]
 
     def series(self, market: Market | None = None, dataset: str | None = None) -> tuple[Series, ...]:
         """Every series that has a partition, sorted."""
@@ -92,29 +117,30 @@ class StorageManager:
 
     def scan(self, series: Series, span: Span, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Rows of `span` in key order, a row group at a time. Raises StorageError."""
-        dataset = DATASETS[series.dataset]
+        dataset, rows_at_once = DATASETS[series.dataset], self._settings.row_group_rows
         wanted = None if columns is None else [*dict.fromkeys([*columns, "timestamp", *dataset.key])]
         for group in _nested(self.partitions(series, span)):
-            batches = (batch for partition in group for batch in self._row_groups(partition.path, wanted))
+            batches = (batch for part in group for batch in batches_of(part.path, rows_at_once, wanted))
             for batch in batches if len(group) == 1 else sorted_by_key(batches, dataset):
                 inside = _between(batch, span)
                 if inside.num_rows:
                     yield inside if columns is None else inside.select(list(columns))
 
-    def _row_groups(self, path: Path, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
-        try:
-            with pq.ParquetFile(path) as parquet:
-                yield from parquet.iter_batches(self._settings.row_group_rows, columns=columns)
-        except (OSError, pa.ArrowException) as error:
-            raise unusable(path, error) from error
+    def stamps(self, series: Series) -> dict[Period, Stamp]:
+        """The partition files that lie there, by their names."""
+        return stamps_of(self._layout, series)
 
-    def paths(self, series: Series) -> frozenset[Period]:
-        """The periods of the partition files that lie there, by their names."""
-        return frozenset(files_of(self._layout, series))
+    def readable(self, series: Series, periods: Iterable[Period]) -> list[Partition]:
+        """Those of a series' partitions that can be read, whether or not a longer one has their rows."""
+        found = []
+        for period in periods:
+            with contextlib.suppress(StorageError):  # whoever wants its rows is told
+                found.append(partition_at(self._layout.processed(series, period), series, period))
+        return [partition for partition in found if partition is not None]
 
     def remove(self, partition: Partition) -> None:
         """Delete one partition."""
-        _unlink(partition.path)
+        unlink(partition.path)
 
     def sweep(self) -> int:
         """Delete temporary files that dead processes left; returns how many."""
@@ -123,10 +149,19 @@ class StorageManager:
     # storing
 
     def _here(self, series: Series, home: Period) -> list[Partition]:
-        """The partitions that may have rows of archives of that home: itself, and the longer ones around it."""
+        """The partitions that may have rows of archives of that home: itself, and those around and within it.
+
+        One of an earlier version counts for nothing: it is made again from the archives.
+        """
         files = files_of(self._layout, series)
         near = sorted((p for p in files if p.contains(home) or home.contains(p)), key=lambda p: p.span)
-        read = [partition_at(files[period], series, period) for period in near]
+        read = []
+        for period in near:
+            try:
+                read.append(partition_at(files[period], series, period))
+            except StorageError:
+                if not is_outdated(files[period]):
+                    raise
         return [partition for partition in read if partition is not None]
 
     def _held(self, files: Sequence[FetchedFile], here: Sequence[Partition], fresh: bool) -> dict[str, Source]:
@@ -144,6 +179,13 @@ class StorageManager:
                 found[file.key] = same[0]
         return found
 
+    def _tidied(self, series: Series, here: Sequence[Partition], held: Mapping[str, Source]) -> Stored:
+        """What is in place, without what a run left behind that was killed before it had removed it."""
+        kept = uncovered(here)
+        gone = [one.period for one in here if one not in kept]
+        self._remove(series, gone)
+        return Stored(kept, tuple((series, period) for period in gone), held, {})
+
     def _store_pieces(
         self, new: Sequence[FetchedFile], home: Period, here: Sequence[Partition], held: Mapping[str, Source]
     ) -> Stored:
@@ -151,7 +193,7 @@ class StorageManager:
         series = new[0].file.series
         fresh, refused = self._read(new, home, here)
         if not fresh:
-            return Stored(tuple(here), (), held, refused, WRITER)
+            return Stored(tuple(here), (), held, refused)
         old = next((partition for partition in here if partition.period == home), None)
         have = [piece.source.period for piece in fresh]
         kept = [Piece(source) for source in old.sources if not covers(source.period, have)] if old else []
@@ -160,7 +202,7 @@ class StorageManager:
         self._remove(series, gone)
         rest = tuple(one for one in here if one.period != home and one.period not in gone)
         sources = {**held, **{piece.source.key: piece.source for piece in fresh}}
-        return Stored((partition, *rest), tuple((series, period) for period in gone), sources, refused, WRITER)
+        return Stored((partition, *rest), tuple((series, period) for period in gone), sources, refused)
 
     def _read(
         self, new: Sequence[FetchedFile], home: Period, here: Sequence[Partition]
@@ -209,7 +251,7 @@ class StorageManager:
             sources[fetched.file.key] = _summed([partition.sources[0] for partition in days])
         self._remove(series, gone)
         kept = tuple(partition for period, partition in sorted(made.items(), key=_by_time) if period not in gone)
-        return Stored(kept, tuple((series, period) for period in gone), sources, refused, WRITER)
+        return Stored(kept, tuple((series, period) for period in gone), sources, refused)
 
     def _tidy_quarantine(self, files: Sequence[FetchedFile], here: Sequence[Partition], stored: Stored) -> None:
         """Remove the quarantined lines of archives that are stored without any, or not any more.
@@ -222,11 +264,11 @@ class StorageManager:
         clean = sorted(before.union(fetched.file.period for fetched in files) - now)
         if clean and self._layout.quarantine(series, clean[0]).parent.is_dir():
             for period in clean:
-                _unlink(self._layout.quarantine(series, period))
+                unlink(self._layout.quarantine(series, period))
 
     def _remove(self, series: Series, periods: Iterable[Period]) -> None:
         for period in periods:
-            _unlink(self._layout.processed(series, period))
+            unlink(self._layout.processed(series, period))
 
     def _copies(self, fetched: FetchedFile) -> list[Output]:
         """Where the rows of an archive go besides its partition."""
@@ -301,15 +343,11 @@ def _nested(partitions: Sequence[Partition]) -> Iterator[list[Partition]]:
         yield group
 
 
-def _unlink(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise storage_error(error, path) from error
-
-
 def _between(batch: pa.RecordBatch, span: Span) -> pa.RecordBatch:
     times = batch.column("timestamp").cast(pa.int64())
+    bounds = pc.min_max(times).as_py()
+    if batch.num_rows and span.start_us <= bounds["min"] and bounds["max"] < span.end_us:
+        return batch
     return batch.filter(pc.and_(pc.greater_equal(times, span.start_us), pc.less(times, span.end_us)))
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ from core.datasets import DATASETS
 from core.errors import storage_error
 from core.layout import make_folder, sync_folder
 from core.storage.formats import FORMATS
-from core.types import Series
+from core.types import Series, Stamp
 
 _TEMPORARY: Final = re.compile(r"\..+\.(\d+)\.tmp")
 
@@ -40,7 +41,13 @@ class Draft:
 
 
 class Output(Draft):
-    """One target in one format. Leaving the `with` block without `publish` leaves nothing on disk."""
+    """One target in one format. Leaving the `with` block without `publish` leaves nothing on disk.
+
+    `stamp` is there when the file is finished, and is later than that of the file whose place it takes: the clock of
+    some file systems ticks only every few milliseconds.
+    """
+
+    stamp: Stamp
 
     def __init__(self, name: str, path: Path, series: Series, row_group_rows: int) -> None:
         super().__init__(path)
@@ -66,7 +73,10 @@ class Output(Draft):
         with self._guard():
             self._writer.close(facts)
             with self._temporary.open("rb+") as stream:
+                moment = max(time.time_ns(), _modified_ns(self._path) + 1)
+                os.utime(stream.fileno(), ns=(moment, moment))
                 os.fsync(stream.fileno())
+                self.stamp = Stamp.of(os.fstat(stream.fileno()))
 
     def __exit__(self, *_: object) -> None:
         if self._temporary.exists():
@@ -81,12 +91,20 @@ def sweep(folder: Path) -> int:
     for path in folder.rglob(".*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
         if match and not _is_alive(int(match.group(1))):
-            _unlink(path)
+            unlink(path)
             count += 1
     return count
 
 
-def _unlink(path: Path) -> None:
+def _modified_ns(path: Path) -> int:
+    """When the file that is to be replaced was written; 0 if there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def unlink(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

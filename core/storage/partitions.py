@@ -1,29 +1,48 @@
 """Which partitions a series has, from the names in its folder and the footers of the files."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from core.errors import storage_error
 from core.layout import Layout, cadences_of, period_in
-from core.storage.footer import partition_at
-from core.types import Partition, Period, Series, Span
+from core.storage.footer import is_outdated, partition_at
+from core.types import Partition, PartitionFacts, Period, Series, Span
+
+P = TypeVar("P", Partition, PartitionFacts)
 
 
 def files_of(layout: Layout, series: Series) -> dict[Period, Path]:
     """The files of a series by their period. Raises StorageError if its folder cannot be read."""
     folder = layout.processed_folder(series)
+    return {period: folder / entry.name for period, entry in entries_of(layout, series).items()}
+
+
+def entries_of(layout: Layout, series: Series) -> dict[Period, "os.DirEntry[str]"]:
+    """The entries of the folder of a series by their period. Raises StorageError if it cannot be read."""
+    cadences = cadences_of(series)
+    return {period: entry for period, entry in _named(layout, series).items() if period.cadence in cadences}
+
+
+def outdated_in(layout: Layout, series: Series, partitions: Sequence[Partition]) -> list[Path]:
+    """Files of an earlier version, under any name it gave them, whose archives these partitions have."""
+    have = [source.period for partition in partitions for source in partition.sources]
+    own = {partition.period for partition in partitions}
+    found = [(period, Path(entry.path)) for period, entry in _named(layout, series).items() if period not in own]
+    return [path for period, path in found if covers(period, have) and is_outdated(path)]
+
+
+def _named(layout: Layout, series: Series) -> dict[Period, "os.DirEntry[str]"]:
+    folder = layout.processed_folder(series)
     try:
-        names = [entry.name for entry in os.scandir(folder)]
+        entries = [entry for entry in os.scandir(folder) if entry.name.endswith(".parquet")]
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise storage_error(error, folder) from error
-    periods = {name: period_in(name.removesuffix(".parquet"), series) for name in names if name.endswith(".parquet")}
-    cadences = cadences_of(series)
-    return {
-        period: folder / name for name, period in periods.items() if period is not None and period.cadence in cadences
-    }
+    periods = [(period_in(entry.name.removesuffix(".parquet"), series), entry) for entry in entries]
+    return {period: entry for period, entry in periods if period is not None}
 
 
 def partitions_of(layout: Layout, series: Series, span: Span | None = None) -> tuple[Partition, ...]:
@@ -33,9 +52,14 @@ def partitions_of(layout: Layout, series: Series, span: Span | None = None) -> t
     """
     files = files_of(layout, series)
     chosen = [period for period in files if span is None or period.span.overlaps(span)]
-    read = [partition_at(files[period], series, period) for period in sorted(chosen, key=_longer_first)]
-    found = [partition for partition in read if partition is not None]
-    return tuple(one for one in found if not _is_covered(one, found))
+    read = [partition_at(files[period], series, period) for period in chosen]
+    return uncovered([partition for partition in read if partition is not None])
+
+
+def uncovered(partitions: Iterable[Partition]) -> tuple[Partition, ...]:
+    """In order of time, without those whose archives a longer one has too."""
+    ordered = sorted(partitions, key=lambda one: longer_first(one.period))
+    return tuple(without_covered(ordered, lambda one: [source.period for source in one.sources]))
 
 
 def covers(period: Period, sources: Iterable[Period]) -> bool:
@@ -43,11 +67,17 @@ def covers(period: Period, sources: Iterable[Period]) -> bool:
     return any(source.contains(period) for source in sources)
 
 
-def _longer_first(period: Period) -> tuple[int, int]:
+def longer_first(period: Period) -> tuple[int, int]:
+    """Orders periods by their beginnings, and those that begin together so that one stands before what lies in it."""
     return period.span.start_us, -period.span.end_us
 
 
-def _is_covered(one: Partition, others: Sequence[Partition]) -> bool:
-    longer = [other for other in others if other is not one and other.period.contains(one.period)]
-    have = [source.period for other in longer for source in other.sources]
-    return bool(have) and all(covers(source.period, have) for source in one.sources)
+def without_covered(partitions: Iterable[P], periods: Callable[[P], Sequence[Period]]) -> Iterator[P]:
+    """Without those whose archives a longer one has too; longer ones come first. `periods` are those of the sources."""
+    around: list[P] = []
+    for one in partitions:
+        around = [other for other in around if other.period.contains(one.period)]
+        have = [period for other in around for period in periods(other)]
+        if not (have and all(covers(period, have) for period in periods(one))):
+            yield one
+        around.append(one)

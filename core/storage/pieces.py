@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from core.datasets import Dataset
 from core.errors import MalformedArchive
 from core.storage.archive_csv import ArchiveCsv
-from core.storage.footer import unusable
 from core.storage.order import Repairs, read_by_key
+from core.storage.reading import batches_of
 from core.types import FetchedFile, Partition, Source
 
 
@@ -100,13 +99,9 @@ def kept_rows(partition: Partition, wanted: Iterable[Source], rows_at_once: int)
 
 def _between(partition: Partition, bounds: Sequence[tuple[int, int]], rows_at_once: int) -> Iterator[pa.RecordBatch]:
     place = 0
-    try:
-        with pq.ParquetFile(partition.path) as parquet:
-            for batch in parquet.iter_batches(rows_at_once):
-                for start, end in bounds:
-                    first, last = max(start, place), min(end, place + batch.num_rows)
-                    if first < last:
-                        yield batch.slice(first - place, last - first)
-                place += batch.num_rows
-    except (OSError, pa.ArrowException) as error:
-        raise unusable(partition.path, error) from error
+    for batch in batches_of(partition.path, rows_at_once):
+        for start, end in bounds:
+            first, last = max(start, place), min(end, place + batch.num_rows)
+            if first < last:
+                yield batch.slice(first - place, last - first)
+        place += batch.num_rows

@@ -18,7 +18,7 @@ from core.dates import DAY_US
 from core.errors import storage_error
 from core.layout import Layout, make_folder
 from core.storage.archive_csv import ArchiveCsv
-from core.storage.footer import facts_of
+from core.storage.footer import WRITER, facts_of
 from core.storage.order import Repairs, read_by_key, row_groups
 from core.storage.output import Output
 from core.storage.pieces import Extent, Piece, kept_rows, settle, source_of
@@ -53,7 +53,7 @@ def write_pieces(
             output.write(batch)
         output.finish(facts_of(series, home, sources))
         output.publish()
-    return Partition(series, home, path, sources)
+    return Partition(series, home, path, sources, WRITER, output.stamp)
 
 
 def _rows(pieces: Iterable[Piece], old: Partition | None, group_rows: int) -> Iterator[pa.RecordBatch]:
@@ -105,7 +105,8 @@ def _write_days(
         for day, output, extent in days:
             source = source_of(fetched, archive, repairs, extent)
             output.finish(facts_of(series, day, [source]))
-            found.append(Partition(series, day, layout.processed(series, day), (source,)))
+            path = layout.processed(series, day)
+            found.append(Partition(series, day, path, (source,), WRITER, output.stamp))
         for copy in copies:
             copy.finish({})
         settle(archive, sum(extent.rows for _, _, extent in days), repairs)

@@ -19,7 +19,7 @@ from factories import REAL, kline_csv, zip_bytes
 from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from test_storage_manager import FIRST_MS, JANUARY, KLINES, TRADES, YEAR, lines, run_child, trade_line
+from storage_world import FIRST_MS, JANUARY, KLINES, TRADES, YEAR, lines, run_child, trade_line
 
 from core.datasets import DATASETS
 from core.errors import MalformedArchive

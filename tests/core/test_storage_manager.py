@@ -1,16 +1,13 @@
 """Verified archives become partitions: exact, ordered, counted, never half-written."""
 
 import csv
-import errno
 import hashlib
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -18,68 +15,34 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from factories import ROOT, kline_csv, zip_bytes
+from factories import kline_csv
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from storage_world import (
+    AGGS,
+    FIRST_MS,
+    FUNDING,
+    JANUARY,
+    KLINES,
+    NEW_YEAR,
+    TRADES,
+    YEAR,
+    World,
+    lines,
+    run_child,
+    trade_line,
+)
 
 from core import VERSION
-from core.errors import MalformedArchive, StorageError
-from core.exchanges.binance.urls import key_of
-from core.layout import Layout
-from core.settings import QualitySettings, StorageSettings
-from core.storage.manager import StorageManager
-from core.types import ArchiveFile, FetchedFile, Market, Partition, Period, Proof, Series, Source, Span
-
-KLINES = Series(Market.UM, "klines", "BTCUSDT", "1h")
-TRADES = Series(Market.UM, "trades", "BTCUSDT")
-AGGS = Series(Market.SPOT, "agg_trades", "BTCUSDT")
-JANUARY = Period.month(2024, 1)
-YEAR = Period.parse("2024")
-NEW_YEAR = Period.day(date(2024, 1, 1))
-FIRST_MS = 1_704_067_200_000
-
-
-class World:
-    def __init__(self, folder: Path, settings: StorageSettings | None = None) -> None:
-        self.layout = Layout(folder)
-        self.storage = StorageManager(self.layout, settings or StorageSettings(), QualitySettings())
-
-    def fetched(self, series: Series, period: Period, text: bytes) -> FetchedFile:
-        path = self.layout.raw(series, period)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(zip_bytes({f"{path.stem}.csv": text}))
-        key = key_of(series, period)
-        file = ArchiveFile(series, period, key, path.stat().st_size, "e", None, "")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        return FetchedFile(file, path, path.stat().st_size, digest, Proof.SHA256_BY_ETAG)
-
-    def store(self, series: Series, period: Period, text: bytes) -> Partition:
-        """The partition that holds the archive's first rows."""
-        stored = self.storage.store([self.fetched(series, period, text)])
-        for refused in stored.refused.values():
-            raise MalformedArchive(refused)
-        return stored.partitions[0]
-
-    @property
-    def made(self) -> list[str]:
-        """Everything under processed/ and extracted/."""
-        return sorted(
-            path.name for name in ("processed", "extracted") for path in (self.layout.root / name).rglob("*.*")
-        )
+from core.errors import MalformedArchive
+from core.settings import StorageSettings
+from core.types import Partition, Proof, Source
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
-
-
-def trade_line(number: int, price: str = "42000.1", qty: str = "0.005", maker: str = "true") -> str:
-    return f"{number},{price},{qty},210.0005,{FIRST_MS + number},{maker}"
-
-
-def lines(rows: Sequence[str]) -> bytes:
-    return ("\n".join(rows) + "\n").encode()
 
 
 def test_a_month_of_candles_becomes_one_partition(world: World) -> None:
@@ -221,9 +184,6 @@ def test_csv_is_kept_for_the_kinds_that_settings_name(tmp_path: Path) -> None:
     assert world.made == ["BTCUSDT-1h-2024-01.csv", "BTCUSDT-1h-2024.parquet"]
 
 
-FUNDING = Series(Market.UM, "funding_rate", "BTCUSDT")
-
-
 def test_funding_rates_are_also_there_as_csv_unless_settings_say_no(tmp_path: Path) -> None:
     text = lines(["calc_time,funding_interval_hours,last_funding_rate", f"{FIRST_MS + 2},8,-0.00010000"])
     world = World(tmp_path / "default")
@@ -338,176 +298,7 @@ def test_two_part_keys_are_ordered_counted_and_told_from_conflicts(
     assert partition.sources[0].duplicates == len(rows) - len(prices)
 
 
-def test_strangers_in_the_folder_are_ignored(world: World) -> None:
-    february = Period.day(date(2024, 2, 1))
-    world.store(KLINES, february, kline_csv(rows=24, start_ms=1_706_745_600_000))
-    world.store(KLINES, JANUARY, kline_csv(rows=744))
-    folder = world.layout.processed_folder(KLINES)
-    (folder / "notes.txt").write_text("mine")
-    (folder / f".BTCUSDT-1h-2024-03.parquet.{os.getpid()}.tmp").write_text("half")
-    (folder / "ETHUSDT-1h-2024-03.parquet").write_text("stranger")
-    (folder / "BTCUSDT-1h-2024-01-05.parquet").write_text("no partition of candles is a day")
-    assert [part.period for part in world.storage.partitions(KLINES)] == [YEAR, Period.month(2024, 2)]
-    later = Span.of_days(date(2025, 2, 1), date(2025, 2, 2))
-    assert world.storage.partitions(KLINES, later) == ()
-    assert world.storage.partitions(Series(Market.UM, "klines", "NOSUCH", "1h")) == ()
-
-
-def test_only_series_are_series(world: World) -> None:
-    world.store(KLINES, JANUARY, kline_csv())
-    world.store(TRADES, JANUARY, lines([trade_line(1)]))
-    strangers = ["processed/bars/dollar-1/um/BTCUSDT", "processed/um/klines/EMPTY/1h", "processed/um/klines/a.b/1h"]
-    for name in strangers:
-        (world.layout.root / name).mkdir(parents=True)
-    (world.layout.root / "processed/bars/dollar-1/um/BTCUSDT/x.parquet").write_bytes(b"bars")
-    assert world.storage.series() == (KLINES, TRADES)
-    assert world.storage.series(Market.UM, "trades") == (TRADES,)
-    assert world.storage.series(Market.SPOT) == ()
-    (world.layout.root / "processed/spot/funding_rate/BTCUSDT").mkdir(parents=True)
-    (world.layout.root / "processed/spot/funding_rate/BTCUSDT/BTCUSDT-fundingRate-2024-01.parquet").write_bytes(b"")
-    (world.layout.root / "processed/cm").write_text("a file where a folder should be")
-    assert world.storage.series() == (KLINES, TRADES)
-
-
-def test_a_file_that_is_no_partition_is_named_with_the_remedy(world: World) -> None:
-    path = world.store(KLINES, JANUARY, kline_csv()).path
-    path.write_bytes(b"PAR1 and then nothing")
-    with pytest.raises(StorageError, match=r"BTCUSDT-1h-2024\.parquet is no partition of ours .* delete it"):
-        world.storage.partitions(KLINES)
-
-
-def test_a_partition_of_something_else_is_named(world: World) -> None:
-    stored = world.store(KLINES, JANUARY, kline_csv()).path
-    right = pq.ParquetFile(stored).read()
-    facts = right.schema.metadata
-    for name, said in [
-        ("series", "its series is um/klines/ETHUSDT/1h, not um/klines/BTCUSDT/1h"),
-        ("period", "its period is 2023, not 2024"),
-        ("schema_version", "its schema_version is 0, not 2"),
-        ("rows", "3 rows, but its footer says 7, and 3 by source"),
-        ("sources", "Expecting value"),
-    ]:
-        wrong = {"series": "um/klines/ETHUSDT/1h", "period": "2023", "schema_version": "0", "rows": "7"}.get(name, "x")
-        pq.write_table(right.replace_schema_metadata({**facts, f"tapevault.{name}".encode(): wrong}), stored)
-        with pytest.raises(StorageError) as caught:
-            world.storage.partitions(KLINES)
-        assert str(caught.value).startswith(f"{stored} is no partition of ours ({said}")
-        assert str(caught.value).endswith("; delete it and run the download again")
-
-
-@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + bytes(40) + b"PAR1", b"not Parquet at all" * 9])
-def test_no_content_makes_the_listing_crash(world: World, content: bytes) -> None:
-    path = world.store(KLINES, JANUARY, kline_csv()).path
-    path.write_bytes(content)
-    with pytest.raises(StorageError, match="is no partition of ours"):
-        world.storage.partitions(KLINES)
-    pq.write_table(pa.table({"a": [1]}), path)
-    with pytest.raises(StorageError, match="is no partition of ours"):
-        world.storage.partitions(KLINES)
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(StorageError, match="is no partition of ours"):
-        world.storage.partitions(KLINES)
-
-
-def test_a_disk_that_refuses_is_no_reason_to_delete_anything(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.store(KLINES, JANUARY, kline_csv())
-
-    def refused(path: Path) -> None:
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    monkeypatch.setattr(pq, "read_metadata", refused)
-    with pytest.raises(StorageError, match="Too many open files") as caught:
-        world.storage.partitions(KLINES)
-    assert "delete" not in str(caught.value)
-
-
-def test_a_partition_that_goes_while_it_is_listed_is_not_there(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    days = [Period.day(date(2024, month, 1)) for month in (1, 2, 3)]
-    stored = [world.store(KLINES, day, kline_csv(24, day.span.start_us // 1000)) for day in days]
-    read = pq.read_metadata
-
-    def read_while_another_run_deletes(path: Path) -> pq.FileMetaData:
-        stored[1].path.unlink(missing_ok=True)
-        return read(path)
-
-    monkeypatch.setattr(pq, "read_metadata", read_while_another_run_deletes)
-    assert world.storage.partitions(KLINES) == (stored[0], stored[2])
-
-
-def test_scan_says_which_file_is_broken_or_gone(world: World) -> None:
-    first = world.store(KLINES, JANUARY, kline_csv(rows=744)).path
-    second = world.store(KLINES, Period.month(2025, 2), kline_csv(rows=100, start_ms=1_738_368_000_000)).path
-    always = Span(0, 2**60)
-    rows = world.storage.scan(KLINES, always)
-    assert next(rows).num_rows == 744
-    second.unlink()
-    with pytest.raises(StorageError, match=r"BTCUSDT-1h-2025\.parquet"):
-        list(rows)
-    whole = first.read_bytes()
-    first.write_bytes(whole[:4] + bytes(len(whole) // 2) + whole[4 + len(whole) // 2 :])
-    with pytest.raises(StorageError, match=r"BTCUSDT-1h-2024\.parquet is no partition of ours"):
-        list(world.storage.scan(KLINES, always))
-
-
-@given(start=st.integers(-50, 800), length=st.integers(0, 900))
-@hypothesis_settings(max_examples=25, deadline=None)
-def test_scan_is_the_span_and_nothing_else(tmp_path_factory: pytest.TempPathFactory, start: int, length: int) -> None:
-    world = World(tmp_path_factory.mktemp("scan"), StorageSettings(row_group_rows=100))
-    world.store(KLINES, JANUARY, kline_csv(rows=744))
-    hour_us = 3_600_000_000
-    from_us = FIRST_MS * 1000 + start * hour_us
-    batches = list(world.storage.scan(KLINES, Span(from_us, from_us + length * hour_us), ["timestamp", "trades"]))
-    found = [count for batch in batches for count in batch.column("trades").to_pylist()]
-    assert found == [100 + n for n in range(744) if start <= n < start + length]
-    assert all(batch.num_rows <= 100 for batch in batches)
-
-
-def test_scan_gives_the_rows_of_the_span_in_order(world: World) -> None:
-    world.store(KLINES, JANUARY, kline_csv(rows=744))
-    world.store(KLINES, Period.month(2024, 2), kline_csv(rows=100, start_ms=1_706_745_600_000))
-    span = Span((FIRST_MS + 700 * 3_600_000) * 1000, (1_706_745_600_000 + 10 * 3_600_000) * 1000)
-    batches = list(world.storage.scan(KLINES, span, ["trades"]))
-    assert [name for batch in batches for name in batch.schema.names] == ["trades"] * len(batches)
-    counts = [count for batch in batches for count in batch.column("trades").to_pylist()]
-    assert counts == [100 + n for n in range(700, 744)] + [100 + n for n in range(10)]
-
-
-def test_removed_is_gone(world: World) -> None:
-    partition = world.store(KLINES, JANUARY, kline_csv())
-    assert world.storage.paths(KLINES) == {YEAR}
-    world.storage.remove(partition)
-    assert world.storage.paths(KLINES) == frozenset()
-    assert world.storage.partitions(KLINES) == ()
-
-
-RUN = """
-import os, random, resource, signal, sys
-sys.path[:0] = ["tests", "tests/core"]
-from pathlib import Path
-from test_storage_manager import JANUARY, KLINES, TRADES, World, lines, trade_line
-world = World(Path(sys.argv[1]))
-{body}
-"""
-
-
-def run_child(folder: Path, body: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-c", RUN.format(body=body), str(folder)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-
-
-def random_trades(count: int) -> bytes:
-    chance = random.Random(5)
-    return lines([trade_line(n, f"{chance.randrange(10**9)}.{n % 10}") for n in range(count)])
-
-
 FULL_DISK = """
-from test_storage_manager import random_trades
 from core.errors import DiskFull
 fetched = world.fetched(TRADES, JANUARY, random_trades(60_000))
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -522,7 +313,6 @@ except DiskFull as error:
 FULL_AT_ANY_BYTE = """
 from core.errors import DiskFull
 from core.settings import StorageSettings
-from test_storage_manager import random_trades
 world = World(Path(sys.argv[1]), StorageSettings(csv_datasets=("trades",)))
 fetched = world.fetched(TRADES, JANUARY, random_trades(700))
 partition = world.storage.store([fetched]).partitions[0]
@@ -561,7 +351,6 @@ def test_a_full_disk_leaves_nothing_behind(world: World) -> None:
 
 
 KILLED = """
-from test_storage_manager import random_trades
 os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 world.store(TRADES, JANUARY, random_trades(1000))
 """

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from loader_world import Row, World, hours, made_up, series, us
 
 from core.errors import ConfigError, StorageError
 from core.settings import Settings
-from core.types import Cadence, Partition, Period, Series, Span
+from core.types import Cadence, PartitionFacts, Period, Series, Span
 from loader import BacktestDataLoader
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -153,15 +154,15 @@ class Interrupted:
     def __init__(self, world: World, during: bool) -> None:
         self.world, self.during, self.looks = world, during, 0
 
-    def partitions(self, one: Series, span: Span | None = None) -> tuple[Partition, ...]:
-        found = self.world.storage.partitions(one, span)
+    def facts(self, wanted: Sequence[Series], span: Span | None = None) -> list[tuple[PartitionFacts, ...]]:
+        found = self.world.storage.facts(wanted, span)
         self.looks += 1
         if self.looks == 1:
             self.world.fill("klines", "BTCUSDT", hours("2024-01-01", 24 * 31))
-            for partition in found:
-                self.world.storage.remove(partition)
+            for part in found[0]:
+                part.path.unlink(missing_ok=True)
             if self.during:
-                raise StorageError("a day has gone") from FileNotFoundError(found[0].path)
+                raise StorageError("a day has gone") from FileNotFoundError(found[0][0].path)
         return found
 
 

@@ -3,14 +3,19 @@
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
 from factories import Command
 
+from core.download.tracker import DownloadTracker
+from core.layout import Layout
 from core.sample.archive import Shelf
 from core.sample.market import SampleMarket
 from core.sample.server import ArchiveServer
+from core.settings import QualitySettings, StorageSettings
+from core.storage.manager import StorageManager
 from core.types import Market, Series, Span
 from loader import BacktestDataLoader
 
@@ -44,6 +49,18 @@ def assert_loads_the_truth(data: Path, market: SampleMarket, name: str = "um", s
         assert len(truth) > 50
         for column in frames[kind].columns.drop("symbol"):
             assert frames[kind][column].tolist() == truth[column].tolist(), (kind, column)
+
+
+def assert_catalog_is_the_footers(data: Path) -> None:
+    """The catalog says of every file what its footer says, all of it, and nothing of any other."""
+    layout = Layout(data)
+    storage = StorageManager(layout, StorageSettings(), QualitySettings())
+    read = [part for one in storage.series() for part in storage.readable(one, storage.stamps(one))]
+    footers = {part.path: asdict(part) for part in read}
+    with DownloadTracker(layout.database) as tracker:
+        entered = {part.path: asdict(part) for part in tracker.catalog(layout)}
+    assert len(footers) > 3
+    assert entered == footers
 
 
 def assert_nothing_half_written(data: Path) -> None:

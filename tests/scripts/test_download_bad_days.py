@@ -16,6 +16,8 @@ from script_world import (
     zip_hits,
 )
 
+from core.download.tracker import DownloadTracker
+from core.layout import Layout
 from core.sample.faults import Rule, cut, first_of, flip, garbage, not_found, on, status
 from core.sample.market import SampleMarket
 from core.sample.server import running_server
@@ -274,3 +276,27 @@ def test_a_republished_archive_is_noticed_and_fetched_again(tmp_path: Path, data
     assert (again.json["downloaded"], again.json["stored"]) == (1, 1)
     with BacktestDataLoader(data_dir=data) as loader:
         assert len(loader.load_data("BTCUSDT", "2024-01-01", "2024-01-31")["klines"]) == 5
+
+
+def test_repairs_that_are_usual_for_a_data_type_are_counted_and_not_reported(tmp_path: Path, data: Path) -> None:
+    folder, day, first = tmp_path / "published", "2024-01-01", 1_704_067_200_000
+    metrics = [f"{day} 00:{minute:02d}:00,BTCUSDT,77082.018,3300000000.5,1.21,1.42,1.61,0.98" for minute in (10, 5, 5)]
+    bands = [f"{day} 00:00:{second:02d},-1,2,3" for second in (2, 1, 1)]
+    orders = [f"{first},{side},LIMIT,IOC,9,1.5,1.5,FILLED,4,9" for side in ("SELL", "BUY", "BUY")]
+    for remote, rows in (("metrics", metrics), ("bookDepth", bands), ("liquidationSnapshot", orders)):
+        name = f"BTCUSDT-{remote}-{day}"
+        content = zip_bytes({f"{name}.csv": "".join(f"{row}\n" for row in rows).encode()})
+        publish(folder, f"data/futures/um/daily/{remote}/BTCUSDT/{name}.zip", content)
+    kinds = ("metrics", "book_depth", "liquidation_snapshot")
+    with running_server(folder) as server:
+        done = command(server, data, "--data-types", ",".join(kinds)).run()
+    assert (done.code, done.json["stored"]) == (0, 3)
+    assert sorted(re.findall(r"finding (\S+) um/(\w+)/", done.err)) == [
+        ("duplicate-rows", "book_depth"),
+        ("unsorted-rows", "book_depth"),
+        ("unsorted-rows", "liquidation_snapshot"),
+    ]
+    with DownloadTracker(Layout(data).database) as tracker:
+        sources = [(part.series.dataset, *part.sources) for part in tracker.catalog(Layout(data))]
+    assert {(name, one.duplicates) for name, one in sources} == {(name, 1) for name in kinds}
+    assert all(one.reordered for _, one in sources)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from factories import ROOT, Command, finished
 from script_world import (
+    assert_catalog_is_the_footers,
     assert_loads_the_truth,
     assert_nothing_half_written,
     command,
@@ -56,6 +57,16 @@ def replace_or_die(source, target):
 os.replace = replace_or_die
 """
 
+AFTER_RENAME = """
+replace, count = os.replace, [0]
+def replace_and_die(source, target):
+    replace(source, target)
+    count[0] += str(target).endswith(".parquet")
+    if count[0] == 3:
+        die()
+os.replace = replace_and_die
+"""
+
 IN_MID_COMMIT = """
 from sqlalchemy import Engine, event
 from core.download.tracker import DownloadTracker
@@ -82,7 +93,11 @@ StorageManager.store = store_or_die
 """
 
 
-@pytest.mark.parametrize("sabotage", [IN_MID_CONVERT, IN_MID_COMMIT, AFTER_FETCH], ids=["convert", "commit", "fetched"])
+@pytest.mark.parametrize(
+    "sabotage",
+    [IN_MID_CONVERT, AFTER_RENAME, IN_MID_COMMIT, AFTER_FETCH],
+    ids=["convert", "rename", "commit", "fetched"],
+)
 def test_kill_9_at_a_bad_moment_is_recovered_by_the_next_run(
     market: SampleMarket, archive: Path, data: Path, tmp_path: Path, sabotage: str
 ) -> None:
@@ -99,6 +114,7 @@ def test_kill_9_at_a_bad_moment_is_recovered_by_the_next_run(
         again = [key for key, count in zip_hits(server).items() if count > 1 and key in before]
         assert len(again) <= 3  # one a worker at most: what was not yet written down
     assert_loads_the_truth(data, market)
+    assert_catalog_is_the_footers(data)
     assert_nothing_half_written(data)
 
 
@@ -156,6 +172,7 @@ def test_two_runs_at_once_share_the_work(market: SampleMarket, archive: Path, da
     assert one.json["downloaded"] + two.json["downloaded"] == total
     assert one.json["planned"] == two.json["planned"] == total
     assert_loads_the_truth(data, market)
+    assert_catalog_is_the_footers(data)
 
 
 def test_a_run_takes_over_when_the_one_it_waits_for_is_killed(market: SampleMarket, archive: Path, data: Path) -> None:

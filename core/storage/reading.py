@@ -1,0 +1,75 @@
+"""What readers ask of partitions: which files have rows, without a look into each, and their rows, little at a time."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core.layout import Layout
+from core.storage.footer import partition_at, unusable
+from core.storage.partitions import entries_of, longer_first, without_covered
+from core.types import PartitionFacts, Period, Series, Span, Stamp
+
+Catalog = Callable[[Sequence[Series], Span | None], Mapping[Series, Mapping[Period, PartitionFacts]]]
+"""What is known of the partitions of series. It may lag behind or know nothing: each entry counts only for the file
+whose stamp it has."""
+
+
+def nothing_known(_: Sequence[Series], __: Span | None) -> Mapping[Series, Mapping[Period, PartitionFacts]]:
+    """The catalog where there is none."""
+    return {}
+
+
+def facts_in(
+    layout: Layout, series: Series, span: Span | None, known: Mapping[Period, PartitionFacts]
+) -> tuple[PartitionFacts, ...]:
+    """As `partitions_of`. The folder says which files there are; of those that are known, no footer is read."""
+    files = entries_of(layout, series)
+    chosen = [period for period in files if span is None or period.span.overlaps(span)]
+    read = [_facts_at(files[period], series, period, known) for period in sorted(chosen, key=longer_first)]
+    found = [facts for facts in read if facts is not None]
+    return tuple(without_covered(found, lambda one: one.sources))
+
+
+def stamps_of(layout: Layout, series: Series) -> dict[Period, Stamp]:
+    """The files of a series. Raises StorageError if its folder cannot be read."""
+    stamps = {period: _stamp_of(entry) for period, entry in entries_of(layout, series).items()}
+    return {period: stamp for period, stamp in stamps.items() if stamp is not None}
+
+
+def batches_of(path: Path, rows_at_once: int, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows of a Parquet file in their order. Raises StorageError.
+
+    A row group at a time and nothing ahead of it: otherwise the whole file is read before the first row is used.
+    """
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as parquet:
+            for group in range(parquet.num_row_groups):
+                yield from parquet.iter_batches(rows_at_once, row_groups=[group], columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise unusable(path, error) from error
+
+
+def _facts_at(
+    entry: "os.DirEntry[str]", series: Series, period: Period, known: Mapping[Period, PartitionFacts]
+) -> PartitionFacts | None:
+    """What is known of the file that lies there, else what its footer says; None if it has gone meanwhile."""
+    facts = known.get(period)
+    if facts is not None and facts.stamp == _stamp_of(entry):
+        return facts
+    partition = partition_at(Path(entry.path), series, period)
+    if partition is None:
+        return None
+    sources = tuple(source.period for source in partition.sources)
+    return PartitionFacts(
+        period, partition.path, partition.rows, partition.first_us, partition.last_us, sources, partition.stamp
+    )
+
+
+def _stamp_of(entry: "os.DirEntry[str]") -> Stamp | None:
+    try:
+        return Stamp.of(entry.stat())
+    except OSError:
+        return None  # it has gone, or reading it will say what is wrong
