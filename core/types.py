@@ -5,7 +5,7 @@ Times are UTC. A time that is an `int` is microseconds since 1970-01-01 and its 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -265,12 +265,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One Parquet file of a series: the rows of its sources, one source behind the other in the order of periods."""
+    """One Parquet file of a series: the rows of its sources, one source behind the other in the order of periods.
+
+    An archive that is split into days is a source once for each of its days, also where days are merged. `writer` is
+    who wrote the file, where that is known.
+    """
 
     series: Series
     period: Period
     path: Path
     sources: tuple[Source, ...]
+    writer: str = field(default="", compare=False)
 
     @property
     def rows(self) -> int:
@@ -293,7 +298,7 @@ class Stored:
 
     `partitions`: those that hold their rows now. `removed`: partitions that gave way. `sources`: by key, what became of
     each archive, its rows counted over all partitions; 0 rows where a longer archive has them. `refused`: by key, why.
-    `writer`: who wrote them.
+    `writer`: who wrote those that do not say so themselves.
     """
 
     partitions: tuple[Partition, ...]

@@ -25,16 +25,18 @@ _HOMES: Final = (
     select(SOURCES.c.key, *(PARTITIONS.c[name] for name in _IDENTITY))
     .join(PARTITIONS)
     .where(SOURCES.c.key.in_(bindparam("keys", expanding=True)))
+    .distinct()
 )
 _SOURCE: Final = tuple(c.name for c in SOURCES.c if c.name not in ("id", "partition_id", "place"))
 
 
 def put(connection: Connection, partitions: Iterable[Partition], writer: str) -> None:
-    """Enter partitions as they are now."""
+    """Enter partitions as they are now; `writer` is of those that do not say who wrote them."""
     for partition in partitions:
         facts = {"rows": partition.rows, "first_us": partition.first_us, "last_us": partition.last_us}
         row = _identity(partition.series, partition.period) | facts
-        number = connection.execute(_PUT, row | {"schema_version": SCHEMA_VERSION, "writer": writer}).scalar_one()
+        row |= {"schema_version": SCHEMA_VERSION, "writer": partition.writer or writer}
+        number = connection.execute(_PUT, row).scalar_one()
         connection.execute(_CLEAR, {"row": number})
         sources = [_source_row(source) | {"place": place} for place, source in enumerate(partition.sources)]
         connection.execute(insert(SOURCES), [row | {"partition_id": number} for row in sources])
@@ -54,12 +56,12 @@ def read(connection: Connection, layout: Layout, series: Series | None) -> list[
     if series is not None:
         wanted = _identity(series, Period.parse("1970"))
         chosen = chosen.where(*(PARTITIONS.c[name] == wanted[name] for name in _IDENTITY[:4]))
-    found: dict[tuple[Series, Period], list[Source]] = {}
+    found: dict[tuple[Series, Period, str], list[Source]] = {}
     for row in connection.execute(chosen.order_by(*(PARTITIONS.c[name] for name in _IDENTITY), SOURCES.c.place)):
-        found.setdefault((_series(row), Period.parse(row.period)), []).append(_source(row))
+        found.setdefault((_series(row), Period.parse(row.period), row.writer), []).append(_source(row))
     return [
-        Partition(one, period, layout.processed(one, period), tuple(sources))
-        for (one, period), sources in found.items()
+        Partition(one, period, layout.processed(one, period), tuple(sources), writer)
+        for (one, period, writer), sources in found.items()
     ]
 
 

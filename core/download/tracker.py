@@ -368,6 +368,12 @@ class DownloadTracker:
         with self._read() as connection:
             return catalog.read(connection, layout, series)
 
+    def enter(self, partitions: Sequence[Partition], gone: Iterable[tuple[Series, Period]] = ()) -> None:
+        """Put the catalog right: these partitions are as they are, and those have gone."""
+        with self._write() as connection:
+            catalog.drop(connection, gone)
+            catalog.put(connection, partitions, "")
+
     def homes(self, files: Iterable[ArchiveFile]) -> dict[str, list[tuple[Series, Period]]]:
         """By key, the partitions that have rows of these archives; none for one whose rows a longer archive has."""
         keys = [file.key for file in files]
@@ -485,14 +491,23 @@ def _record(connection: Connection, state: State, changes: Sequence[Change], now
             connection.execute(_DROP_EQUAL, {"rows": list(replaced)})
     elif state is State.STORED:
         connection.execute(_STORED, rows)
-        for stored in {id(change.stored): change.stored for change in changes}.values():
-            if stored is not None:
-                catalog.drop(connection, stored.removed)
-                catalog.put(connection, stored.partitions, stored.writer)
+        _enter(connection, [change.stored for change in changes if change.stored is not None])
     else:
         for row, change in zip(rows, changes, strict=True):
             row.update({"end": state, "reason": change.error, "proved": change.proof})
         connection.execute(_GIVEN_UP, rows)
+
+
+def _enter(connection: Connection, stored: Iterable[Stored]) -> None:
+    """Partitions as they are after all of this; many archives of one partition enter it once."""
+    last: dict[tuple[Series, Period], tuple[Partition | None, str]] = {}
+    for one in {id(each): each for each in stored}.values():
+        last |= dict.fromkeys(one.removed, (None, one.writer))
+        last |= {(each.series, each.period): (each, one.writer) for each in one.partitions}
+    catalog.drop(connection, [place for place, (partition, _) in last.items() if partition is None])
+    for partition, writer in last.values():
+        if partition is not None:
+            catalog.put(connection, [partition], writer)
 
 
 def _ids(connection: Connection, statement: Select[Any], values: dict[str, Any]) -> Iterator[int]:

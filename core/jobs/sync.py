@@ -43,6 +43,7 @@ from core.events import (
 )
 from core.exchanges.archive import Archive
 from core.jobs.groups import Groups
+from core.jobs.lost import not_held
 from core.jobs.recorder import Recorder
 from core.layout import Layout
 from core.types import ArchiveFile, Download, FetchedFile, Finding, Proof, Series, Source, State, Stored
@@ -200,7 +201,7 @@ class Sync:
 
     def _forget_lost(self, plan: Plan) -> bool:
         """Rows that say "done" while somebody has removed the files are sent back a step."""
-        lost = {} if self.storage is None else _not_held(self.storage, self.tracker, plan.done)
+        lost = {} if self.storage is None else not_held(self.storage, self.tracker, self.layout, plan.done)
         wanted = {**lost, **plan.process}
         here = {series: self.layout.archived(series) for series in {file.series for file in wanted.values()}}
         gone = {
@@ -487,16 +488,3 @@ def _findings(series: Series, source: Source) -> list[Finding]:
         for kind, count, what in found
         if count
     ]
-
-
-def _not_held(
-    storage: "StorageManager", tracker: DownloadTracker, rows: Mapping[int, ArchiveFile]
-) -> dict[int, ArchiveFile]:
-    """Those of the rows whose partitions, as the catalog has them, are not all there."""
-    homes = tracker.homes(rows.values())
-    here = {series: storage.paths(series) for series in {file.series for file in rows.values()}}
-    return {
-        row: file
-        for row, file in rows.items()
-        if any(period not in here[series] for series, period in homes.get(file.key, ()))
-    }

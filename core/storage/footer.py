@@ -55,7 +55,7 @@ def _partition(path: Path, series: Series, period: Period, facts: dict[str, str]
         if facts[f"{_PREFIX}{name}"] != str(wanted):
             raise ValueError(f"its {name} is {facts[f'{_PREFIX}{name}']}, not {wanted}")
     sources = tuple(_source(entry) for entry in json.loads(facts[f"{_PREFIX}sources"]))
-    partition = Partition(series, period, path, sources)
+    partition = Partition(series, period, path, sources, facts[f"{_PREFIX}writer"])
     said = int(facts[f"{_PREFIX}rows"])
     if not (rows == said == partition.rows and sources):
         raise ValueError(f"{rows} rows, but its footer says {said}, and {partition.rows} by source")

@@ -20,15 +20,17 @@ from core.errors import MalformedArchive, storage_error
 from core.layout import SYMBOL, Layout, home_of
 from core.settings import QualitySettings, StorageSettings
 from core.storage.archive_csv import ArchiveCsv
-from core.storage.footer import WRITER, partition_at, unusable
+from core.storage.footer import WRITER, unusable
 from core.storage.formats import FORMATS
+from core.storage.merging import opened, remove
 from core.storage.order import sorted_by_key
-from core.storage.output import Output, sweep
+from core.storage.output import Output, sweep, unlink
 from core.storage.parser import Parser
 from core.storage.partitions import covers, files_of, partitions_of
 from core.storage.pieces import Piece, read_whole
+from core.storage.survey import Survey, is_by_day, near, survey, time_of
 from core.storage.writing import taking_turns, write_days, write_pieces
-from core.types import Cadence, FetchedFile, Market, Partition, Period, Series, Source, Span, Stored
+from core.types import ArchiveFile, Cadence, FetchedFile, Market, Partition, Period, Series, Source, Span, Stored
 
 
 class StorageManager:
@@ -46,24 +48,32 @@ class StorageManager:
         Rows come out in the order of the dataset's key. Exact duplicate rows are dropped and counted, rows out of order
         are sorted and counted; two rows with one key and different content refuse their archive, and the others are
         stored. An archive whose bytes are in place is left alone, unless `fresh`; so is one whose rows a longer archive
-        has. The same archives give the same bytes, in whatever order they come. Raises DiskFull, StorageError.
+        has. The same archives give the same bytes, in whatever order they come. What was merged around them becomes
+        again what it was made of. Raises DiskFull, StorageError.
         """
         series, home = files[0].file.series, home_of(files[0].file.series, files[0].file.period)
         with taking_turns(self._layout, series):
-            here = self._here(series, home)
+            here, covered = near(self._layout, series, home)
+            remove(covered)  # a run was killed before it did
             held = self._held(files, here, fresh)
             new = [fetched for fetched in files if fetched.file.key not in held]
+            before = {partition.period for partition in (*here, *covered)}
+            if new:
+                here = tuple(opened(self._layout, here, self._settings.row_group_rows))
             if not new:
-                return Stored(tuple(here), (), held, {}, WRITER)
-            if _is_by_day(series):
-                return self._store_days(new, here, held)
-            return self._store_pieces(new, home, here, held)
+                stored = Stored(here, (), held, {}, WRITER)
+            elif is_by_day(series):
+                stored = self._store_days(new, here, held)
+            else:
+                stored = self._store_pieces(new, home, here, held)
+            gone = before.union(period for _, period in stored.removed) - {one.period for one in stored.partitions}
+            return replace(stored, removed=tuple((series, period) for period in sorted(gone)))
 
     def held(self, files: Sequence[FetchedFile]) -> Stored:
         """What `store` would find in place of archives of one home, without storing anything."""
         series, home = files[0].file.series, home_of(files[0].file.series, files[0].file.period)
-        here = self._here(series, home)
-        return Stored(tuple(here), (), self._held(files, here, fresh=False), {}, WRITER)
+        here, _ = near(self._layout, series, home)
+        return Stored(here, (), self._held(files, here, fresh=False), {}, WRITER)
 
     def partitions(self, series: Series, span: Span | None = None) -> tuple[Partition, ...]:
         """The partitions that overlap `span`, in order of time. Raises StorageError."""
@@ -105,9 +115,22 @@ class StorageManager:
         """The periods of the partition files that lie there, by their names."""
         return frozenset(files_of(self._layout, series))
 
+    def turn(self, series: Series) -> contextlib.AbstractContextManager[None]:
+        """While nobody else writes partitions of the series."""
+        return taking_turns(self._layout, series)
+
+    def tidied(self, series: Series) -> Survey:
+        """What a series has, without partitions whose rows a longer one has too; call it in a `turn`.
+
+        A run that was killed leaves such partitions. Raises StorageError.
+        """
+        found = survey(self._layout, series)
+        remove(found.covered)
+        return found
+
     def remove(self, partition: Partition) -> None:
         """Delete one partition."""
-        _unlink(partition.path)
+        unlink(partition.path)
 
     def sweep(self) -> int:
         """Delete temporary files that dead processes left; returns how many."""
@@ -115,22 +138,15 @@ class StorageManager:
 
     # storing
 
-    def _here(self, series: Series, home: Period) -> list[Partition]:
-        """The partitions that may have rows of archives of that home: itself, and the longer ones around it."""
-        files = files_of(self._layout, series)
-        near = sorted((p for p in files if p.contains(home) or home.contains(p)), key=lambda p: p.span)
-        read = [partition_at(files[period], series, period) for period in near]
-        return [partition for partition in read if partition is not None]
-
     def _held(self, files: Sequence[FetchedFile], here: Sequence[Partition], fresh: bool) -> dict[str, Source]:
         """The archives that need no storing: the same bytes are in place, or a longer archive has their time."""
         found = {}
         for fetched in files:
             file = fetched.file
             sources = [source for partition in here for source in partition.sources]
-            longer = [s for s in sources if s.period.contains(file.period) and s.period != file.period]
+            longer = [s for s in sources if _is_longer(s, file)]
             same = [s for s in sources if (s.key, s.sha256) == (file.key, fetched.sha256)]
-            is_split = _is_by_day(file.series) and file.period.cadence is not Cadence.DAILY
+            is_split = is_by_day(file.series) and file.period.cadence is not Cadence.DAILY
             if longer:
                 found[file.key] = _nothing_of(fetched, longer[0])
             elif same and not fresh and not is_split:
@@ -203,7 +219,7 @@ class StorageManager:
 
     def _remove(self, series: Series, periods: Iterable[Period]) -> None:
         for period in periods:
-            _unlink(self._layout.processed(series, period))
+            unlink(self._layout.processed(series, period))
 
     def _copies(self, fetched: FetchedFile) -> list[Output]:
         """Where the rows of an archive go besides its partition."""
@@ -227,9 +243,11 @@ class StorageManager:
         )
 
 
-def _is_by_day(series: Series) -> bool:
-    """Whether a partition holds a day, so that a month's archive is split."""
-    return DATASETS[series.dataset].closed is Cadence.DAILY
+def _is_longer(source: Source, file: ArchiveFile) -> bool:
+    """Whether a longer archive has the rows of this one; where archives are split by day, those of that day."""
+    if source.period == file.period or not source.period.contains(file.period):
+        return False
+    return time_of(file.series, source).contains(file.period)
 
 
 def _by_time(item: tuple[Period, Partition]) -> Span:
@@ -271,13 +289,6 @@ def _nested(partitions: Sequence[Partition]) -> Iterator[list[Partition]]:
         group.append(partition)
     if group:
         yield group
-
-
-def _unlink(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise storage_error(error, path) from error
 
 
 def _between(batch: pa.RecordBatch, span: Span) -> pa.RecordBatch:

@@ -37,6 +37,11 @@ class Output:
                 raise
         return self
 
+    @property
+    def temporary(self) -> Path:
+        """Where the file lies until it is published."""
+        return self._temporary
+
     def write(self, batch: pa.RecordBatch) -> None:
         with self._guard():
             self._writer.write(batch)
@@ -74,12 +79,13 @@ def sweep(folder: Path) -> int:
     for path in folder.rglob(".*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
         if match and not _is_alive(int(match.group(1))):
-            _unlink(path)
+            unlink(path)
             count += 1
     return count
 
 
-def _unlink(path: Path) -> None:
+def unlink(path: Path) -> None:
+    """Delete a file, if it is there. Raises StorageError."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
