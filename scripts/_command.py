@@ -28,7 +28,7 @@ from core.errors import ConfigError, MarketDataError, storage_error
 from core.events import LOGGER
 from core.jobs.request import Request
 from core.nearest import did_you_mean, one_of
-from core.settings import Settings, load_settings
+from core.settings import Settings, load_settings, load_symbols
 from core.types import Market
 
 INTERRUPTED = 130

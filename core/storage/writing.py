@@ -17,7 +17,7 @@ from core.dates import DAY_US
 from core.errors import storage_error
 from core.layout import Layout, make_folder
 from core.storage.archive_csv import ArchiveCsv
-from core.storage.footer import facts_of
+from core.storage.footer import WRITER, facts_of
 from core.storage.order import OutOfOrder, Repairs, in_order, repaired, row_groups
 from core.storage.output import Output
 from core.storage.pieces import Extent, Piece, kept_rows, source_of
@@ -52,7 +52,7 @@ def write_pieces(
             output.write(batch)
         output.finish(facts_of(series, home, sources))
         output.publish()
-    return Partition(series, home, path, sources)
+    return Partition(series, home, path, sources, WRITER)
 
 
 def _rows(pieces: Iterable[Piece], old: Partition | None, group_rows: int) -> Iterator[pa.RecordBatch]:
@@ -110,7 +110,7 @@ def _write_days(
         for day, output, extent in days:
             source = source_of(fetched, archive, repairs, extent)
             output.finish(facts_of(series, day, [source]))
-            found.append(Partition(series, day, layout.processed(series, day), (source,)))
+            found.append(Partition(series, day, layout.processed(series, day), (source,), WRITER))
         for copy in copies:
             copy.finish({})
         for output in (*copies, *(output for _, output, _ in days)):
