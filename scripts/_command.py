@@ -34,7 +34,7 @@ from core.types import Market
 INTERRUPTED = 130
 FUTURES_TYPES = ("klines", "mark_price", "index_price", "premium_index", "funding_rate")
 SPOT_TYPES = ("klines",)
-_BYTES = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([KMGT]?)(i?)B?", re.IGNORECASE)
+_BYTES = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([KMGT]?)(i?)B?", re.IGNORECASE)
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,5 +1,6 @@
 """What a series has on disk, merged or not: which partitions count, and whose rows each of them has."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,22 @@ class Survey:
     partitions: tuple[Partition, ...]
     covered: tuple[Partition, ...]
     damaged: Mapping[Period, StorageError]
+
+    def moved(self, gone: Iterable[Partition]) -> list[Partition]:
+        """Of partitions that have gone, those whose rows are here: merged, split, or those of a longer archive."""
+        here = [(time_of(one.series, source), source) for one in self.partitions for source in one.sources]
+        by_archive = {(source.key, time) for time, source in here}
+        by_time = defaultdict(set)
+        for time, source in here:
+            by_time[time].add(source.period)
+
+        def is_here(series: Series, source: Source) -> bool:
+            time = time_of(series, source)
+            around = {period for cadence in Cadence for period in by_time.get(time.within(cadence), ())}
+            longer = [period for period in around if period != source.period and period.contains(source.period)]
+            return (source.key, time) in by_archive or bool(longer)
+
+        return [one for one in gone if all(is_here(one.series, source) for source in one.sources)]
 
 
 def survey(layout: Layout, series: Series) -> Survey:

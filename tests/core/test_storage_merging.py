@@ -27,14 +27,17 @@ from hypothesis import strategies as st
 from test_storage_manager import World as Disk
 from test_storage_manager import lines
 
+from core.datasets import DATASETS
 from core.download.tracker import DownloadTracker
 from core.exchanges.binance.urls import key_of
 from core.jobs.optimize import Optimizer, Outcome
 from core.settings import Settings, StorageSettings
 from core.storage.digest import Digest
+from core.storage.footer import facts_of
 from core.storage.output import Output
+from core.storage.schema import schema_of
 from core.storage.survey import survey
-from core.types import ArchiveFile, Cadence, FetchedFile, Market, Period, Proof, Series, Span, Stored
+from core.types import ArchiveFile, Cadence, FetchedFile, Market, Period, Proof, Series, Source, Span, Stored
 from loader import BacktestDataLoader
 
 TRADES = Series(Market.UM, "trades", "BTCUSDT")
@@ -642,3 +645,65 @@ def test_whatever_happens_every_row_is_there_once(
     world.optimize(series)
     world.assert_right(series)
     world.tracker.close()
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+from core.storage.merging import merged, opened
+from test_storage_merging import *
+folder = Path(sys.argv[1])
+world = World(folder)
+world.disk = Disk(folder, StorageSettings(csv_datasets=()))
+pieces = [day(f"2025-01-{number:02}") for number in range(1, 29)]
+for piece in pieces:
+    write_busy_day(world, piece)
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+for work in (lambda: merged(world.disk.layout, JANUARY, world.disk.storage.partitions(TRADES), 131_072),
+             lambda: opened(world.disk.layout, world.disk.storage.partitions(TRADES), 131_072)):
+    pa.default_memory_pool().release_unused()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident()
+    work()
+    peak = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    print(peak - before)
+print(sum(batch.num_rows for batch in world.disk.storage.scan(TRADES, ALWAYS, ["id"])))
+"""
+BUSY = 200_000
+
+
+def write_busy_day(world: World, period: Period) -> None:
+    """A partition of many trades, written without the way through an archive."""
+    chance = np.random.default_rng(period.first.day)
+    times = period.span.start_us + np.arange(BUSY) * (86_400_000_000 // BUSY)
+    columns = {
+        "timestamp": pa.array(times).cast(pa.timestamp("us", tz="UTC")),
+        "id": np.arange(BUSY) + period.first.day * BUSY,
+        "price": np.round(95_000 + chance.normal(size=BUSY).cumsum(), 1),
+        "qty": np.round(chance.exponential(size=BUSY), 3),
+        "quote_qty": chance.random(BUSY),
+        "is_buyer_maker": chance.random(BUSY) < 0.5,
+    }
+    source = Source("key", period, "", Proof.UNVERIFIED, "ms", BUSY, int(times[0]), int(times[-1]))
+    path = world.disk.layout.processed(TRADES, period)
+    with Output("parquet", path, TRADES, 131_072) as output:
+        output.write(pa.RecordBatch.from_pydict(columns, schema_of(DATASETS["trades"], Market.UM)))
+        output.finish(facts_of(TRADES, period, [source]))
+        output.publish()
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+def test_memory_does_not_grow_with_what_is_merged(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/tests:{ROOT}/tests/core"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    merging, splitting, rows = map(int, done.stdout.split())
+    assert rows == 28 * BUSY
+    assert rows * 41 > 220_000_000
+    assert max(merging, splitting) < 150_000_000  # about 85 MB at any number of rows

@@ -1,5 +1,6 @@
 """`pipeline.py optimize`: few files instead of many, the same rows, killed or not, and downloads that know it."""
 
+import gc
 import shutil
 import signal
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from factories import ROOT, Command, Outcome, finished
 from script_world import assert_nothing_half_written, command, zip_hits
 
+from _command import bytes_from
 from core.download.tracker import DownloadTracker
 from core.layout import Layout
 from core.sample.archive import Shelf, write_archive
@@ -20,6 +22,8 @@ from core.settings import QualitySettings, StorageSettings
 from core.storage.manager import StorageManager
 from core.types import Market, Period, Series, Span
 from loader import BacktestDataLoader
+
+gc.enable()  # what scripts share turns it off
 
 FIRST, LAST = date(2025, 1, 20), date(2025, 2, 6)
 TYPES = ("klines", "trades", "agg_trades")
@@ -323,8 +327,8 @@ def test_a_merged_partition_that_was_deleted_is_made_again(place: Place, data: P
     done = command(server, data).run(*REQUEST)
     assert (done.code, done.json["bytes_downloaded"], done.json["stored"]) == (0, 0, 18)
     assert_truth(place, data)
-    assert_catalog_is_right(data)
     assert_nothing_to_do(server, data)
+    assert_catalog_is_right(data)
 
 
 def test_what_is_published_anew_replaces_rows_in_a_merged_partition(place: Place, data: Path, tmp_path: Path) -> None:
@@ -346,3 +350,33 @@ def test_what_is_published_anew_replaces_rows_in_a_merged_partition(place: Place
         assert command(server, data).run(*REQUEST).json["skipped"] == done.json["planned"]
         assert {name for name in server.hits if name.endswith(".zip")} == {name for name in before if ".zip" in name}
     assert set(partitions(data)) == MERGED
+
+
+def test_a_day_that_was_deleted_before_is_missed_afterwards(place: Place, data: Path, server: ArchiveServer) -> None:
+    Layout(data).processed(TRADES, Period.parse("2025-01-30")).unlink()
+    Layout(data).processed(AGGS, Period.parse("2025-01-30")).unlink()
+    assert optimize(data).code == 0
+    assert set(partitions(data)) == MERGED
+    done = command(server, data).run(*REQUEST)
+    assert (done.code, done.json["bytes_downloaded"], done.json["stored"]) == (0, 0, 2)
+    assert_truth(place, data)
+    assert_catalog_is_right(data)
+    assert_nothing_to_do(server, data)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("10GB", 10**10),
+        ("500 mb", 5 * 10**8),
+        ("1.5GiB", 3 * 2**29),
+        ("20M", 20_000_000),
+        ("500K", 500_000),
+        ("2T", 2 * 10**12),
+        ("1000", 1000),
+        ("64 B", 64),
+        *((text, 0) for text in ("", "GB", "-1GB", "1e9", "inf", "1,5GB", "10 G B", "0", "0.2", "٣GB")),
+    ],
+)
+def test_bytes_are_read_as_people_write_them(text: str, size: int) -> None:
+    assert bytes_from(text) == size
