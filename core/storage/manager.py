@@ -1,8 +1,9 @@
 """`StorageManager`: verified archives become partitions, and partitions are read back.
 
 The rows of a series lie in few files (see `core.layout`): candles by year and, where only daily archives are there yet,
-by month; trades by day; any of them merged into longer ones (`core.storage.merging`). Paths follow from series and period. Everything is written beside its place under
-`.<name>.<pid>.tmp`, synced and renamed once, so that a reader never sees a half-written file.
+by month; trades by day; any of them merged into longer ones (`core.storage.merging`). Paths follow from series and
+period. Everything is written beside its place under `.<name>.<pid>.tmp`, synced and renamed once, so that a reader
+never sees a half-written file.
 """
 
 import contextlib
