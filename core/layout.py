@@ -5,7 +5,8 @@ data/
   extracted/um/funding_rate/BTCUSDT/BTCUSDT-fundingRate-2024-01.csv    rows as CSV, where settings ask for it
   processed/um/klines/BTCUSDT/1h/BTCUSDT-1h-2023.parquet          rows as Parquet: the monthly archives of a year,
   processed/um/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.parquet       the daily archives of a month,
-  processed/um/trades/BTCUSDT/BTCUSDT-trades-2024-01-31.parquet   of trades each day
+  processed/um/trades/BTCUSDT/BTCUSDT-trades-2024-01-31.parquet   of trades each day,
+  processed/um/trades/BTCUSDT/BTCUSDT-trades-2023.parquet         or merged ones: a month or year
   quarantine/um/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.csv          lines that were set aside, with their faults
   metadata/download_status.db, symbols_info.json, locks/
   logs/

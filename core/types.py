@@ -280,7 +280,8 @@ class Stamp:
 class Partition:
     """One Parquet file of a series: the rows of its sources, one source behind the other in the order of periods.
 
-    `writer` wrote it; `stamp` is that of the file of which all this is true, None where nobody looked.
+    An archive that is split into days is a source once for each of its days, also where days are merged. `writer` wrote
+    the file; `stamp` is that of the file of which all this is true, None where nobody looked.
     """
 
     series: Series

@@ -9,10 +9,11 @@ import asyncio
 import gc
 import logging
 import os
+import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from logging.handlers import RotatingFileHandler
@@ -33,6 +34,7 @@ from core.types import Market
 INTERRUPTED = 130
 FUTURES_TYPES = ("klines", "mark_price", "index_price", "premium_index", "funding_rate")
 SPOT_TYPES = ("klines",)
+_BYTES = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([KMGT]?)(i?)B?", re.IGNORECASE)
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,11 +45,20 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        options = [option for action in self._actions for option in action.option_strings]
+        options = [option for action in _actions(self) for option in action.option_strings]
         wrong = message.removeprefix("unrecognized arguments: ").split()[0] if "unrecognized" in message else ""
         print(f"error: {message}{did_you_mean(wrong, options) if wrong else ''}", file=sys.stderr)
         print(f"try: {self.prog} --help", file=sys.stderr)
         raise SystemExit(ConfigError.exit_code)
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """The parser's own, and those of its subcommands."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for chosen in action.choices.values():
+                yield from chosen._actions
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +132,7 @@ def request_from(options: argparse.Namespace, default_types: Sequence[str] | Non
         if dataset.has_interval:
             interval_named(interval, dataset, market)
     span = span_of(options.start, options.end, datetime.now(UTC).date())
-    return Request(market, datasets, interval, span, _symbols(options.symbols))
+    return Request(market, datasets, interval, span, symbols_from(options.symbols))
 
 
 def prepare_data_root(root: Path) -> None:
@@ -236,14 +247,14 @@ def _listen(handler: logging.Handler, level: int, times: str) -> None:
 
 
 def _datasets(text: str | None, market: Market, default: Sequence[str] | None) -> tuple[Dataset, ...]:
-    names = _words(text, "--data-types") or default or (SPOT_TYPES if market is Market.SPOT else FUTURES_TYPES)
+    names = words_from(text, "--data-types") or default or (SPOT_TYPES if market is Market.SPOT else FUTURES_TYPES)
     return tuple(dataset_named(name, market) for name in dict.fromkeys(names))
 
 
-def _symbols(text: str | None) -> tuple[str, ...] | None:
+def symbols_from(text: str | None) -> tuple[str, ...] | None:
     """The named symbols, each once; `@majors` stands for a category of config/symbols.yaml. None: all."""
     symbols: list[str] = []
-    for word in _words(text, "--symbols"):
+    for word in words_from(text, "--symbols"):
         if word.startswith("@"):
             categories = load_symbols().categories
             if word[1:] not in categories:
@@ -254,13 +265,23 @@ def _symbols(text: str | None) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(symbols)) or None
 
 
-def _words(text: str | None, option: str) -> tuple[str, ...]:
+def words_from(text: str | None, option: str) -> tuple[str, ...]:
+    """The words of a list with commas; () where the option is not given."""
     if text is None:
         return ()
     words = tuple(word.strip() for word in text.split(",") if word.strip())
     if not words:
         raise ConfigError(f"{option} is empty")
     return words
+
+
+def bytes_from(text: str) -> int:
+    """`500K`, `20M` and `10GB` count by thousands, `1.5GiB` by 1,024; a number alone is bytes. 0: none of these."""
+    match = _BYTES.fullmatch(text.strip())
+    if match is None:
+        return 0
+    number, unit, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(unit.upper() or " "))
 
 
 def _positive(text: str) -> int:

@@ -22,6 +22,7 @@ from _command import (
     INTERRUPTED,
     Parser,
     add_common_options,
+    bytes_from,
     log_to_file,
     log_to_stderr,
     prepare_data_root,
@@ -315,12 +316,7 @@ async def _report_dry_run(
 
 
 def _rate(text: str) -> int:
-    units = {"K": 1_000, "M": 1_000_000, "G": 1_000_000_000}
-    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
-    try:
-        rate = int(float(number) * unit)
-    except (ValueError, OverflowError):
-        rate = 0
+    rate = bytes_from(text)
     if rate <= 0:
         raise ConfigError(f"--limit-rate: {text!r} is not a rate; write bytes a second, for example 500K or 20M")
     return rate

@@ -32,6 +32,7 @@ _HOMES: Final = (
     select(SOURCES.c.key, *(PARTITIONS.c[name] for name in _IDENTITY))
     .join(PARTITIONS)
     .where(SOURCES.c.key.in_(bindparam("keys", expanding=True)))
+    .distinct()
 )
 _SOURCE: Final = tuple(c.name for c in SOURCES.c if c.name not in ("id", "partition_id", "place"))
 

@@ -336,8 +336,8 @@ class DownloadTracker:
         with self._read() as connection:
             return catalog.stamps(connection, series)
 
-    def enter(self, partitions: Sequence[Partition], gone: Iterable[tuple[Series, Period]]) -> None:
-        """Bring the catalog up to date with files that were changed behind its back, also to older ones."""
+    def enter(self, partitions: Sequence[Partition], gone: Iterable[tuple[Series, Period]] = ()) -> None:
+        """Put the catalog right: these partitions are as they are, also where it has a newer one; those have gone."""
         with self._write() as connection:
             catalog.drop(connection, [*gone, *((part.series, part.period) for part in partitions)])
             catalog.put(connection, partitions)

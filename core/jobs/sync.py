@@ -218,7 +218,7 @@ class Sync:
 
     def _forget_lost(self, plan: Plan) -> bool:
         """Rows that say "done" while somebody has removed the files are sent back a step."""
-        lost = {} if self.storage is None else not_held(self.storage, self.tracker, plan.done)
+        lost = {} if self.storage is None else not_held(self.storage, self.tracker, self.layout, plan.done)
         wanted = {**lost, **plan.process}
         here = {series: self.layout.archived(series) for series in {file.series for file in wanted.values()}}
         gone = {

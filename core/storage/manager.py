@@ -1,8 +1,9 @@
 """`StorageManager`: verified archives become partitions, and partitions are read back.
 
 The rows of a series lie in few files (see `core.layout`): candles by year and, where only daily archives are there yet,
-by month; trades by day. Paths follow from series and period. Everything is written beside its place under
-`.<name>.<pid>.tmp`, synced and renamed once, so that a reader never sees a half-written file.
+by month; trades by day; any of them merged into longer ones (`core.storage.merging`). Paths follow from series and
+period. Everything is written beside its place under `.<name>.<pid>.tmp`, synced and renamed once, so that a reader
+never sees a half-written file.
 """
 
 import contextlib
@@ -19,18 +20,21 @@ from core.errors import MalformedArchive, StorageError, storage_error
 from core.layout import SYMBOL, Layout, home_of
 from core.settings import QualitySettings, StorageSettings
 from core.storage.archive_csv import ArchiveCsv
-from core.storage.footer import is_outdated, partition_at
+from core.storage.footer import partition_at
 from core.storage.formats import FORMATS
+from core.storage.merging import opened, remove
 from core.storage.order import sorted_by_key
 from core.storage.output import Output, sweep, unlink
 from core.storage.parser import Parser
-from core.storage.partitions import covers, files_of, outdated_in, partitions_of, uncovered
+from core.storage.partitions import covers, files_of, outdated_in, partitions_of
 from core.storage.pieces import Piece, read_whole
 from core.storage.quarantine import Quarantine
 from core.storage.reading import Catalog, batches_of, facts_in, nothing_known, stamps_of
+from core.storage.survey import Survey, is_by_day, near, survey, time_of
 from core.storage.together import read_together
 from core.storage.writing import taking_turns, write_days, write_pieces
 from core.types import (
+    ArchiveFile,
     Cadence,
     FetchedFile,
     Market,
@@ -64,30 +68,35 @@ class StorageManager:
         are sorted and counted; two rows with one key and different content, and lines that are no rows, refuse their
         archive, and the others are stored; with `quality.salvage` they are left out and kept in quarantine, as they are
         of an archive that was stored so before. An archive whose bytes are in place is left alone, unless `fresh`; so
-        is one whose rows a longer archive has. The same archives give the same bytes, in whatever order they come.
-        Raises DiskFull, StorageError.
+        is one whose rows a longer archive has. The same archives give the same bytes, in whatever order they come. What
+        was merged around them becomes again what it was made of. Raises DiskFull, StorageError.
         """
         series, home = files[0].file.series, home_of(files[0].file.series, files[0].file.period)
         with taking_turns(self._layout, series):
-            here = self._here(series, home)
+            here, covered = near(self._layout, series, home)
+            remove(covered)  # a run was killed before it did
+            before = (*here, *covered)
             held = self._held(files, here, fresh)
             new = [fetched for fetched in files if fetched.file.key not in held]
+            if new:
+                here = tuple(opened(self._layout, here, self._settings.row_group_rows))
             if not new:
-                stored = self._tidied(series, here, held)
-            elif _is_by_day(series):
+                stored = Stored(here, (), held, {})
+            elif is_by_day(series):
                 stored = self._store_days(new, here, held)
             else:
                 stored = self._store_pieces(new, home, here, held)
-            self._tidy_quarantine(files, here, stored)
+            self._tidy_quarantine(files, before, stored)
             for path in outdated_in(self._layout, series, stored.partitions):
                 unlink(path)
-            return stored
+            gone = {one.period for one in (*before, *here)} - {one.period for one in stored.partitions}
+            return replace(stored, removed=tuple((series, period) for period in sorted(gone)))
 
     def held(self, files: Sequence[FetchedFile]) -> Stored:
         """What `store` would find in place of archives of one home, without storing anything."""
         series, home = files[0].file.series, home_of(files[0].file.series, files[0].file.period)
-        here = self._here(series, home)
-        return Stored(tuple(here), (), self._held(files, here, fresh=False), {})
+        here, _ = near(self._layout, series, home)
+        return Stored(here, (), self._held(files, here, fresh=False), {})
 
     def partitions(self, series: Series, span: Span | None = None) -> tuple[Partition, ...]:
         """The partitions that overlap `span`, in order of time. Raises StorageError."""
@@ -138,9 +147,22 @@ class StorageManager:
                 found.append(partition_at(self._layout.processed(series, period), series, period))
         return [partition for partition in found if partition is not None]
 
+    def turn(self, series: Series) -> contextlib.AbstractContextManager[None]:
+        """While nobody else writes partitions of the series."""
+        return taking_turns(self._layout, series)
+
+    def tidied(self, series: Series) -> Survey:
+        """What a series has, without partitions whose rows a longer one has too; call it in a `turn`.
+
+        A run that was killed leaves such partitions. Raises StorageError.
+        """
+        found = survey(self._layout, series)
+        remove(found.covered)
+        return replace(found, covered=())
+
     def remove(self, partition: Partition) -> None:
         """Delete one partition."""
-        unlink(partition.path)
+        remove([partition])
 
     def sweep(self) -> int:
         """Delete temporary files that dead processes left; returns how many."""
@@ -148,43 +170,20 @@ class StorageManager:
 
     # storing
 
-    def _here(self, series: Series, home: Period) -> list[Partition]:
-        """The partitions that may have rows of archives of that home: itself, and those around and within it.
-
-        One of an earlier version counts for nothing: it is made again from the archives.
-        """
-        files = files_of(self._layout, series)
-        near = sorted((p for p in files if p.contains(home) or home.contains(p)), key=lambda p: p.span)
-        read = []
-        for period in near:
-            try:
-                read.append(partition_at(files[period], series, period))
-            except StorageError:
-                if not is_outdated(files[period]):
-                    raise
-        return [partition for partition in read if partition is not None]
-
     def _held(self, files: Sequence[FetchedFile], here: Sequence[Partition], fresh: bool) -> dict[str, Source]:
         """The archives that need no storing: the same bytes are in place, or a longer archive has their time."""
         found = {}
         for fetched in files:
             file = fetched.file
             sources = [source for partition in here for source in partition.sources]
-            longer = [s for s in sources if s.period.contains(file.period) and s.period != file.period]
+            longer = [s for s in sources if _is_longer(s, file)]
             same = [s for s in sources if (s.key, s.sha256) == (file.key, fetched.sha256)]
-            is_split = _is_by_day(file.series) and file.period.cadence is not Cadence.DAILY
+            is_split = is_by_day(file.series) and file.period.cadence is not Cadence.DAILY
             if longer:
                 found[file.key] = _nothing_of(fetched, longer[0])
             elif same and not fresh and not is_split:
                 found[file.key] = same[0]
         return found
-
-    def _tidied(self, series: Series, here: Sequence[Partition], held: Mapping[str, Source]) -> Stored:
-        """What is in place, without what a run left behind that was killed before it had removed it."""
-        kept = uncovered(here)
-        gone = [one.period for one in here if one not in kept]
-        self._remove(series, gone)
-        return Stored(kept, tuple((series, period) for period in gone), held, {})
 
     def _store_pieces(
         self, new: Sequence[FetchedFile], home: Period, here: Sequence[Partition], held: Mapping[str, Source]
@@ -198,11 +197,11 @@ class StorageManager:
         have = [piece.source.period for piece in fresh]
         kept = [Piece(source) for source in old.sources if not covers(source.period, have)] if old else []
         partition = write_pieces(self._layout, series, home, [*kept, *fresh], old, self._settings.row_group_rows)
-        gone = [one.period for one in here if one.period != home and covers(one.period, have)]
-        self._remove(series, gone)
-        rest = tuple(one for one in here if one.period != home and one.period not in gone)
+        others = [one for one in here if one.period != home]
+        remove([one for one in others if covers(one.period, have)])
+        rest = tuple(one for one in others if not covers(one.period, have))
         sources = {**held, **{piece.source.key: piece.source for piece in fresh}}
-        return Stored((partition, *rest), tuple((series, period) for period in gone), sources, refused)
+        return Stored((partition, *rest), (), sources, refused)
 
     def _read(
         self, new: Sequence[FetchedFile], home: Period, here: Sequence[Partition]
@@ -229,9 +228,8 @@ class StorageManager:
 
     def _store_days(self, new: Sequence[FetchedFile], here: Sequence[Partition], held: Mapping[str, Source]) -> Stored:
         """Stream archives, each into a partition for each of its days."""
-        series = new[0].file.series
         made: dict[Period, Partition] = {partition.period: partition for partition in here}
-        gone: list[Period] = []
+        gone: list[Partition] = []
         sources, refused = dict(held), {}
         for fetched in new:
             try:
@@ -245,30 +243,26 @@ class StorageManager:
             except MalformedArchive as error:
                 refused[fetched.file.key] = str(error)
                 continue
-            before = [p.period for p in here if any(source.key == fetched.file.key for source in p.sources)]
+            before = [one for one in here if any(source.key == fetched.file.key for source in one.sources)]
             made.update({partition.period: partition for partition in days})
-            gone += [period for period in before if period not in {partition.period for partition in days}]
+            gone += [one for one in before if one.period not in {partition.period for partition in days}]
             sources[fetched.file.key] = _summed([partition.sources[0] for partition in days])
-        self._remove(series, gone)
-        kept = tuple(partition for period, partition in sorted(made.items(), key=_by_time) if period not in gone)
-        return Stored(kept, tuple((series, period) for period in gone), sources, refused)
+        remove(gone)
+        kept = tuple(partition for _, partition in sorted(made.items(), key=_by_time) if partition not in gone)
+        return Stored(kept, (), sources, refused)
 
-    def _tidy_quarantine(self, files: Sequence[FetchedFile], here: Sequence[Partition], stored: Stored) -> None:
+    def _tidy_quarantine(self, files: Sequence[FetchedFile], was: Sequence[Partition], stored: Stored) -> None:
         """Remove the quarantined lines of archives that are stored without any, or not any more.
 
         Behind the partitions, so that a kill leaves too much rather than too little; these archives come here again.
         """
         series = files[0].file.series
-        before = {source.period for partition in here for source in partition.sources if source.quarantined}
+        before = {source.period for partition in was for source in partition.sources if source.quarantined}
         now = {source.period for partition in stored.partitions for source in partition.sources if source.quarantined}
         clean = sorted(before.union(fetched.file.period for fetched in files) - now)
         if clean and self._layout.quarantine(series, clean[0]).parent.is_dir():
             for period in clean:
                 unlink(self._layout.quarantine(series, period))
-
-    def _remove(self, series: Series, periods: Iterable[Period]) -> None:
-        for period in periods:
-            unlink(self._layout.processed(series, period))
 
     def _copies(self, fetched: FetchedFile) -> list[Output]:
         """Where the rows of an archive go besides its partition."""
@@ -297,9 +291,11 @@ class StorageManager:
         )
 
 
-def _is_by_day(series: Series) -> bool:
-    """Whether a partition holds a day, so that a month's archive is split."""
-    return DATASETS[series.dataset].closed is Cadence.DAILY
+def _is_longer(source: Source, file: ArchiveFile) -> bool:
+    """Whether a longer archive has the rows of this one; where archives are split by day, those of that day."""
+    if source.period == file.period or not source.period.contains(file.period):
+        return False
+    return time_of(file.series, source).contains(file.period)
 
 
 def _by_time(item: tuple[Period, Partition]) -> Span:

@@ -119,20 +119,25 @@ def sorted_by_key(batches: Iterable[pa.RecordBatch], dataset: Dataset) -> list[p
     return list(table.take(pa.array(np.lexsort(_keys(table, dataset)[::-1]))).to_batches())
 
 
-def row_groups(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of exactly `rows`, but the last: how a file was cut while reading leaves no trace."""
+def row_groups(batches: Iterator[pa.RecordBatch], rows: int, before: int = 0) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of exactly `rows`, but the last: how a file was cut while reading leaves no trace.
+
+    With `before`, as if so many rows had come already.
+    """
     held: list[pa.RecordBatch] = []
     count = 0
+    wanted = rows - before % rows
     for batch in batches:
-        if not count and batch.num_rows == rows:
+        if not count and batch.num_rows == wanted:
             yield batch
+            wanted = rows
             continue
         held.append(batch)
         count += batch.num_rows
-        while count >= rows:
+        while count >= wanted:
             whole = pa.concat_batches(held)
-            yield whole.slice(0, rows)
-            held, count = [whole.slice(rows)], count - rows
+            yield whole.slice(0, wanted)
+            held, count, wanted = [whole.slice(wanted)], count - wanted, rows
     if count:
         yield pa.concat_batches(held)
 

@@ -64,6 +64,11 @@ class Output(Draft):
                 raise
         return self
 
+    @property
+    def temporary(self) -> Path:
+        """Where the file lies until it is published."""
+        return self._temporary
+
     def write(self, batch: pa.RecordBatch) -> None:
         with self._guard():
             self._writer.write(batch)
@@ -105,6 +110,7 @@ def _modified_ns(path: Path) -> int:
 
 
 def unlink(path: Path) -> None:
+    """Delete a file, if it is there. Raises StorageError."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

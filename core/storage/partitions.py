@@ -8,7 +8,7 @@ from typing import TypeVar
 from core.errors import storage_error
 from core.layout import Layout, cadences_of, period_in
 from core.storage.footer import is_outdated, partition_at
-from core.types import Partition, PartitionFacts, Period, Series, Span
+from core.types import Cadence, Partition, PartitionFacts, Period, Series, Span
 
 P = TypeVar("P", Partition, PartitionFacts)
 
@@ -21,7 +21,7 @@ def files_of(layout: Layout, series: Series) -> dict[Period, Path]:
 
 def entries_of(layout: Layout, series: Series) -> dict[Period, "os.DirEntry[str]"]:
     """The entries of the folder of a series by their period. Raises StorageError if it cannot be read."""
-    cadences = cadences_of(series)
+    cadences = list(Cadence)[list(Cadence).index(cadences_of(series)[1]) :]  # merged ones are longer than all others
     return {period: entry for period, entry in _named(layout, series).items() if period.cadence in cadences}
 
 

@@ -11,7 +11,7 @@ from core.datasets import Dataset
 from core.errors import MalformedArchive
 from core.storage.archive_csv import ArchiveCsv
 from core.storage.order import Repairs, read_by_key
-from core.storage.reading import batches_of
+from core.storage.reading import rows_between
 from core.types import FetchedFile, Partition, Source
 
 
@@ -88,20 +88,13 @@ def _piece(fetched: FetchedFile, archive: ArchiveCsv, batches: Iterator[pa.Recor
 def kept_rows(partition: Partition, wanted: Iterable[Source], rows_at_once: int) -> Iterator[pa.RecordBatch]:
     """The rows of some sources of a partition, in its order. Raises StorageError."""
     keys = {source.key for source in wanted}
-    bounds, start = [], 0
+    bounds: list[tuple[int, int]] = []
+    start = 0
     for source in partition.sources:
+        end = start + source.rows
         if source.key in keys:
-            bounds.append((start, start + source.rows))
-        start += source.rows
-    if bounds:
-        yield from _between(partition, bounds, rows_at_once)
-
-
-def _between(partition: Partition, bounds: Sequence[tuple[int, int]], rows_at_once: int) -> Iterator[pa.RecordBatch]:
-    place = 0
-    for batch in batches_of(partition.path, rows_at_once):
-        for start, end in bounds:
-            first, last = max(start, place), min(end, place + batch.num_rows)
-            if first < last:
-                yield batch.slice(first - place, last - first)
-        place += batch.num_rows
+            first = bounds.pop()[0] if bounds and bounds[-1][1] == start else start
+            bounds.append((first, end))
+        start = end
+    for first, end in bounds:
+        yield from rows_between(partition.path, first, end, rows_at_once)

@@ -52,6 +52,24 @@ def batches_of(path: Path, rows_at_once: int, columns: Sequence[str] | None = No
         raise unusable(path, error) from error
 
 
+def rows_between(path: Path, first: int, end: int, rows_at_once: int) -> Iterator[pa.RecordBatch]:
+    """The rows from number `first` to before `end`; what has none of them is not read. Raises StorageError."""
+    place = 0
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as parquet:
+            for group in range(parquet.num_row_groups):
+                behind = place + parquet.metadata.row_group(group).num_rows
+                if place < end and first < behind:
+                    for batch in parquet.iter_batches(rows_at_once, row_groups=[group]):
+                        start, stop = max(first, place), min(end, place + batch.num_rows)
+                        if start < stop:
+                            yield batch.slice(start - place, stop - start)
+                        place += batch.num_rows
+                place = behind
+    except (OSError, pa.ArrowException) as error:
+        raise unusable(path, error) from error
+
+
 def _facts_at(
     entry: "os.DirEntry[str]", series: Series, period: Period, known: Mapping[Period, PartitionFacts]
 ) -> PartitionFacts | None:

@@ -29,6 +29,7 @@ from core.settings import QualitySettings, StorageSettings
 from core.storage import salvage
 from core.storage.archive_csv import ArchiveCsv
 from core.storage.manager import StorageManager
+from core.storage.merging import merged
 from core.storage.order import Repairs, read_by_key
 from core.storage.pieces import settle
 from core.storage.quarantine import Quarantine
@@ -495,6 +496,37 @@ def test_an_archive_that_is_published_anew_without_faults_leaves_quarantine(worl
     assert world.strict().store(series, JANUARY, good).quarantined == 0
     assert world.quarantined == []
     assert world.store(series, JANUARY, good).quarantined == 0
+
+
+@pytest.mark.parametrize("series", [KLINES, TRADES], ids=["klines", "trades"])
+def test_lines_that_were_set_aside_stay_counted_when_partitions_are_merged_and_split(
+    world: World, series: Series
+) -> None:
+    one, other = Period.parse("2024-01-01"), Period.parse("2024-02-01")
+    later = 31 * (24 if series is KLINES else 86_400_000)
+    good, odd = ([good_line(series.dataset, start + n) for n in range(3)] for start in (0, later))
+    spoilt = b"\n".join([*good[:2], b"no row", good[2], b""])
+    assert world.store(series, one, spoilt).quarantined == 1
+    world.store(series, other, b"\n".join([*odd, b""]))
+    kept, strict = world.quarantine(series, one), world.strict()
+
+    def merge() -> None:
+        whole = merged(world.layout, YEAR, world.storage.partitions(series), 10_000)
+        assert whole is not None
+        assert world.storage.partitions(series) == (whole,)
+        assert [source.quarantined for source in whole.sources] == [1, 0]
+        assert world.quarantine(series, one) == kept
+
+    merge()
+    assert strict.store(series, one, spoilt).quarantined == 1
+    assert len(world.storage.partitions(series)) == 1
+    assert strict.store(series, other, b"\n".join([*odd[:2], b""])).rows == 2
+    assert [source.quarantined for part in world.storage.partitions(series) for source in part.sources] == [1, 0]
+    merge()
+    assert strict.store(series, one, spoilt, fresh=True).quarantined == 1
+    merge()
+    assert strict.store(series, one, b"\n".join([*good, b""])).quarantined == 0
+    assert world.quarantined == []
 
 
 def test_a_month_that_replaces_its_days_leaves_no_lines_of_theirs(world: World) -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,6 +14,8 @@ from loader_world import World, hours, made_up, series, us
 
 from core.dates import HOUR_US
 from core.download.tracker import DownloadTracker
+from core.jobs.optimize import Optimizer, Outcome
+from core.types import Cadence
 from loader import BacktestDataLoader
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -44,6 +47,29 @@ def test_frames_are_the_same_and_no_footer_is_looked_at(
     again = loader.load_data(["AUSDT", "BUSDT"], "2024-01-01", "2024-01-02", ["klines", "funding_rate"])
     assert all(again[kind].equals(plain[kind]) for kind in plain)
     assert loader.load_aligned_data(["AUSDT", "BUSDT"], "2024-01-01", "2024-01-02").equals(wide)
+
+
+@pytest.mark.parametrize("kind", ["klines", "trades"])
+def test_frames_of_merged_partitions_are_the_same_and_no_footer_is_looked_at(
+    world: World, loader: BacktestDataLoader, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    one = series(kind, "BTCUSDT")
+    rows = made_up(one, hours("2024-01-30", 24 * 4) + hours("2024-03-01", 24 * 31))
+    world.put(one, rows[: 24 * 4], Cadence.DAILY)
+    world.put(one, rows[24 * 4 :])
+    spans = [("2024-01-01", "2024-12-31"), ("2024-01-31", "2024-03-02"), ("2024-03-15", "2024-03-15")]
+    plain = [loader.load_data("BTCUSDT", *span, [kind])[kind] for span in spans]
+    enter(world)
+    outcome = Outcome()
+    with DownloadTracker(world.layout.database) as tracker:
+        Optimizer(world.storage, world.layout, 1000, 10**9, date(2025, 1, 1)).run(one, tracker, outcome)
+    assert (len(outcome.merges), outcome.failures) == (1, {})
+    assert [period.label for period in world.storage.stamps(one)] == ["2024"]
+    os.utime(world.layout.database, LONG_AGO)
+    monkeypatch.setattr(pq, "read_metadata", pytest.fail)
+    again = [loader.load_data("BTCUSDT", *span, [kind])[kind] for span in spans]
+    assert all(one.equals(other) for one, other in zip(again, plain, strict=True))
+    assert all(len(frame) for frame in again)
 
 
 def test_reading_with_a_database_writes_nothing(world: World, loader: BacktestDataLoader) -> None:

@@ -1,0 +1,231 @@
+"""Work on what is stored; each job is a subcommand."""
+
+import argparse
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+import _root  # noqa: F401
+from _command import (
+    Parser,
+    add_data_options,
+    add_run_options,
+    bytes_from,
+    local_settings_from,
+    log_to_stderr,
+    prepare_data_root,
+    run_command,
+    symbols_from,
+    words_from,
+)
+from core.datasets import DATASETS, dataset_named, interval_named, market_named
+from core.download.tracker import DownloadTracker
+from core.errors import ConfigError, NoData
+from core.jobs.optimize import Merge, Optimizer, Outcome
+from core.layout import Layout
+from core.nearest import did_you_mean, one_of
+from core.storage.manager import StorageManager
+from core.types import Market, Series
+
+DEFAULT_MAX_SIZE = "256MB"
+"""Files of this size are few, and each is still quick to work with: DuckDB finds a day in one by the times of its row
+groups (a hundred or so), and what comes late for a merged month or year makes no more than this be written again. A day
+of a busy symbol's trades has tens of megabytes and stays as it is; a year of a quiet one becomes one file."""
+
+EXAMPLES = f"""examples:
+  python scripts/pipeline.py optimize --dry-run
+  python scripts/pipeline.py optimize --max-size 10GB
+  python scripts/pipeline.py optimize --market um --data-types trades,agg_trades --symbols @majors
+
+All partitions of a year become one file if together they are no larger than --max-size (default {DEFAULT_MAX_SIZE}),
+else all of a month; only years and months that are over. Each merged file is proved row for row before its parts go,
+and the command can be killed at any moment. What is published later for such a time is stored as always.
+exit codes: 0 all well, 1 something could not be merged (it stays as it is) or is not stored, 2 wrong usage,
+3 nothing stored, 130 interrupted
+"""
+_SHOWN = 20
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = _parser().parse_args(arguments)
+    log_to_stderr(options.log_level)
+    code: int = options.run(options)
+    return code
+
+
+def optimize(options: argparse.Namespace) -> int:
+    """Merge small partitions into larger ones."""
+    began = time.monotonic()
+    most_bytes = _max_size(options.max_size)
+    settings = local_settings_from(options)
+    layout = Layout(settings.data_root)
+    storage = StorageManager(layout, settings.storage, settings.quality)
+    today = datetime.now(UTC).date()
+    optimizer = Optimizer(storage, layout, settings.storage.row_group_rows, most_bytes, today)
+    wanted, missing = _wanted(options, storage)
+    if options.dry_run:
+        return _report(options, optimizer.look(wanted), missing, time.monotonic() - began)
+    prepare_data_root(layout.root)
+    storage.sweep()
+    outcome = Outcome()
+    with DownloadTracker(layout.database) as tracker, _status(options) as says:
+        for series in wanted:
+            says(f"{len(outcome.merges)} files merged; now {series}")
+            optimizer.run(series, tracker, outcome)
+    return _report(options, outcome, missing, time.monotonic() - began)
+
+
+def _max_size(text: str) -> int:
+    size = bytes_from(text)
+    if size <= 0:
+        raise ConfigError(f"--max-size: {text!r} is not a size; write for example 500MB, 10GB or 1.5GiB")
+    return size
+
+
+def _wanted(options: argparse.Namespace, storage: StorageManager) -> tuple[list[Series], list[str]]:
+    """The stored series that are asked for, and the named symbols that none of them has; every word is checked.
+
+    Raises ConfigError, NoData.
+    """
+    markets = (market_named(options.market),) if options.market else tuple(Market)
+    kinds = words_from(options.data_types, "--data-types")
+    for name in kinds:
+        if name not in DATASETS:
+            raise ConfigError(f"unknown data type {name!r}{one_of(name, DATASETS)}")
+        if options.market:
+            dataset_named(name, markets[0])
+    if options.interval:
+        interval_named(options.interval, DATASETS["klines"], Market.SPOT)
+    stored = [one for market in markets for one in storage.series(market) if not kinds or one.dataset in kinds]
+    stored = [one for one in stored if not options.interval or one.interval in (None, options.interval)]
+    symbols = symbols_from(options.symbols)
+    if symbols is None:
+        wanted, missing = stored, []
+    else:
+        wanted = [one for one in stored if any(_is_of(one, symbol) for symbol in symbols)]
+        missing = [symbol for symbol in symbols if not any(_is_of(one, symbol) for one in stored)]
+    if not wanted:
+        near = did_you_mean(missing[0], sorted({one.symbol for one in stored})) if missing else ""
+        raise NoData(f"nothing of that is stored{near or '; get it with download_all.py'}")
+    return wanted, missing
+
+
+def _is_of(one: Series, symbol: str) -> bool:
+    return one.symbol == DATASETS[one.dataset].directory(symbol)
+
+
+@contextlib.contextmanager
+def _status(options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
+    """A line on a terminal that says what is being merged; nothing elsewhere."""
+    console = Console(stderr=True)
+    if options.quiet or not console.is_terminal:
+        yield lambda text: None
+    else:
+        with console.status("looking at what is stored") as status:
+            yield status.update
+
+
+def _report(options: argparse.Namespace, outcome: Outcome, missing: Sequence[str], seconds: float) -> int:
+    for symbol in missing:
+        print(f"not stored: {symbol}; get it with download_all.py", file=sys.stderr)
+    for error in outcome.failures:
+        print(f"failed: {error}", file=sys.stderr)
+    if options.json:
+        print(json.dumps(_as_json(options, outcome, missing, seconds)))
+    elif not options.quiet:
+        console = Console()
+        if outcome.merges:
+            console.print(_table(options, outcome.merges))
+        console.print(_summary(options, outcome, seconds))
+    return 1 if outcome.failures or missing else 0
+
+
+def _as_json(
+    options: argparse.Namespace, outcome: Outcome, missing: Sequence[str], seconds: float
+) -> dict[str, object]:
+    merges = [
+        {
+            "series": str(merge.series),
+            "period": merge.period.label,
+            "files": merge.files,
+            "rows": merge.rows,
+            "bytes_before": merge.bytes_before,
+        }
+        | ({} if options.dry_run else {"bytes_after": merge.bytes_after, "seconds": merge.seconds})
+        for merge in outcome.merges
+    ]
+    return {
+        "dry_run": options.dry_run,
+        "merges": merges,
+        "files_before": outcome.files_before,
+        "files_after": outcome.files_after,
+        "bytes_before": outcome.bytes_before,
+        "bytes_after": None if options.dry_run else outcome.bytes_after,
+        "failures": [{"series": str(series), "error": error} for error, series in outcome.failures.items()],
+        "missing": list(missing),
+        "seconds": round(seconds, 3),
+    }
+
+
+def _table(options: argparse.Namespace, merges: Sequence[Merge]) -> Table:
+    table = Table(title="Would be merged" if options.dry_run else "Merged", title_justify="left")
+    table.add_column("series", overflow="fold")
+    table.add_column("into")
+    for name in ("files", "rows", "size before", *(() if options.dry_run else ("size after",))):
+        table.add_column(name, justify="right")
+    for merge in merges[:_SHOWN]:
+        sizes = (merge.bytes_before,) if options.dry_run else (merge.bytes_before, merge.bytes_after)
+        cells = (f"{merge.files:,}", f"{merge.rows:,}", *map(decimal, sizes))
+        table.add_row(str(merge.series), merge.period.label, *cells)
+    rest = merges[_SHOWN:]
+    if rest:
+        files, rows = (f"{sum(counts):,}" for counts in zip(*((m.files, m.rows) for m in rest), strict=True))
+        table.add_row(f"and {len(rest)} more", "", files, rows)
+    return table
+
+
+def _summary(options: argparse.Namespace, outcome: Outcome, seconds: float) -> str:
+    if not outcome.merges:
+        return f"Nothing to merge in {outcome.files_before:,} files, {decimal(outcome.bytes_before)}."
+    files = f"{outcome.files_before:,} files before, {outcome.files_after:,} after"
+    if options.dry_run:
+        return f"{files}; {decimal(outcome.bytes_before)}; nothing was changed"
+    sizes = f"{decimal(outcome.bytes_before)} before, {decimal(outcome.bytes_after)} after"
+    return f"{files}; {sizes}; {seconds:.1f} seconds"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser(
+        "optimize",
+        help="merge small partitions into larger ones",
+        description="Merge small partitions into larger ones.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=optimize)
+    mine = command.add_argument_group("this command")
+    mine.add_argument(
+        "--max-size", default=DEFAULT_MAX_SIZE, metavar="SIZE", help=f"of a merged file (default {DEFAULT_MAX_SIZE})"
+    )
+    mine.add_argument("--dry-run", action="store_true", help="say what would be merged")
+    what = command.add_argument_group("what; all that is stored by default")
+    what.add_argument("--market", help="um, cm or spot")
+    what.add_argument("--symbols", metavar="A,B", help="symbols, or @majors for a category")
+    what.add_argument("--data-types", metavar="a,b", help=f"of {', '.join(DATASETS)}")
+    what.add_argument("--interval", help="of candles")
+    add_data_options(command.add_argument_group("where"))
+    add_run_options(command.add_argument_group("how"))
+    return parser
+
+
+if __name__ == "__main__":
+    run_command(main)
