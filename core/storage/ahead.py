@@ -12,21 +12,23 @@ _END: Final = object()
 
 @contextmanager
 def ahead(items: Iterable[T], depth: int = 1) -> Iterator[Iterator[T]]:
-    """The same items in the same order, up to `depth` of them made before they are asked for.
+    """The same items in the same order, up to `depth` of them made, or being made, before they are asked for.
 
     What making one raises is raised where it would have been given out. Leaving the block ends the thread, after the
     item that it is busy with. Items are made by code that releases the interpreter lock, or nothing is gained.
     """
-    made: queue.Queue[object] = queue.Queue(depth)
+    made: queue.SimpleQueue[object] = queue.SimpleQueue()
+    room = threading.Semaphore(depth)
     failures: list[BaseException] = []
     is_left = threading.Event()
 
     def make() -> None:
         try:
-            for item in items:
-                made.put(item)
-                if is_left.is_set():
-                    return
+            source = iter(items)
+            while room.acquire() and not is_left.is_set():
+                made.put(next(source))
+        except StopIteration:
+            pass
         except BaseException as error:
             failures.append(error)
         finally:
@@ -34,6 +36,7 @@ def ahead(items: Iterable[T], depth: int = 1) -> Iterator[Iterator[T]]:
 
     def taken() -> Iterator[T]:
         while (item := made.get()) is not _END:
+            room.release()
             yield item  # type: ignore[misc]
         if failures:
             raise failures[0]
@@ -44,9 +47,5 @@ def ahead(items: Iterable[T], depth: int = 1) -> Iterator[Iterator[T]]:
         yield taken()
     finally:
         is_left.set()
-        while thread.is_alive():
-            try:
-                made.get(timeout=0.05)
-            except queue.Empty:
-                continue
+        room.release()
         thread.join()

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from core.storage.csv_compiled import CompiledReader
 
 START_BYTES: Final = 4096
+CHUNKS_AHEAD: Final = 4
 LARGE_BYTES: Final = 1 << 23
 """From this many bytes of CSV on, inflating and parsing go on in threads of their own."""
 
@@ -145,7 +146,7 @@ class ArchiveCsv:
         reader = self.parser.reader(self._columns, rows_at_once)
         with ExitStack() as stack:
             chunks = _chunks(member, start.partition(b"\n")[2] if self.has_header else start, self.block_bytes)
-            for raw in reader.batches(stack.enter_context(ahead(chunks)) if is_large else chunks):
+            for raw in reader.batches(stack.enter_context(ahead(chunks, CHUNKS_AHEAD)) if is_large else chunks):
                 yield self._convert(raw)
         self._check_rows(reader.lines)
 

@@ -50,9 +50,12 @@ def _encoding(dataset: Dataset, market: Market) -> dict[str, Any]:
             encodings[field.name] = "DELTA_BINARY_PACKED"
     repeating = [name for name in _REPEATING if is_tape and name in encodings]
     words = [field.name for field in schema_of(dataset, market) if pa.types.is_string(field.type)]
+    names = schema_of(dataset, market).names
+    # What is split by byte hardly compresses (zstd takes 5 % off more than lz4); deltas and dictionaries do.
+    packed = [name for name in names if is_tape and (name in repeating or encodings.get(name) != "BYTE_STREAM_SPLIT")]
     return {
-        "compression": "zstd" if is_tape else "lz4",
-        "compression_level": 1 if is_tape else None,
+        "compression": {name: "zstd" if name in packed else "lz4" for name in names},
+        "compression_level": dict.fromkeys(packed, 1) or None,
         "use_dictionary": [*repeating, *words],
         "column_encoding": {name: encoding for name, encoding in encodings.items() if name not in repeating},
         "version": "2.6",
