@@ -11,7 +11,7 @@ _END: Final = object()
 
 
 @contextmanager
-def ahead(items: Iterable[T], depth: int = 1) -> Iterator[Iterator[T]]:
+def ahead(items: Iterable[T], depth: int = 2) -> Iterator[Iterator[T]]:
     """The same items in the same order, up to `depth` of them made, or being made, before they are asked for.
 
     What making one raises is raised where it would have been given out. Leaving the block ends the thread, after the
