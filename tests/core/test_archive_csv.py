@@ -310,6 +310,13 @@ def test_the_line_that_is_named_does_not_depend_on_blocks(
     assert f"line {line}: price is '42OOO.1'" in text
 
 
+@pytest.mark.parametrize("block_bytes", [22, 33])
+def test_blocks_that_end_no_line_are_no_rows(tmp_path: Path, block_bytes: int) -> None:
+    text = "\n".join(f"{n},42000.1,0.005,210.0005,1704067200000,true" for n in range(1, 5))
+    table = read(tmp_path, text, "trades", block_bytes=block_bytes)
+    assert table["id"].to_pylist() == [1, 2, 3, 4]
+
+
 # the compiled parser
 
 
