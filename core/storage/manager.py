@@ -13,23 +13,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from core.datasets import DATASETS, Dataset
+from core.dates import DAY_US, HOUR_US
 from core.errors import MalformedArchive, StorageError, storage_error
 from core.layout import SYMBOL, Layout, home_of
 from core.settings import QualitySettings, StorageSettings
 from core.storage.archive_csv import ArchiveCsv
 from core.storage.footer import partition_at
 from core.storage.formats import FORMATS
+from core.storage.joined import joined
 from core.storage.merging import opened, remove
-from core.storage.order import sorted_by_key
 from core.storage.output import Output, sweep, unlink
 from core.storage.parser import Parser
 from core.storage.partitions import covers, files_of, outdated_in, partitions_of
 from core.storage.pieces import Piece, read_whole
 from core.storage.quarantine import Quarantine
-from core.storage.reading import Catalog, batches_of, facts_in, nothing_known, stamps_of
+from core.storage.reading import Catalog, facts_in, nothing_known, stamps_of
 from core.storage.survey import Survey, is_by_day, near, survey, time_of
 from core.storage.together import read_together
 from core.storage.writing import taking_turns, write_days, write_pieces
@@ -125,15 +125,19 @@ class StorageManager:
                     yield series
 
     def scan(self, series: Series, span: Span, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Rows of `span` in key order, a row group at a time. Raises StorageError."""
-        dataset, rows_at_once = DATASETS[series.dataset], self._settings.row_group_rows
-        wanted = None if columns is None else [*dict.fromkeys([*columns, "timestamp", *dataset.key])]
-        for group in _nested(self.partitions(series, span)):
-            batches = (batch for part in group for batch in batches_of(part.path, rows_at_once, wanted))
-            for batch in batches if len(group) == 1 else sorted_by_key(batches, dataset):
-                inside = _between(batch, span)
-                if inside.num_rows:
-                    yield inside if columns is None else inside.select(list(columns))
+        """Rows of `span` in key order and each once (`core.storage.joined`), at most a row group at a time.
+
+        Raises StorageError if a partition cannot be read or two archives contradict each other.
+        """
+        wanted = None if columns is None else [*dict.fromkeys([*columns, "timestamp", *DATASETS[series.dataset].key])]
+        partitions = self.partitions(series, self.around(span))
+        for batch in joined(partitions, span, wanted, self._settings.row_group_rows):
+            yield batch if columns is None else batch.select(list(columns))
+
+    def around(self, span: Span) -> Span:
+        """The time whose partitions may have rows of `span`: rows may lie a little outside the period of their file."""
+        slack_us = max(DAY_US, self._quality.period_slack_hours * HOUR_US)
+        return Span(max(0, span.start_us - slack_us), span.end_us + slack_us)
 
     def stamps(self, series: Series) -> dict[Period, Stamp]:
         """The partition files that lie there, by their names."""
@@ -325,26 +329,6 @@ def _summed(parts: Sequence[Source]) -> Source:
         first_us=min(part.first_us for part in parts),
         last_us=max(part.last_us for part in parts),
     )
-
-
-def _nested(partitions: Sequence[Partition]) -> Iterator[list[Partition]]:
-    """Partitions in order of time; one that lies within another comes with it."""
-    group: list[Partition] = []
-    for partition in partitions:
-        if group and not group[0].period.contains(partition.period):
-            yield group
-            group = []
-        group.append(partition)
-    if group:
-        yield group
-
-
-def _between(batch: pa.RecordBatch, span: Span) -> pa.RecordBatch:
-    times = batch.column("timestamp").cast(pa.int64())
-    bounds = pc.min_max(times).as_py()
-    if batch.num_rows and span.start_us <= bounds["min"] and bounds["max"] < span.end_us:
-        return batch
-    return batch.filter(pc.and_(pc.greater_equal(times, span.start_us), pc.less(times, span.end_us)))
 
 
 def _folders(folder: Path) -> list[Path]:

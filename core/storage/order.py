@@ -1,7 +1,7 @@
 """Rows in the order of their key, each once: proved while streaming, or put right and counted."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -102,21 +102,21 @@ def repaired(archive: ArchiveCsv, dataset: Dataset) -> tuple[pa.Table, Repairs]:
     order = np.lexsort(keys[::-1])
     moved = int(np.count_nonzero(order != np.arange(len(order))))
     table = table.take(pa.array(order))
-    repeats = _repeats(table, dataset.key)
-    same = _repeats(table, table.column_names)
-    conflicts = np.flatnonzero(repeats & ~same)
+    repeated = repeats(table, dataset.key)
+    same = repeats(table, table.column_names)
+    conflicts = np.flatnonzero(repeated & ~same)
     if len(conflicts):
         one, other = (table.slice(int(conflicts[0]) + step, 1).to_pylist()[0] for step in (0, 1))
         said = f"{archive.path.name}: two different rows with one key: {one} and {other}"
-        raise KeyConflict(said, np.sort(order[_of_one_key(repeats, conflicts)]))
+        raise KeyConflict(said, np.sort(order[_of_one_key(repeated, conflicts)]))
     keep = np.concatenate([[True], ~same])
     return table.filter(pa.array(keep)), Repairs(int(np.count_nonzero(same)), moved)
 
 
-def sorted_by_key(batches: Iterable[pa.RecordBatch], dataset: Dataset) -> list[pa.RecordBatch]:
-    """All rows of these batches in key order."""
-    table = pa.Table.from_batches(batches).combine_chunks()
-    return list(table.take(pa.array(np.lexsort(_keys(table, dataset)[::-1]))).to_batches())
+def in_key_order(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The rows sorted by these columns, the first one first."""
+    keys = [key_values(table.column(name)) for name in names]
+    return table.take(pa.array(np.lexsort(keys[::-1])))
 
 
 def row_groups(batches: Iterator[pa.RecordBatch], rows: int, before: int = 0) -> Iterator[pa.RecordBatch]:
@@ -164,7 +164,7 @@ def _of_one_key(repeats: npt.NDArray[np.bool_], conflicts: npt.NDArray[np.int64]
     return np.isin(groups, groups[conflicts + 1])
 
 
-def _repeats(table: pa.Table, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+def repeats(table: pa.Table, names: Sequence[str]) -> npt.NDArray[np.bool_]:
     """For each row but the first: whether it equals the one before it in these columns; null (NaN) equals null."""
     equal = np.ones(table.num_rows - 1, dtype=np.bool_)
     for name in names:

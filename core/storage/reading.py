@@ -39,28 +39,20 @@ def stamps_of(layout: Layout, series: Series) -> dict[Period, Stamp]:
     return {period: stamp for period, stamp in stamps.items() if stamp is not None}
 
 
-def batches_of(path: Path, rows_at_once: int, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """The rows of a Parquet file in their order. Raises StorageError.
+def rows_between(
+    path: Path, first: int, end: int, rows_at_once: int, columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows from number `first` to before `end`; what has none of them is not read. Raises StorageError.
 
     A row group at a time and nothing ahead of it: otherwise the whole file is read before the first row is used.
     """
-    try:
-        with pq.ParquetFile(path, pre_buffer=False) as parquet:
-            for group in range(parquet.num_row_groups):
-                yield from parquet.iter_batches(rows_at_once, row_groups=[group], columns=columns)
-    except (OSError, pa.ArrowException) as error:
-        raise unusable(path, error) from error
-
-
-def rows_between(path: Path, first: int, end: int, rows_at_once: int) -> Iterator[pa.RecordBatch]:
-    """The rows from number `first` to before `end`; what has none of them is not read. Raises StorageError."""
     place = 0
     try:
         with pq.ParquetFile(path, pre_buffer=False) as parquet:
             for group in range(parquet.num_row_groups):
                 behind = place + parquet.metadata.row_group(group).num_rows
                 if place < end and first < behind:
-                    for batch in parquet.iter_batches(rows_at_once, row_groups=[group]):
+                    for batch in parquet.iter_batches(rows_at_once, row_groups=[group], columns=columns):
                         start, stop = max(first, place), min(end, place + batch.num_rows)
                         if start < stop:
                             yield batch.slice(start - place, stop - start)

@@ -37,6 +37,15 @@ def test_candles_at_their_open_with_gaps_kept(tmp_path: Path) -> None:
     ]
 
 
+def test_candles_of_files_that_overlap_are_sorted_and_each_there_once(tmp_path: Path) -> None:
+    at = [JANUARY_MS + hour * HOUR_MS for hour in range(48)]
+    store(tmp_path, KLINES, "2024-01-01", [candle(one) for one in [*at[:23], at[25]]])
+    storage = store(tmp_path, KLINES, "2024-01-02", [candle(one) for one in at[22:]])
+    (written,) = export("freqtrade", storage, [KLINES], tmp_path / "out")
+    assert written.rows == 48
+    assert [row[0] for row in rows_of(written.path)] == at
+
+
 def test_funding_keeps_its_milliseconds(tmp_path: Path) -> None:
     lines = [f"{JANUARY_MS + 3},8,0.0001", f"{JANUARY_MS + 8 * HOUR_MS},8,-0.00012345"]
     storage = store(tmp_path, FUNDING, "2024-01", lines)

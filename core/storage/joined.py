@@ -1,0 +1,161 @@
+"""The rows of several archives as one: in the order of their key, and each once. Scans and the loader read so.
+
+What two archives both have, identical in every column, is given once. Rows with one key and different content are
+an error, but where files share a midnight (`Dataset.shares_midnight`): there the later archive's row is given, in whose
+time it lies. Nothing of this is stored: an archive that is published anew changes what is given, and no other file.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from core.datasets import DATASETS
+from core.errors import StorageError
+from core.events import LOGGER
+from core.storage.lanes import RANK, Lane, lanes_of, overlaps
+from core.storage.order import in_key_order, key_values, repeats
+from core.storage.survey import time_of
+from core.types import Partition, Series, Source, Span
+
+
+def joined(
+    partitions: Sequence[Partition], span: Span, columns: Sequence[str] | None, rows_at_once: int
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a series' partitions that lie in `span`; `columns` have to include time and key.
+
+    Rows are streamed; only where archives overlap in their key are these rows, of each about a row group, in memory
+    together. Rows that are given once though two archives have them are counted in the log. Raises StorageError.
+    """
+    near = [partition for partition in partitions if overlaps(partition, span)]
+    if near:
+        joining = _Joining(near, span, columns, rows_at_once)
+        yield from joining.batches()
+        if joining.dropped:
+            LOGGER.warning("%s: %d rows that two archives both have are given once", near[0].series, joining.dropped)
+
+
+class _Reading:
+    """What is read of a lane and not given yet: never empty before the lane is at its end."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch], first_key: str) -> None:
+        self._batches = batches
+        self._first_key = first_key
+        self.rows = next(batches, None)
+
+    @property
+    def last(self) -> int:
+        """The first column of the key in the last row."""
+        assert self.rows is not None
+        return int(key_values(self.rows.column(self._first_key).slice(self.rows.num_rows - 1))[0])
+
+    def taken_until(self, limit: int) -> Iterator[pa.RecordBatch]:
+        """Takes out the rows in which the first column of the key is at most `limit`, also those not read yet."""
+        while self.rows is not None:
+            keys = key_values(self.rows.column(self._first_key))
+            count = int(np.searchsorted(keys, limit, side="right"))
+            rows = self.rows
+            if count:
+                yield rows.slice(0, count)
+            if count < len(keys):
+                self.rows = rows.slice(count)
+                return
+            self.rows = next(self._batches, None)
+
+
+class _Joining:
+    """`dropped` counts the rows that were left out because an earlier archive has them too."""
+
+    def __init__(
+        self, partitions: Sequence[Partition], span: Span, columns: Sequence[str] | None, rows_at_once: int
+    ) -> None:
+        self._partitions = partitions
+        self._series = partitions[0].series
+        self._dataset = DATASETS[self._series.dataset]
+        self._span = span
+        self._columns = columns
+        self._rows_at_once = rows_at_once
+        self._lanes = [lane for partition in partitions for lane in lanes_of(partition, span)]
+        self._archives = _in_order_of_time(self._series, self._lanes)
+        self.dropped = 0
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        if len(self._lanes) == 1:
+            yield from self._lanes[0].batches(self._span, self._columns, self._rows_at_once)
+            return
+        waiting = deque(sorted(self._lanes, key=lambda lane: lane.low))
+        opened: list[_Reading] = []
+        while True:
+            self._open(waiting, opened)
+            if not opened:
+                return
+            limit = min(reading.last for reading in opened)
+            if len(opened) == 1:
+                yield from map(_without_rank, opened[0].taken_until(limit))
+            else:
+                yield from self._together([list(reading.taken_until(limit)) for reading in opened])
+            opened = [reading for reading in opened if reading.rows is not None]
+
+    def _open(self, waiting: deque[Lane], opened: list[_Reading]) -> None:
+        """Begin to read the lanes that may have a row before the last of those that are held, of all of which the
+        least is given next."""
+        ranks = {source: rank for rank, source in enumerate(self._archives)}
+        while waiting and (not opened or waiting[0].low <= min(reading.last for reading in opened)):
+            batches = waiting.popleft().batches(self._span, self._columns, self._rows_at_once, ranks)
+            reading = _Reading(batches, self._dataset.key[0])
+            if reading.rows is not None:
+                opened.append(reading)
+
+    def _together(self, parts: Sequence[Sequence[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
+        """The rows of several lanes in key order."""
+        some = [part for part in parts if part]
+        if len(some) == 1:
+            yield from map(_without_rank, some[0])
+            return
+        table = pa.Table.from_batches([batch for part in some for batch in part])
+        table = in_key_order(table, [*self._dataset.key, RANK])
+        yield from map(_without_rank, self._each_once(table).to_batches(max_chunksize=self._rows_at_once))
+
+    def _each_once(self, table: pa.Table) -> pa.Table:
+        """Rows in the order of key and archive, without those that another one stands for."""
+        repeated = repeats(table, self._dataset.key)
+        if not repeated.any():
+            return table
+        if self._dataset.shares_midnight:
+            return table.filter(pa.array(np.append(~repeated, True)))
+        self._prove_identical(table, repeated)
+        self.dropped += int(np.count_nonzero(repeated))
+        return table.filter(pa.array(np.append(True, ~repeated)))
+
+    def _prove_identical(self, table: pa.Table, repeated: npt.NDArray[np.bool_]) -> None:
+        """Raises StorageError unless rows with one key are identical in every column, also in those not asked for."""
+        if self._columns is not None:
+            times = key_values(table.column("timestamp"))[np.append(repeated, False) | np.append(False, repeated)]
+            span = Span(int(times.min()), int(times.max()) + 1)
+            deque(_Joining(self._partitions, span, None, self._rows_at_once).batches(), maxlen=0)
+            return
+        names = [name for name in table.column_names if name != RANK]
+        different = np.flatnonzero(repeated & ~repeats(table, names))
+        if len(different):
+            raise self._contradiction(table.slice(int(different[0]), 2), names)
+
+    def _contradiction(self, pair: pa.Table, names: Iterable[str]) -> StorageError:
+        one, other = (self._archives[rank].key for rank in pair.column(RANK).to_pylist())
+        key = ", ".join(f"{name} {pair.column(name)[0]}" for name in self._dataset.key)
+        unlike = ", ".join(name for name in names if not repeats(pair, [name]).all())
+        return StorageError(
+            f"{self._series}: {one} and {other} contradict each other: both have a row of {key}, and they differ in "
+            f"{unlike}; as published, neither can be told to be right: choose a time without this row, or wait until "
+            "one of the two is published anew, which the next download takes"
+        )
+
+
+def _in_order_of_time(series: Series, lanes: Iterable[Lane]) -> list[Source]:
+    sources = {run.source for lane in lanes for run in lane.runs}
+    return sorted(sources, key=lambda source: (time_of(series, source).span.start_us, source.period.span, source.key))
+
+
+def _without_rank(batch: pa.RecordBatch) -> pa.RecordBatch:
+    return batch.drop_columns([RANK])

@@ -1,0 +1,112 @@
+"""Lanes: stretches of partitions in which the key rises, as many archives to one as come one behind the other."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from core.datasets import DATASETS, Dataset
+from core.storage.footer import unusable
+from core.storage.order import key_values
+from core.storage.reading import rows_between
+from core.types import Partition, Source, Span
+
+RANK = "\0rank"
+"""The column that says of which archive a row is, by the archive's place in order of time."""
+_TIME = "timestamp"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The rows of one source: those of its partition from `first` to before `end`."""
+
+    source: Source
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Runs of one partition, one behind the other, over which the key rises; in none of its rows is the first column of
+    the key less than `low`."""
+
+    partition: Partition
+    runs: tuple[Run, ...]
+    low: int
+
+    def batches(
+        self, span: Span, columns: Sequence[str] | None, rows_at_once: int, ranks: Mapping[Source, int] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Those of its rows that lie in `span`, with the column `RANK` if there are `ranks`. Raises StorageError."""
+        place = first = self.runs[0].first
+        for batch in rows_between(self.partition.path, first, self.runs[-1].end, rows_at_once, columns):
+            ranked = batch if ranks is None else batch.append_column(RANK, self._ranks(place, batch.num_rows, ranks))
+            place += batch.num_rows
+            inside = _between(ranked, span)
+            if inside.num_rows:
+                yield inside
+
+    def _ranks(self, place: int, rows: int, ranks: Mapping[Source, int]) -> pa.Array:
+        ends = np.clip([run.end - place for run in self.runs], 0, rows)
+        return pa.array(np.repeat([ranks[run.source] for run in self.runs], np.diff(ends, prepend=0)))
+
+
+def lanes_of(partition: Partition, span: Span) -> Iterator[Lane]:
+    """The lanes of a partition that may have rows in `span`. Raises StorageError."""
+    runs = [run for run in _runs_of(partition) if overlaps(run.source, span)]
+    dataset = DATASETS[partition.series.dataset]
+    start = 0
+    for place in range(1, len(runs) + 1):
+        if place == len(runs) or not _rises(partition, dataset, runs[place - 1], runs[place]):
+            yield Lane(partition, tuple(runs[start:place]), _low(partition, dataset, runs[start]))
+            start = place
+
+
+def overlaps(part: Source | Partition, span: Span) -> bool:
+    """Whether it may have rows in `span`."""
+    return part.first_us < span.end_us and part.last_us >= span.start_us
+
+
+def _runs_of(partition: Partition) -> Iterator[Run]:
+    ends = np.cumsum([0, *(source.rows for source in partition.sources)]).tolist()
+    for source, (first, end) in zip(partition.sources, pairwise(ends), strict=True):
+        yield Run(source, first, end)
+
+
+def _rises(partition: Partition, dataset: Dataset, one: Run, other: Run) -> bool:
+    """Whether the rows of a run stand right behind those of another, in the file and by their key."""
+    if one.end != other.first:
+        return False
+    if dataset.key[0] == _TIME:
+        return one.source.last_us < other.source.first_us
+    name = dataset.key[0]
+    batches = list(rows_between(partition.path, one.end - 1, one.end + 1, other.end, [name]))
+    last, first = np.concatenate([key_values(batch.column(name)) for batch in batches])
+    return bool(last < first)
+
+
+def _low(partition: Partition, dataset: Dataset, run: Run) -> int:
+    """The first column of the key is a time, or an id of which the file says the least of each row group."""
+    if dataset.key[0] == _TIME:
+        return run.source.first_us
+    try:
+        metadata = pq.read_metadata(partition.path)
+    except (OSError, pa.ArrowException) as error:
+        raise unusable(partition.path, error) from error
+    column = metadata.schema.names.index(dataset.key[0])
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    behind = np.cumsum([group.num_rows for group in groups])
+    statistics = groups[int(np.searchsorted(behind, run.first, side="right"))].column(column).statistics
+    return int(statistics.min) if statistics is not None and statistics.has_min_max else int(np.iinfo(np.int64).min)
+
+
+def _between(batch: pa.RecordBatch, span: Span) -> pa.RecordBatch:
+    times = batch.column(_TIME).cast(pa.int64())
+    bounds = pc.min_max(times).as_py()
+    if batch.num_rows and span.start_us <= bounds["min"] and bounds["max"] < span.end_us:
+        return batch
+    return batch.filter(pc.and_(pc.greater_equal(times, span.start_us), pc.less(times, span.end_us)))
