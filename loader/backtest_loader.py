@@ -99,7 +99,7 @@ class BacktestDataLoader:
 
         What is missing is reported by a MissingDataWarning, and an empty type is an empty frame. Raises NoData if
         nothing at all is there, ConfigError for an argument that makes no sense, StorageError if a file cannot be
-        read or a row's key is stored twice.
+        read or two archives contradict each other about a row.
         """
         from loader.arguments import parse_request
         from loader.frames import long_columns, to_frame

@@ -12,8 +12,6 @@ from core.types import PartitionFacts, Series, Span
 from loader.arguments import Request
 from loader.missing import Missing, stored_range
 
-_MARGIN_US: Final = DAY_US
-"""Rows may lie a little outside the period of their file, so the neighbours are looked at too."""
 _LOOKBACK_US: Final = 62 * DAY_US
 """How far back an earlier row is looked for before all that is stored is looked at."""
 _DISORDER_US: Final = HOUR_US
@@ -37,14 +35,14 @@ def gone(files: Files) -> bool:
 
 def inside(storage: StorageManager, wanted: Sequence[Series], span: Span) -> Sequence[Sequence[PartitionFacts]]:
     """Choose the partitions that may have rows in the span."""
-    near = storage.facts(wanted, Span(max(0, span.start_us - _MARGIN_US), span.end_us + _MARGIN_US))
+    near = storage.facts(wanted, storage.around(span))
     start_us, end_us = span.start_us - _DISORDER_US, span.end_us + _DISORDER_US
     return [[part for part in parts if part.first_us < end_us and part.last_us >= start_us] for parts in near]
 
 
 def known(storage: StorageManager, wanted: Sequence[Series], span: Span) -> Sequence[Sequence[PartitionFacts]]:
     """Choose the partitions that may have rows in the span, and the one with the last row at or before its start."""
-    end_us = span.end_us + _MARGIN_US
+    end_us = storage.around(span).end_us
     near = dict(zip(wanted, storage.facts(wanted, Span(max(0, span.start_us - _LOOKBACK_US), end_us)), strict=True))
     older = [series for series in wanted if not _earlier(near[series], span.start_us)]
     near.update(zip(older, storage.facts(older, Span(0, end_us)), strict=True))

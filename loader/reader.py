@@ -52,7 +52,7 @@ class RowReader:
     def rows(self, request: Request, dataset: Dataset) -> Rows:
         """The request's rows of one kind: timestamp and the columns asked for.
 
-        Raises StorageError that names the file if one cannot be read or a key repeats.
+        Raises StorageError that names what is at fault if a file cannot be read or two archives contradict each other.
         """
         return self._rows(request, dataset, inside, request.span, request.span)
 
@@ -89,7 +89,13 @@ class RowReader:
         if not paths:
             return no_rows(schema, len(files))
         wanted = tuple(dict.fromkeys((*schema.names, *dataset.key)))
-        rows = in_order(self._query(paths, wanted, span), dataset.key, files, dataset.shares_midnight)
+
+        def again(symbol: int, earliest_us: int) -> pa.Table:
+            one = request.series(dataset, request.symbols[symbol])
+            batches = list(self._storage.scan(one, Span(earliest_us, span.end_us), wanted))
+            return pa.Table.from_batches(batches) if batches else stored.empty_table()
+
+        rows = in_order(self._query(paths, wanted, span), dataset.key, files, again)
         return Rows(rows.table.select(schema.names).cast(schema), rows.offsets)
 
     def _query(self, paths: Sequence[Path], columns: Sequence[str], span: Span) -> pa.Table:

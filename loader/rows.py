@@ -1,6 +1,6 @@
 """Rows of many symbols, one symbol behind the other, each in the order of its key and without a repeated one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,13 @@ def no_rows(schema: pa.Schema, symbols: int) -> Rows:
 
 
 def in_order(
-    table: pa.Table, key: Sequence[str], files: Sequence[Sequence[Path]], shares_midnight: bool = False
+    table: pa.Table, key: Sequence[str], files: Sequence[Sequence[Path]], again: Callable[[int, int], pa.Table]
 ) -> Rows:
     """The rows of each symbol's files by symbol and key; `file_index` says from which file a row comes.
 
-    Rows that already are in order, as they should be, are not moved. Raises StorageError that names the files if a key
-    repeats within a symbol: to join such rows would multiply them. Where neighbouring files share a midnight, a row
-    that two files have is taken from the later one, in whose time it lies.
+    Rows that already are in order, as they should be, are not moved. Where a key repeats within a symbol, archives
+    overlap: the symbol's rows are those that `again` gives for it, from its earliest time on. Raises StorageError that
+    names the files if a key still repeats: to join such rows would multiply them.
     """
     file_index = integers(table, "file_index")
     if np.any(file_index[1:] < file_index[:-1]):
@@ -61,11 +61,15 @@ def in_order(
         file_index = integers(table, "file_index")
     first_files = np.cumsum([0, *(len(of_symbol) for of_symbol in files)])
     offsets = np.searchsorted(file_index, first_files).astype(np.int64)
+    table = table.drop_columns(["file_index"])
     if not _rises(table, key, offsets).all():
         table = _sorted(table, key, offsets)
-        if shares_midnight:
-            table, offsets = _later_of_two(table, key, offsets)
-        _refuse_repeated(table, key, offsets, [path for of_symbol in files for path in of_symbol])
+        overlapping = np.unique(_symbols(offsets)[1:][~_rises(table, key, offsets)])
+        for symbol in overlapping.tolist():
+            table, offsets = _replaced(table, offsets, symbol, again)
+        if len(overlapping):
+            table = _sorted(table, key, offsets)
+            _refuse_repeated(table, key, offsets, files)
     return Rows(table, offsets)
 
 
@@ -80,25 +84,33 @@ def _rises(table: pa.Table, key: Sequence[str], offsets: Integers) -> npt.NDArra
 
 
 def _sorted(table: pa.Table, key: Sequence[str], offsets: Integers) -> pa.Table:
-    symbols = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    return table.take(np.lexsort([*(key_values(table.column(name)) for name in reversed(key)), symbols]))
+    return table.take(np.lexsort([*(key_values(table.column(name)) for name in reversed(key)), _symbols(offsets)]))
 
 
-def _later_of_two(table: pa.Table, key: Sequence[str], offsets: Integers) -> tuple[pa.Table, Integers]:
-    """Without the rows behind which a later archive's row of the same key stands.
-
-    Sorting kept the order of archives, within a partition and between two; within one archive no key repeats.
-    """
-    kept = np.append(_rises(table, key, offsets), np.ones(min(1, len(table)), dtype=np.bool_))
-    before = np.append(0, np.cumsum(kept))
-    return table.filter(pa.array(kept)), before[offsets].astype(np.int64)
+def _symbols(offsets: Integers) -> Integers:
+    """Of each row the symbol."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
-def _refuse_repeated(table: pa.Table, key: Sequence[str], offsets: Integers, names: Sequence[Path]) -> None:
+def _replaced(
+    table: pa.Table, offsets: Integers, symbol: int, again: Callable[[int, int], pa.Table]
+) -> tuple[pa.Table, Integers]:
+    """With other rows of a symbol."""
+    start, end = offsets[symbol : symbol + 2].tolist()
+    rows = again(symbol, int(integers(table.slice(start, end - start), "timestamp").min()))
+    moved = offsets + np.where(np.arange(len(offsets)) > symbol, len(rows) - (end - start), 0)
+    parts = [table.slice(0, start), rows.select(table.column_names).cast(table.schema), table.slice(end)]
+    return pa.concat_tables(parts), moved
+
+
+def _refuse_repeated(table: pa.Table, key: Sequence[str], offsets: Integers, files: Sequence[Sequence[Path]]) -> None:
     repeated = np.flatnonzero(~_rises(table, key, offsets))
     if len(repeated) == 0:
         return
     at = int(repeated[0])
     what = ", ".join(f"{name} {table[name][at]}" for name in key)
-    where = " and ".join(dict.fromkeys(str(names[i]) for i in integers(table, "file_index")[at : at + 2]))
-    raise StorageError(f"{len(repeated)} rows repeat, the first at {what} in {where}; remove one and download it again")
+    where = " or ".join(str(path) for path in files[_symbols(offsets)[at]])
+    raise StorageError(
+        f"{len(repeated)} rows repeat within one archive, the first at {what} in {where}, which was not stored so; "
+        "delete the file and run the download again"
+    )

@@ -182,19 +182,19 @@ def test_a_file_whose_rows_are_out_of_order_is_sorted(world: World, loader: Back
     assert plain(frame)[2:] == expected({"BTCUSDT": stored}, BARS, "2024-01-01", "2024-02-01")
 
 
-def test_a_key_that_is_stored_twice_is_an_error_that_names_the_files(world: World, loader: BacktestDataLoader) -> None:
+def test_two_archives_that_contradict_each_other_are_an_error_that_names_both(
+    world: World, loader: BacktestDataLoader
+) -> None:
     one = series("klines", "BTCUSDT")
     rows = made_up(one, hours("2024-01-01", 24 * 60))
     again = [row | {"open": 1.0} for row in rows if row["timestamp"] == us("2024-01-31T23:00")]
     february = [row for row in rows if us("2024-02-01") <= row["timestamp"]]
     world.put(one, [row for row in rows if row["timestamp"] < us("2024-02-01")])
-    paths = [
-        world.layout.processed(one, Period.parse("2024")),
-        world.put_unchecked(one, Period.month(2024, 2), again + february),
-    ]
-    with pytest.raises(StorageError, match=r"1 rows repeat, the first at timestamp 2024-01-31 23:00") as caught:
-        loader.load_data("BTCUSDT", "2024-01-01", "2024-02-28")
-    assert all(str(path) in str(caught.value) for path in paths)
+    world.put_unchecked(one, Period.month(2024, 2), again + february)
+    said = "data/BTCUSDT-1h-2024-01.zip and key contradict each other: both have a row of timestamp 2024-01-31 23:00"
+    for columns in (None, ["close"]):
+        with pytest.raises(StorageError, match=said):
+            loader.load_data("BTCUSDT", "2024-01-01", "2024-02-28", columns=columns)
     assert len(loader.load_data("BTCUSDT", "2024-02-01", "2024-02-28")["klines"]) == 24 * 28
 
 
@@ -214,9 +214,22 @@ def test_bands_of_a_snapshot_come_in_their_order_and_may_be_fractions(world: Wor
     world.put_unchecked(one, Period.parse("2024-01-01"), random.Random(3).sample(rows, len(rows)))
     frame = loader.load_data("BTCUSDT", "2024-01-01", "2024-01-01", "book_depth", columns=["percentage"])["book_depth"]
     assert frame["percentage"].tolist() == bands * 2
-    world.put_unchecked(one, Period.parse("2024-01-02"), rows[1:2])
-    with pytest.raises(StorageError, match=r"1 rows repeat, the first at timestamp 2024-01-01 .*, percentage -0.2 in"):
+    world.put_unchecked(one, Period.parse("2024-01-01"), rows)
+    world.put_unchecked(one, Period.parse("2024-01-02"), [rows[1] | {"depth": 0.5}])
+    with pytest.raises(StorageError, match=r"of timestamp 2024-01-01 .*, percentage -0.2, and they differ in depth;"):
         loader.load_data("BTCUSDT", "2024-01-01", "2024-01-02", "book_depth")
+
+
+def test_a_row_that_two_archives_both_have_is_one_row(world: World, loader: BacktestDataLoader) -> None:
+    one = series("klines", "BTCUSDT")
+    rows = made_up(one, hours("2024-01-01", 48))
+    world.fill("klines", "AAAUSDT", hours("2024-01-01", 2))
+    world.put_period(one, Period.parse("2024-01-01"), rows[:24])
+    world.put_period(one, Period.parse("2024-01-02"), rows[23:])
+    world.fill("klines", "ZZZUSDT", hours("2024-01-01", 2))
+    frame = loader.load_data(["AAAUSDT", "BTCUSDT", "ZZZUSDT"], "2024-01-01", "2024-01-02")["klines"]
+    assert plain(frame)[2:-2] == expected({"BTCUSDT": rows}, BARS, "2024-01-01", "2024-01-03")
+    assert frame["symbol"].tolist() == ["AAAUSDT"] * 2 + ["BTCUSDT"] * 48 + ["ZZZUSDT"] * 2
 
 
 def test_words_are_categories_that_occur_and_can_be_written_to(world: World, loader: BacktestDataLoader) -> None:

@@ -153,6 +153,7 @@ class Interrupted:
 
     def __init__(self, world: World, during: bool) -> None:
         self.world, self.during, self.looks = world, during, 0
+        self.around = world.storage.around
 
     def facts(self, wanted: Sequence[Series], span: Span | None = None) -> list[tuple[PartitionFacts, ...]]:
         found = self.world.storage.facts(wanted, span)
