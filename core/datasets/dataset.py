@@ -15,9 +15,13 @@ _MONTHLY_ONLY: Final = frozenset({"3d", "1w", "1mo"})
 """Intervals that are published by the month only."""
 BY_DAY_ONLY: Final = (Cadence.DAILY,)
 
-REPAIR: Final = (
+REPAIR_OF_FILE: Final = (
     "Exact duplicate rows are dropped and counted; rows out of order are sorted by key and counted; two rows with one "
     "key and different content refuse the file."
+)
+REPAIR: Final = (
+    f"{REPAIR_OF_FILE} A row that two files both have, the same in every column, is stored with both and given once to "
+    "whoever reads; two rows with one key and different content in two files are an error that names both."
 )
 
 

@@ -59,6 +59,7 @@ LIQUIDATION_SNAPSHOT = Dataset(
     ),
     history={Market.UM: "until 2024-03-31, since removed", Market.CM: "2023-06-25 to 2024-10-14"},
     repair="There is no id, so all columns together are the key: exact duplicates are dropped and counted, which is "
-    "half of every file, and rows that differ in anything all stay. Rows out of order are sorted by key and counted.",
+    "half of every file, and rows that differ in anything all stay. Rows out of order are sorted by key and counted. A "
+    "row that two files both have is stored with both and given once to whoever reads.",
     usual_repairs=("duplicate-rows",),
 )

@@ -12,7 +12,7 @@ So a row was known at `timestamp` under the first convention, and at `timestamp`
 of 2026-06-24 and 2026-06-25 both have a row of 2026-06-25 00:00:00, of two different windows.
 """
 
-from core.datasets.dataset import BY_DAY_ONLY, REPAIR, Column, Dataset, Kind
+from core.datasets.dataset import BY_DAY_ONLY, REPAIR_OF_FILE, Column, Dataset, Kind
 from core.types import Market
 
 
@@ -78,14 +78,15 @@ METRICS = Dataset(
         "`timestamp` + 5 min, taker volume of those five minutes; a file runs from 00:00 to 23:55. So a row was known "
         "at `timestamp` under the first convention and at `timestamp` + 5 min under the second.",
         "The um files of 2026-06-24 and 2026-06-25 both have a row of 2026-06-25 00:00:00, of two different windows. "
-        "Both are stored; the loader gives the one of the file in whose day it lies, the second.",
+        "Both are stored; readers are given the one of the file in whose day it lies, the second.",
         'An empty cell (nothing, or `""`) is null, never 0: cm files of 2023 have rows without three of the ratios.',
         "288 rows make a whole day. Hours and days are missing in places.",
         "The published `symbol` must be that of the file's name (or, for a settled contract, what stands before "
         "`SETTLED`); else the file is refused.",
     ),
     history={Market.UM: "since 2021-12-01"},
-    repair=f"{REPAIR} Two rows that differ only in the number of written decimals are exact duplicates, and so are two "
-    "empty cells. The exchange publishes many of these files unsorted.",
+    repair=f"{REPAIR_OF_FILE} Two rows that differ only in the number of written decimals are exact duplicates, and so "
+    "are two empty cells. Of two files' rows of one time both are stored, and that of the later file is given to "
+    "whoever reads. The exchange publishes many of these files unsorted.",
     usual_repairs=("duplicate-rows", "unsorted-rows"),
 )
