@@ -320,7 +320,7 @@ def _nothing_of(fetched: FetchedFile, longer: Source) -> Source:
 
 
 def _summed(parts: Sequence[Source]) -> Source:
-    """One archive that was split."""
+    """One archive that was split: its rows are those of all days, what was repaired in it each of them says."""
     return replace(
         parts[0],
         rows=sum(part.rows for part in parts),

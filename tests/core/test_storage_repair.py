@@ -175,6 +175,19 @@ def test_an_early_end_leaves_no_temporary_file(tmp_path: Path) -> None:
     assert (sweep(tmp_path), list(tmp_path.iterdir())) == (1, [])
 
 
+def test_what_was_repaired_in_a_month_is_said_by_each_day_and_counted_once(world: World) -> None:
+    day_ms = 86_400_000
+    texts = [f"{n},1,1,1,{FIRST_MS + (n - 1) * day_ms},true" for n in range(4)]  # the first one is of the year before
+    fetched = world.fetched(TRADES, JANUARY, lines([*texts[:3], texts[3], texts[2], texts[2]]))
+    stored = world.storage.store([fetched])
+    sources = [source for partition in stored.partitions for source in partition.sources]
+    said = {(one.duplicates, one.reordered, one.outside, one.quarantined) for one in sources}
+    assert [one.rows for one in sources] == [2, 1, 1]
+    assert said == {(2, 3, 1, 0)}
+    whole = stored.sources[fetched.file.key]
+    assert (whole.rows, whole.duplicates, whole.reordered, whole.outside, whole.quarantined) == (4, 2, 3, 1, 0)
+
+
 STORE = """
 from core.exchanges.binance.urls import key_of
 path = world.layout.raw(TRADES, JANUARY)
