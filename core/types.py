@@ -245,9 +245,12 @@ class Source:
     """What became of one archive: where rows of a partition come from.
 
     `sha256` and `proof` vouch for its bytes, `unit` is its time unit ("ms", "us" or "s"). `rows` of it are in the
-    partition that names it, from `first_us` to `last_us`, the earliest and the latest timestamp. Of the whole archive,
-    `duplicates` exact duplicate rows were dropped, `reordered` rows were moved, `outside` rows lie outside its period,
-    within the allowed slack, and were kept, and `quarantined` lines are not stored but kept apart.
+    partition that names it, from `first_us` to `last_us`, the earliest and the latest timestamp.
+
+    The other counts are those of the whole archive: `duplicates` exact duplicate rows were dropped, `reordered` rows
+    were moved, `outside` rows lie outside its period, within the allowed slack, and were kept, and `quarantined` lines
+    are not stored but kept apart. An archive that is split into days says the same in each of them, so whoever adds
+    them up takes them once for each `key`; only `rows` may be added up over days.
     """
 
     key: str

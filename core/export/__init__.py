@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable
 
+from core.datasets import DATASETS
 from core.export import csv, freqtrade, hftbacktest, nautilus, vectorbt
 from core.export.format import Format
 from core.types import Series
@@ -22,10 +23,10 @@ def _kind(series: Series) -> Hashable:
 
 
 _CANDLES = ("klines", "mark_price", "index_price", "premium_index", "funding_rate")
-_TAPES = ("trades", "agg_trades")
+_REST = tuple(name for name in DATASETS if name not in _CANDLES)
 
 EXPORTS: dict[str, Format] = {
-    "csv": Format(csv.write, _CANDLES, _itself, "plain CSV, one file a series", _TAPES, ("gzip",)),
+    "csv": Format(csv.write, _CANDLES, _itself, "plain CSV, one file a series", _REST, ("gzip",)),
     "freqtrade": Format(freqtrade.write, _CANDLES, _itself, "freqtrade's data folder of feather files"),
     "hftbacktest": Format(hftbacktest.write, ("trades",), _itself, "event arrays, one .npz a day", ("agg_trades",)),
     "nautilus": Format(

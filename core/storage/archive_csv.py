@@ -4,7 +4,7 @@ What a file is, is decided by its own bytes, never by its date: a header where t
 of columns by the first row, microseconds or milliseconds by the size of the first time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -88,7 +88,7 @@ class ArchiveCsv:
         """Lines that were left out."""
         return self.quarantine.lines if self.quarantine is not None and self.is_salvaged else 0
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
+    def batches(self) -> Generator[pa.RecordBatch, None, None]:
         """Batches in the dataset's schema, rows in the file's order. Raises MalformedArchive, StorageError; FaultyLine
         where all else may be good."""
         if self._conflicts is not None:

@@ -98,6 +98,12 @@ class _Table:
         return _array(pa.bool_(), np.packbits(self.boolean[slot, : self.rows], bitorder="little"), self.rows)
 
 
+def try_out() -> None:
+    """Read one line of all kinds: the kernels are compiled, or loaded, and their cache is written, if they can be."""
+    columns = [Column(kind.name, kind.name, kind) for kind in KINDS]
+    list(CompiledReader(columns, 1).batches([b"1,1,1.5,true\n"]))
+
+
 def _array(kind: pa.DataType, values: npt.NDArray[Any], rows: int) -> pa.Array:
     return pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(values)], null_count=0)
 

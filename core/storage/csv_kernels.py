@@ -19,6 +19,9 @@ from numba.extending import intrinsic
 
 from core.storage.csv_vectors import bytes_equal, decimal_before, ones_in, whole_before
 
+VECTORS: Final = "efd12ba8a288b807"
+"""The beginning of the SHA-256 of csv_vectors.py. numba keeps a compiled kernel until the kernel's own file changes,
+whatever it calls: whoever changes the vectors changes this line, and so this file."""
 _TEN: Final = np.array([10.0**power for power in range(23)])
 _TEN_WHOLE: Final = np.array([10**power for power in range(20)], dtype=np.uint64)
 _TRUE: Final = np.array([int.from_bytes(word, "little") for word in (b"true", b"True", b"TRUE")], dtype=np.uint64)

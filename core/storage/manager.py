@@ -213,10 +213,12 @@ class StorageManager:
         """The pieces of those archives that can be read, each also extracted if settings say so; why not the others."""
         pieces, refused = [], {}
         dataset = DATASETS[new[0].file.series.dataset]
+        beside = self._layout.processed(new[0].file.series, home)
         together = read_together([(fetched, self._archive(fetched, here)) for fetched in new], home, dataset)
         for fetched in new:
             try:
-                piece = together.get(fetched.file.key) or read_whole(fetched, self._archive(fetched, here), dataset)
+                piece = together.get(fetched.file.key)
+                piece = piece or read_whole(fetched, self._archive(fetched, here), dataset, beside)
             except MalformedArchive as error:
                 refused[fetched.file.key] = str(error)
                 continue
@@ -322,7 +324,7 @@ def _nothing_of(fetched: FetchedFile, longer: Source) -> Source:
 
 
 def _summed(parts: Sequence[Source]) -> Source:
-    """One archive that was split."""
+    """One archive that was split: its rows are those of all days, what was repaired in it each of them says."""
     return replace(
         parts[0],
         rows=sum(part.rows for part in parts),

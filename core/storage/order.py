@@ -1,9 +1,8 @@
-"""Rows in the order of their key, each once: proved while streaming, or put right and counted."""
+"""Rows in the order of their key: proved while streaming, sorted, compared with their neighbours."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +11,6 @@ import pyarrow as pa
 from core.datasets import Dataset
 from core.errors import FaultyLine
 from core.storage.archive_csv import ArchiveCsv
-
-T = TypeVar("T")
 
 
 class OutOfOrder(Exception):
@@ -28,49 +25,15 @@ class KeyConflict(FaultyLine):
         self.rows = rows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Repairs:
-    """What putting a file in order took: exact duplicate rows dropped, and rows that stood elsewhere."""
+    """What putting a file in order took: exact duplicate rows dropped, and rows that stood elsewhere.
+
+    They are counted on the way, and known when the last row has been read.
+    """
 
     duplicates: int = 0
     reordered: int = 0
-
-
-def read_by_key(
-    archive: ArchiveCsv, dataset: Dataset, use: Callable[[ArchiveCsv, Iterator[pa.RecordBatch], Repairs], T]
-) -> T:
-    """What `use` makes of the rows of an archive in the order of their key.
-
-    They are streamed as long as they come in order, else put right in memory; where lines are at fault and there is a
-    quarantine, those are left out. Each time all begins again, with the archive that `use` is given. Raises
-    MalformedArchive.
-    """
-    with archive.quarantine or contextlib.nullcontext():
-        try:
-            return _by_key(archive, dataset, use)
-        except FaultyLine as fault:
-            if archive.quarantine is None:
-                raise
-            archive = archive.without_faults(_rows_of(fault))
-        try:
-            return _by_key(archive, dataset, use)
-        except KeyConflict as conflict:  # between rows that were found only when the other faults were left out
-            return _by_key(archive.without_faults(conflict.rows), dataset, use)
-
-
-def _by_key(
-    archive: ArchiveCsv, dataset: Dataset, use: Callable[[ArchiveCsv, Iterator[pa.RecordBatch], Repairs], T]
-) -> T:
-    try:
-        return use(archive, in_order(archive, dataset), Repairs())
-    except OutOfOrder:
-        again = archive.again()
-        table, repairs = repaired(again, dataset)
-        return use(again, iter(table.to_batches()), repairs)
-
-
-def _rows_of(fault: FaultyLine) -> npt.NDArray[np.int64]:
-    return fault.rows if isinstance(fault, KeyConflict) else np.zeros(0, dtype=np.int64)
 
 
 def in_order(archive: ArchiveCsv, dataset: Dataset) -> Iterator[pa.RecordBatch]:
@@ -93,24 +56,6 @@ def rises(rows: pa.RecordBatch, dataset: Dataset) -> npt.NDArray[np.bool_]:
         found |= ties & (column[1:] > column[:-1])
         ties &= column[1:] == column[:-1]
     return found
-
-
-def repaired(archive: ArchiveCsv, dataset: Dataset) -> tuple[pa.Table, Repairs]:
-    """All rows in key order without exact duplicates, and what that took. Raises KeyConflict."""
-    table = pa.Table.from_batches(list(archive.batches())).combine_chunks()
-    keys = _keys(table, dataset)
-    order = np.lexsort(keys[::-1])
-    moved = int(np.count_nonzero(order != np.arange(len(order))))
-    table = table.take(pa.array(order))
-    repeated = repeats(table, dataset.key)
-    same = repeats(table, table.column_names)
-    conflicts = np.flatnonzero(repeated & ~same)
-    if len(conflicts):
-        one, other = (table.slice(int(conflicts[0]) + step, 1).to_pylist()[0] for step in (0, 1))
-        said = f"{archive.path.name}: two different rows with one key: {one} and {other}"
-        raise KeyConflict(said, np.sort(order[_of_one_key(repeated, conflicts)]))
-    keep = np.concatenate([[True], ~same])
-    return table.filter(pa.array(keep)), Repairs(int(np.count_nonzero(same)), moved)
 
 
 def in_key_order(table: pa.Table, names: Sequence[str]) -> pa.Table:
@@ -156,12 +101,6 @@ def key_values(values: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
 
 def _keys(rows: pa.RecordBatch | pa.Table, dataset: Dataset) -> list[npt.NDArray[Any]]:
     return [key_values(rows.column(name)) for name in dataset.key]
-
-
-def _of_one_key(repeats: npt.NDArray[np.bool_], conflicts: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which rows, in key order, have the key of a conflict; each of those is the row behind it and the one before."""
-    groups = np.cumsum(np.concatenate([[False], ~repeats]))
-    return np.isin(groups, groups[conflicts + 1])
 
 
 def repeats(table: pa.Table, names: Sequence[str]) -> npt.NDArray[np.bool_]:

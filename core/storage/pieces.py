@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,8 +11,9 @@ import pyarrow.compute as pc
 from core.datasets import Dataset
 from core.errors import MalformedArchive
 from core.storage.archive_csv import ArchiveCsv
-from core.storage.order import Repairs, read_by_key
+from core.storage.order import Repairs
 from core.storage.reading import rows_between
+from core.storage.repair import read_by_key
 from core.types import FetchedFile, Partition, Source
 
 
@@ -71,9 +73,13 @@ def settle(archive: ArchiveCsv, rows: int, repairs: Repairs) -> None:
         archive.quarantine.publish()
 
 
-def read_whole(fetched: FetchedFile, archive: ArchiveCsv, dataset: Dataset) -> Piece:
-    """An archive's rows, all in memory; lines that are not among them are in quarantine. Raises MalformedArchive."""
-    return read_by_key(archive, dataset, functools.partial(_piece, fetched))
+def read_whole(fetched: FetchedFile, archive: ArchiveCsv, dataset: Dataset, beside: Path) -> Piece:
+    """An archive's rows, all in memory; lines that are not among them are in quarantine.
+
+    What does not fit into memory while it is put in order lies beside the file `beside`. Raises MalformedArchive,
+    StorageError, DiskFull.
+    """
+    return read_by_key(archive, dataset, beside, functools.partial(_piece, fetched))
 
 
 def _piece(fetched: FetchedFile, archive: ArchiveCsv, batches: Iterator[pa.RecordBatch], repairs: Repairs) -> Piece:

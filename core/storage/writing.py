@@ -19,9 +19,10 @@ from core.errors import storage_error
 from core.layout import Layout, make_folder
 from core.storage.archive_csv import ArchiveCsv
 from core.storage.footer import WRITER, facts_of
-from core.storage.order import Repairs, read_by_key, row_groups
+from core.storage.order import Repairs, row_groups
 from core.storage.output import Output
 from core.storage.pieces import Extent, Piece, kept_rows, settle, source_of
+from core.storage.repair import read_by_key
 from core.types import Cadence, FetchedFile, Partition, Period, Series
 
 
@@ -75,7 +76,8 @@ def write_days(
     MalformedArchive, StorageError, DiskFull.
     """
     dataset = DATASETS[fetched.file.series.dataset]
-    return read_by_key(archive, dataset, functools.partial(_write_days, layout, fetched, group_rows, copies))
+    beside = layout.processed(fetched.file.series, fetched.file.period)
+    return read_by_key(archive, dataset, beside, functools.partial(_write_days, layout, fetched, group_rows, copies))
 
 
 def _write_days(

@@ -1,5 +1,6 @@
 """A published CSV as rows: every rule about its form, each with what is said when it is broken."""
 
+import hashlib
 import io
 import threading
 from datetime import UTC, datetime
@@ -8,7 +9,7 @@ from typing import cast
 
 import pyarrow as pa
 import pytest
-from factories import kline_csv, zip_bytes
+from factories import ROOT, kline_csv, zip_bytes
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -430,6 +431,15 @@ def test_what_the_compiled_parser_takes_the_other_one_takes_too(
     rows = pa.Table.from_batches(other.batches(cast(MemberStream, io.BytesIO(text)), 0))
     assert taken.equals(rows.select(taken.column_names))
     assert (reader.lines, other.lines) == (rows.num_rows, rows.num_rows)
+
+
+def test_the_kernels_say_of_which_vectors_they_are_made() -> None:
+    """numba compiles a kernel anew when its own file changes, and does not look at the files of what it calls."""
+    folder = ROOT / "core" / "storage"
+    digest = hashlib.sha256((folder / "csv_vectors.py").read_bytes()).hexdigest()[:16]
+    assert f'VECTORS: Final = "{digest}"' in (folder / "csv_kernels.py").read_text(encoding="utf-8"), (
+        f"csv_vectors.py has changed: write VECTORS = {digest!r} into csv_kernels.py"
+    )
 
 
 def test_a_line_that_is_as_much_too_long_as_the_one_before_is_too_short_is_found(tmp_path: Path) -> None:

@@ -44,6 +44,32 @@ def test_trades_byte_for_byte(tmp_path: Path) -> None:
             *("funding_rate", "um", "1000SHIBUSDT", f"{JANUARY_MS + 3},8,-0.0001", "um/funding_rate/1000SHIBUSDT.csv"),
             "timestamp,funding_interval_hours,funding_rate\n2024-01-01 00:00:00.003000Z,8,-0.0001\n",
         ),
+        (
+            *("metrics", "um", "BTCUSDT", '2024-01-01 00:05:00,BTCUSDT,77082.018,33,"",1.42,1.61,'),
+            "um/metrics/BTCUSDT.csv",
+            "timestamp,open_interest,open_interest_value,top_trader_account_ratio,top_trader_position_ratio,"
+            "account_ratio,taker_volume_ratio\n2024-01-01 00:05:00.000000Z,77082.018,33,,1.42,1.61,\n",
+        ),
+        (
+            *("book_depth", "um", "BTCUSDT", "2024-01-01 00:00:31,-0.20,7900.25,648000120.5"),
+            *(
+                "um/book_depth/BTCUSDT.csv",
+                "timestamp,percentage,depth,notional\n2024-01-01 00:00:31.000000Z,-0.2,7900.25,648000120.5\n",
+            ),
+        ),
+        (
+            *("book_ticker", "um", "BTCUSDT", f"38,2500.1,5,2500.11,12.5,{JANUARY_MS},{JANUARY_MS + 5}"),
+            "um/book_ticker/BTCUSDT.csv",
+            "timestamp,update_id,best_bid_price,best_bid_qty,best_ask_price,best_ask_qty,event_time\n"
+            "2024-01-01 00:00:00.000000Z,38,2500.1,5,2500.11,12.5,2024-01-01 00:00:00.005000Z\n",
+        ),
+        (
+            *("liquidation_snapshot", "um", "BTCUSDT", f"{JANUARY_MS},BUY,LIMIT,IOC,9,30500,30450.2,FILLED,4,9"),
+            "um/liquidation_snapshot/BTCUSDT.csv",
+            "timestamp,side,order_type,time_in_force,original_quantity,price,average_price,order_status,"
+            "last_fill_quantity,accumulated_fill_quantity\n"
+            "2024-01-01 00:00:00.000000Z,BUY,LIMIT,IOC,9,30500,30450.2,FILLED,4,9\n",
+        ),
     ],
 )
 def test_other_data_types(

@@ -30,9 +30,10 @@ from core.storage import salvage
 from core.storage.archive_csv import ArchiveCsv
 from core.storage.manager import StorageManager
 from core.storage.merging import merged
-from core.storage.order import Repairs, read_by_key
+from core.storage.order import Repairs
 from core.storage.pieces import settle
 from core.storage.quarantine import Quarantine
+from core.storage.repair import read_by_key
 from core.types import ArchiveFile, FetchedFile, Market, Period, Proof, Series, Source, Stored
 
 HINT = "; run again with --salvage to store the other rows"
@@ -130,7 +131,7 @@ def salvaged(
         settle(archive, table.num_rows, repairs)
         return table, archive, repairs
 
-    table, found, repairs = read_by_key(archive, dataset, use)
+    table, found, repairs = read_by_key(archive, dataset, folder / "BTCUSDT.parquet", use)
     kept = entries(quarantine) if quarantine.exists() else []
     assert len(kept) == found.quarantined
     assert [path.name for path in folder.rglob("*.tmp")] == []

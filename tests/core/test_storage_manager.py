@@ -380,6 +380,35 @@ def test_sweep_takes_what_the_dead_left_and_nothing_else(world: World) -> None:
     assert world.storage.sweep() == 0
 
 
+WITHOUT_NUMBA = {
+    "no cache": "import numba.core.caching as caching; caching.CacheImpl._locator_classes = []",
+    "a full disk": "import numba.core.caching as caching; caching.Cache.save_overload = full",
+    "no LLVM": "sys.modules['llvmlite.binding'] = None",
+}
+READ = """
+import logging
+def full(*_): raise OSError(28, "No space left on device")
+{spoil}
+logging.basicConfig(format="%(message)s")
+world = World(world.layout.root, StorageSettings(parser="compiled"))
+for month in (JANUARY, Period.month(2024, 2)):
+    start = month.span.start_us // 1000
+    one = world.store(TRADES, month, lines([f"{{n}},0.1,2,3,{{start + n}},true" for n in range(9)]))
+    print(one.rows, world.storage.scan(TRADES, month.span).__next__().column("price").to_pylist())
+"""
+
+
+@pytest.mark.parametrize("spoil", WITHOUT_NUMBA)
+def test_where_the_compiled_parser_cannot_be_loaded_the_other_one_reads(
+    world: World, spoil: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(world.layout.root / "cache"))
+    done = run_child(world.layout.root, READ.format(spoil=WITHOUT_NUMBA[spoil]))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"9 {[0.1] * 9}"] * 2
+    assert done.stderr.count("the compiled CSV parser cannot be used, pyarrow reads instead: ") == 1
+
+
 def test_a_sweep_of_a_new_data_root_finds_nothing(tmp_path: Path) -> None:
     assert World(tmp_path / "new").storage.sweep() == 0
 

@@ -10,8 +10,10 @@ import pytest
 from export_world import HOUR_MS, JANUARY_MS, candle, files_below, series, store, trade
 from factories import ROOT, Command
 
+from core.datasets import DATASETS, Kind
 from core.export import EXPORTS
 from core.export.format import Options
+from core.types import Cadence, Market
 
 
 @pytest.fixture
@@ -77,6 +79,18 @@ def test_trades_come_when_they_are_named(data: Path, tmp_path: Path) -> None:
     assert (done.code, done.json["missing"]) == (0, [])  # 1000SHIBUSDT has no trades, and nobody named it
     rows = {Path(file["path"]).parent.parent.name: file["rows"] for file in done.json["files"]}
     assert rows == {"crypto_perpetual": 1, "bar": 48, "trade_tick": 3}
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_csv_takes_every_data_type_by_name(tmp_path: Path, name: str) -> None:
+    cells = {Kind.TIME: str(JANUARY_MS), Kind.INTEGER: "7", Kind.DECIMAL: "0.25", Kind.BOOLEAN: "true"}
+    cells |= {Kind.TEXT_TIME: "2024-01-01 00:00:00", Kind.TEXT: "SELL", Kind.SYMBOL: "BTCUSDT"}
+    row = ",".join(cells[column.kind] for column in DATASETS[name].columns[Market.UM])
+    one = series(name, "BTCUSDT")
+    store(tmp_path, one, "2024-01" if Cadence.MONTHLY in DATASETS[name].cadences else "2024-01-01", [row])
+    done = command(tmp_path, "csv", "--out", str(tmp_path / "out"), "--data-types", name, "--json").run()
+    assert (done.code, done.err) == (0, "")
+    assert [file["rows"] for file in done.json["files"]] == [1]
 
 
 def test_spot_by_month_and_vectorbt(data: Path, tmp_path: Path) -> None:
