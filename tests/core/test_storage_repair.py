@@ -15,7 +15,9 @@ from storage_world import FIRST_MS, JANUARY, TRADES, World, lines, run_child, tr
 
 from core.datasets import DATASETS
 from core.errors import DiskFull, MalformedArchive
+from core.settings import QualitySettings, StorageSettings
 from core.storage import repair, runs
+from core.storage.manager import StorageManager
 from core.storage.order import KeyConflict, Repairs
 from core.storage.output import sweep
 from core.storage.repair import put_right
@@ -141,6 +143,17 @@ def test_a_conflict_or_a_fault_leaves_no_temporary_file(world: World) -> None:
     with pytest.raises(MalformedArchive, match="line 201: price is 'x'"):
         world.store(TRADES, JANUARY, lines([*shuffled(200), trade_line(7, price="x")]))
     assert (leavings(world), world.made) == ([], [])
+
+
+@pytest.mark.usefixtures("small")
+def test_salvage_finds_all_rows_of_a_conflict_in_whatever_runs_they_are(world: World) -> None:
+    world.storage = StorageManager(world.layout, StorageSettings(), QualitySettings(salvage=True))
+    texts = [*shuffled(200), trade_line(7, price="9"), trade_line(7), trade_line(8)]
+    one = world.store(TRADES, JANUARY, lines(texts))
+    assert (one.rows, one.sources[0].quarantined, one.sources[0].duplicates) == (199, 3, 1)
+    kept = world.layout.quarantine(TRADES, JANUARY).read_text().splitlines()[1:]
+    assert [int(line.partition(",")[0]) for line in kept] == [texts.index(trade_line(7)) + 1, 201, 202]
+    assert leavings(world) == []
 
 
 @pytest.mark.parametrize("call", ["new_file", "open_file"])
