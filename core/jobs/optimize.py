@@ -112,7 +112,8 @@ class Optimizer:
                 continue
             gone = [(one.series, one.period) for one in group.partitions if one.period != whole.period]
             tracker.enter([whole], gone)
-            outcome.merges.append(_merge_of(group, whole.path.stat().st_size, round(time.monotonic() - began, 3)))
+            assert whole.stamp is not None, "whoever writes a file has looked at it"
+            outcome.merges.append(_merge_of(group, whole.stamp.size, round(time.monotonic() - began, 3)))
 
     def _extent(self, series: Series) -> tuple[int, int]:
         """How many partition files a series has, and their bytes."""
