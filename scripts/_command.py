@@ -6,6 +6,7 @@ for the request, 130 interrupted.
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -273,6 +274,19 @@ def words_from(text: str | None, option: str) -> tuple[str, ...]:
     if not words:
         raise ConfigError(f"{option} is empty")
     return words
+
+
+@contextlib.contextmanager
+def status_line(options: argparse.Namespace, first: str) -> Iterator[Callable[[str], None]]:
+    """A line on a terminal that says what is being done, `first` to begin with; nothing elsewhere."""
+    from rich.console import Console  # a quiet download does without
+
+    console = Console(stderr=True)
+    if options.quiet or not console.is_terminal:
+        yield lambda text: None
+    else:
+        with console.status(first) as status:
+            yield status.update
 
 
 def bytes_from(text: str) -> int:

@@ -1,11 +1,10 @@
 """Write stored data in the format of another tool; see docs/exports.md."""
 
 import argparse
-import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -24,6 +23,7 @@ from _command import (
     request_from,
     run_command,
     shown,
+    status_line,
 )
 from core.datasets import DATASETS, market_named
 from core.errors import ConfigError, DiskFull, MarketDataError, NoData
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     outcome = Outcome(missing=_missing(options, request, wanted))
     if not wanted:
         raise NoData(_nothing(request, stored))
-    with _status(options) as says:
+    with status_line(options, "looking for what is stored") as says:
         for _, group in groupby(sorted(wanted, key=lambda one: str(chosen.group(one))), key=chosen.group):
             series = tuple(group)
             says(f"{len(outcome.files)} files written; now {', '.join(map(str, series[:3]))}")
@@ -107,17 +107,6 @@ def _export(
         raise
     except MarketDataError as error:
         outcome.failures.append((series, error))
-
-
-@contextlib.contextmanager
-def _status(options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
-    """A line on a terminal that says what is being written; nothing elsewhere."""
-    console = Console(stderr=True)
-    if options.quiet or not console.is_terminal:
-        yield lambda text: None
-    else:
-        with console.status("looking for what is stored") as status:
-            yield status.update
 
 
 def _stored(storage: StorageManager, request: Request) -> list[Series]:

@@ -1,11 +1,10 @@
 """Work on what is stored; each job is a subcommand."""
 
 import argparse
-import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -22,6 +21,7 @@ from _command import (
     log_to_stderr,
     prepare_data_root,
     run_command,
+    status_line,
     symbols_from,
     words_from,
 )
@@ -75,7 +75,7 @@ def optimize(options: argparse.Namespace) -> int:
     prepare_data_root(layout.root)
     storage.sweep()
     outcome = Outcome()
-    with DownloadTracker(layout.database) as tracker, _status(options) as says:
+    with DownloadTracker(layout.database) as tracker, status_line(options, "looking at what is stored") as says:
         for series in wanted:
             says(f"{len(outcome.merges)} files merged; now {series}")
             optimizer.run(series, tracker, outcome)
@@ -119,17 +119,6 @@ def _wanted(options: argparse.Namespace, storage: StorageManager) -> tuple[list[
 
 def _is_of(one: Series, symbol: str) -> bool:
     return one.symbol == DATASETS[one.dataset].directory(symbol)
-
-
-@contextlib.contextmanager
-def _status(options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
-    """A line on a terminal that says what is being merged; nothing elsewhere."""
-    console = Console(stderr=True)
-    if options.quiet or not console.is_terminal:
-        yield lambda text: None
-    else:
-        with console.status("looking at what is stored") as status:
-            yield status.update
 
 
 def _report(options: argparse.Namespace, outcome: Outcome, missing: Sequence[str], seconds: float) -> int:
