@@ -44,7 +44,9 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/chaos.py
 	$(BIN)/python benchmarks/convert.py --rounds 5
 	$(BIN)/python benchmarks/convert.py --big
-	$(BIN)/python benchmarks/end_to_end.py --files 1000 --rounds 3
+	$(BIN)/python benchmarks/decimals.py
+	$(BIN)/python benchmarks/layouts.py --rows 4000000 --rounds 5
+	$(BIN)/python benchmarks/end_to_end.py --files 5000 --rounds 3
 
 clean:
 	rm -rf $(VENV) $(TOOLS) .mypy_cache .pytest_cache .ruff_cache data/demo

@@ -181,6 +181,9 @@ def _report(runs: dict[str, list[Run]], files: int, size: int) -> None:
             statistics.median(getattr(run, what) for run in all_runs) for what in ("wall", "cpu", "peak_mb")
         )
         print(f"{name:34}{wall:8.2f}{files / wall:9.0f}{cpu:8.2f}{peak:9.0f}{wall / first:7.2f}")
+    whole, alone = (statistics.median(run.wall for run in all_runs) for all_runs in list(runs.values())[:2])
+    reached = "reached" if whole <= 1.5 * alone else "NOT reached"
+    print(f"  everything against --download-only: {whole / alone:.2f} (goal 1.5 or less: {reached})")
     print(json.dumps({name: [vars(run) for run in all_runs] for name, all_runs in runs.items()}), file=sys.stderr)
 
 
