@@ -39,7 +39,13 @@ class Cadence(StrEnum):
 
 
 class State(StrEnum):
-    """Where one archive file stands. `active` rows belong to a run; every other state is at rest."""
+    """Where one archive file stands. `active` rows belong to a run; every other state is at rest.
+
+    The last three are faults of the source: the bytes are here, and the exchange publishes no `.CHECKSUM` for them
+    (`unverified`), the archive is broken though its checksum agrees (`corrupt-upstream`), or the checksum contradicts
+    what the exchange itself serves (`mismatch-upstream`). They are asked for again, ever more rarely, and used only
+    where settings or options accept them.
+    """
 
     PLANNED = "planned"
     ACTIVE = "active"
@@ -47,6 +53,9 @@ class State(StrEnum):
     STORED = "stored"
     MISSING = "missing"
     FAILED = "failed"
+    UNVERIFIED = "unverified"
+    CORRUPT = "corrupt-upstream"
+    MISMATCH = "mismatch-upstream"
 
 
 class Proof(StrEnum):
@@ -55,13 +64,15 @@ class Proof(StrEnum):
     `sha256-by-etag`: the published SHA-256, proved through the MD5s (ETags) of the archive and of its
     `.CHECKSUM` in the listing. `sha256-by-checksum`: the `.CHECKSUM` itself was fetched and agrees.
     `unverified`: the exchange publishes no `.CHECKSUM`; only size, ETag and the zip's CRC-32 agree.
-    `disputed`: the bytes are what the exchange lists, and its own `.CHECKSUM` says otherwise; kept apart, never used.
+    `disputed`: the bytes are what the exchange lists, and its own `.CHECKSUM` says otherwise; kept apart, and used only
+    where that is accepted by name. `rest`: no archive at all, but answers of the exchange's API.
     """
 
     SHA256_BY_ETAG = "sha256-by-etag"
     SHA256_BY_CHECKSUM = "sha256-by-checksum"
     UNVERIFIED = "unverified"
     DISPUTED = "disputed"
+    REST = "rest"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -338,9 +349,47 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong or odd with a series in a span; `kind` is a stable word, `detail` a sentence."""
+    """Something that is wrong or odd with a series in a span; `kind` is a stable word, `detail` a sentence.
+
+    `count` says how many rows, files or times are concerned. `cause` is why that is as it should be (a halt, a hole
+    that every source has, a known outage); None: unexplained.
+    """
 
     series: Series
     span: Span
     kind: str
     detail: str
+    count: int = 1
+    cause: str | None = None
+
+
+class GapStatus(StrEnum):
+    """How a gap ended.
+
+    `open`: nothing was tried yet, or not everything. `late`: what should hold it may still be published. `filled`.
+    `halt`: nothing was traded, as trade ids run on. `confirmed-hole`: absent at every source that could have it.
+    `type-ended`: the exchange publishes this kind of data no longer.
+    """
+
+    OPEN = "open"
+    LATE = "late"
+    FILLED = "filled"
+    HALT = "halt"
+    CONFIRMED = "confirmed-hole"
+    ENDED = "type-ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A stretch of a series in which rows are expected and none are stored, or were none.
+
+    `span` begins with the first expected time that is missing and ends behind the last; `rows` are so many, 0 where the
+    number cannot be known. `checked_us` is when the sources were asked last, None: never. `detail` says what they said.
+    """
+
+    series: Series
+    span: Span
+    rows: int
+    status: GapStatus = GapStatus.OPEN
+    detail: str = ""
+    checked_us: int | None = None
