@@ -262,6 +262,9 @@ class Source:
     were moved, `outside` rows lie outside its period, within the allowed slack, and were kept, and `quarantined` lines
     are not stored but kept apart. An archive that is split into days says the same in each of them, so whoever adds
     them up takes them once for each `key`; only `rows` may be added up over days.
+
+    Where a day has rows besides a longer archive of its time, `added` of them that one lacks and `changed` it has with
+    other content; rows of the exchange's API are all `added`.
     """
 
     key: str
@@ -276,6 +279,13 @@ class Source:
     reordered: int = 0
     outside: int = 0
     quarantined: int = 0
+    added: int = 0
+    changed: int = 0
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether its rows count though a longer archive has its time."""
+        return bool(self.added or self.changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,17 +329,29 @@ class Partition:
         """The latest timestamp."""
         return max(source.last_us for source in self.sources)
 
+    @property
+    def plain(self) -> tuple[Period, ...]:
+        """The periods of the sources whose rows a longer archive has too, if there is one."""
+        return tuple(source.period for source in self.sources if not source.is_beside)
+
+    @property
+    def beside(self) -> tuple[Period, ...]:
+        """The periods of the sources that no longer archive stands for."""
+        return tuple(source.period for source in self.sources if source.is_beside)
+
 
 @dataclass(frozen=True, slots=True)
 class PartitionFacts:
-    """A partition as far as a reader has to know it: where its rows go from and to, and the periods of its sources."""
+    """A partition as far as a reader has to know it: where its rows go from and to, and the periods of its sources,
+    apart as `Partition` has them."""
 
     period: Period
     path: Path
     rows: int
     first_us: int
     last_us: int
-    sources: tuple[Period, ...]
+    plain: tuple[Period, ...]
+    beside: tuple[Period, ...] = ()
     stamp: Stamp | None = None
 
 

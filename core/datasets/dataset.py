@@ -21,7 +21,8 @@ REPAIR_OF_FILE: Final = (
 )
 REPAIR: Final = (
     f"{REPAIR_OF_FILE} A row that two files both have, the same in every column, is stored with both and given once to "
-    "whoever reads; two rows with one key and different content in two files are an error that names both."
+    "whoever reads; two rows with one key and different content in two files are an error that names both, but a day's "
+    "own file is right where it differs from its month's."
 )
 
 
@@ -65,7 +66,8 @@ class Dataset:
     contract (`BTCUSD_PERP`). `timestamp` is always the row's own time: an open time where `has_interval`.
     `shares_midnight`: two neighbouring files may both have a row of the midnight between them. Rows of monthly archives
     lie in one partition for each `closed` cadence, those of daily ones in one for each `open` cadence; a month
-    of a kind that is `closed` by day is split.
+    of a kind that is `closed` by day is split. Times within one `grain_us` are the same where rows of the exchange's
+    API are held against archives.
 
     `doc` is a phrase; `notes` are what a user has to know beside the columns, `history` from when to when each market
     has it, where that is known, and `repair` what is done about a file that is not in order. Of `usual_repairs`, kinds
@@ -83,6 +85,7 @@ class Dataset:
     closed: Cadence = Cadence.YEARLY
     open: Cadence = Cadence.MONTHLY
     shares_midnight: bool = False
+    grain_us: int = 1
     notes: tuple[str, ...] = ()
     history: Mapping[Market, str] = field(default_factory=dict)
     repair: str = REPAIR

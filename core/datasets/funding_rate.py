@@ -1,6 +1,7 @@
 """Funding settlements of perpetual contracts. The archive has them by month only."""
 
 from core.datasets.dataset import Column, Dataset, Kind
+from core.dates import MINUTE_US
 from core.types import Cadence, Market
 
 _COLUMNS = (
@@ -34,6 +35,7 @@ FUNDING_RATE = Dataset(
     columns={Market.UM: _COLUMNS, Market.CM: _COLUMNS},
     key=("timestamp",),
     cadences=(Cadence.MONTHLY,),
+    grain_us=MINUTE_US,
     notes=(
         "The rate is of one interval, not of a year or a day. The interval of a contract changes: 8 h, 4 h, 1 h.",
         "A settlement equals no candle's open time, for it comes a few milliseconds later; round before joining, or "

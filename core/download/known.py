@@ -18,13 +18,15 @@ from core.dates import day_of
 from core.layout import Layout
 from core.types import PartitionFacts, Period, Series, Span, Stamp
 
-VERSION: Final = 4
+VERSION: Final = 5
 """The version of the database that is understood here."""
 _REST_NS: Final = 3_000_000_000
 """What was written within the last ticks of a file system's clock may be written again and look the same."""
 _STEPS: Final = "SELECT max(step) FROM schema_steps"
 _PARTITIONS: Final = (
-    "SELECT p.period, p.rows, p.first_us, p.last_us, p.size, p.modified_ns, group_concat(s.period, ' ') "
+    "SELECT p.period, p.rows, p.first_us, p.last_us, p.size, p.modified_ns, "
+    "group_concat(CASE WHEN s.added + s.changed = 0 THEN s.period END, ' '), "
+    "group_concat(CASE WHEN s.added + s.changed > 0 THEN s.period END, ' ') "
     "FROM catalog_partitions AS p JOIN catalog_sources AS s ON s.partition_id = p.id "
     "WHERE p.market = ? AND p.dataset = ? AND p.symbol = ? AND p.interval = ? AND p.schema_version = ? "
     "AND p.modified_ns NOT NULL "
@@ -95,10 +97,23 @@ def _of_series(
 
 
 def _facts(
-    layout: Layout, one: Series, label: str, rows: int, first_us: int, last_us: int, size: int, ns: int, labels: str
+    layout: Layout,
+    one: Series,
+    label: str,
+    rows: int,
+    first_us: int,
+    last_us: int,
+    size: int,
+    ns: int,
+    plain: str | None,
+    beside: str | None,
 ) -> PartitionFacts:
     if not all(isinstance(number, int) for number in (rows, first_us, last_us, size, ns)):
         raise TypeError(f"{one} {label} has no numbers in the catalog")
     period = Period.parse(label)
-    sources = tuple(map(Period.parse, labels.split(" ")))
-    return PartitionFacts(period, layout.processed(one, period), rows, first_us, last_us, sources, Stamp(size, ns))
+    path, stamp = layout.processed(one, period), Stamp(size, ns)
+    return PartitionFacts(period, path, rows, first_us, last_us, _periods(plain), _periods(beside), stamp)
+
+
+def _periods(labels: str | None) -> tuple[Period, ...]:
+    return tuple(map(Period.parse, labels.split(" "))) if labels else ()

@@ -105,6 +105,8 @@ SOURCES: Final = Table(
     Column("reordered", BigInteger, nullable=False),
     Column("outside", BigInteger, nullable=False),
     Column("quarantined", BigInteger, nullable=False),
+    Column("added", BigInteger, nullable=False, server_default="0", doc="of its rows a longer archive lacks"),
+    Column("changed", BigInteger, nullable=False, server_default="0", doc="a longer archive has with other content"),
     Index("sources_by_partition", "partition_id"),
     Index("sources_by_key", "key"),
 )
@@ -159,7 +161,21 @@ def add_stamps(connection: Connection) -> None:
             connection.exec_driver_sql(f"ALTER TABLE {PARTITIONS.name} ADD COLUMN {column} BIGINT")
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (create_first_tables, create_revisions, create_catalog, add_stamps)
+def add_beside(connection: Connection) -> None:
+    """Version 5: what a day has besides a longer archive of its time. Until now nothing was kept so."""
+    there = {column["name"] for column in inspect(connection).get_columns(SOURCES.name)}
+    for column in ("added", "changed"):
+        if column not in there:
+            connection.exec_driver_sql(f"ALTER TABLE {SOURCES.name} ADD COLUMN {column} BIGINT NOT NULL DEFAULT 0")
+
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (
+    create_first_tables,
+    create_revisions,
+    create_catalog,
+    add_stamps,
+    add_beside,
+)
 """In order; never edited, only added to. Each runs once, in one transaction with its row in `schema_steps`."""
 
 

@@ -1,8 +1,10 @@
 """The rows of several archives as one: in the order of their key, and each once. Scans and the loader read so.
 
-What two archives both have, identical in every column, is given once. Rows with one key and different content are
-an error, but where files share a midnight (`Dataset.shares_midnight`): there the later archive's row is given, in whose
-time it lies. Nothing of this is stored: an archive that is published anew changes what is given, and no other file.
+What two archives both have, identical in every column, is given once. Rows with one key and different content are an
+error, with two exceptions: where files share a midnight (`Dataset.shares_midnight`) the later archive's row is given, in
+whose time it lies; and a day's own archive is right where it differs from a longer one, and either where it differs
+from the exchange's API (`core.storage.beside`). Nothing of this is stored: an archive that is published anew changes what
+is given, and no other file.
 """
 
 from collections import deque
@@ -15,6 +17,7 @@ import pyarrow as pa
 from core.datasets import DATASETS
 from core.errors import StorageError
 from core.events import LOGGER
+from core.storage.beside import strength
 from core.storage.lanes import RANK, Lane, lanes_of, overlaps
 from core.storage.order import in_key_order, key_values, repeats
 from core.storage.survey import time_of
@@ -78,7 +81,8 @@ class _Joining:
         self._columns = columns
         self._rows_at_once = rows_at_once
         self._lanes = [lane for partition in partitions for lane in lanes_of(partition, span)]
-        self._archives = _in_order_of_time(self._series, self._lanes)
+        self._archives = _in_order(self._series, self._lanes)
+        self._strengths = np.array([strength(source) for source in self._archives])
         self.dropped = 0
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -123,10 +127,15 @@ class _Joining:
         repeated = repeats(table, self._dataset.key)
         if not repeated.any():
             return table
+        strengths = self._strengths[table.column(RANK).to_numpy()]
+        equals = repeated & (strengths[1:] == strengths[:-1])
         if self._dataset.shares_midnight:
-            return table.filter(pa.array(np.append(~repeated, True)))
-        self._prove_identical(table, repeated)
-        self.dropped += int(np.count_nonzero(repeated))
+            # Of equals the last one is given, of others the first: so the equals of each strength give way first.
+            table = table.filter(pa.array(np.append(~equals, True)))
+            repeated = repeats(table, self._dataset.key)
+        elif equals.any():
+            self._prove_identical(table, equals)
+            self.dropped += int(np.count_nonzero(equals))
         return table.filter(pa.array(np.append(True, ~repeated)))
 
     def _prove_identical(self, table: pa.Table, repeated: npt.NDArray[np.bool_]) -> None:
@@ -152,9 +161,13 @@ class _Joining:
         )
 
 
-def _in_order_of_time(series: Series, lanes: Iterable[Lane]) -> list[Source]:
+def _in_order(series: Series, lanes: Iterable[Lane]) -> list[Source]:
+    """The strongest first, and those of one strength in order of time."""
     sources = {run.source for lane in lanes for run in lane.runs}
-    return sorted(sources, key=lambda source: (time_of(series, source).span.start_us, source.period.span, source.key))
+    return sorted(
+        sources,
+        key=lambda one: (strength(one), time_of(series, one).span.start_us, one.period.span, one.key),
+    )
 
 
 def _without_rank(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -16,7 +16,7 @@ from core.storage.reading import rows_between
 from core.types import Partition, Source, Span
 
 RANK = "\0rank"
-"""The column that says of which archive a row is, by the archive's place in order of time."""
+"""The column that says of which archive a row is, by the archive's place among all that are read."""
 _TIME = "timestamp"
 
 

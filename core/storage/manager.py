@@ -26,13 +26,14 @@ from core.storage.joined import joined
 from core.storage.merging import opened, remove
 from core.storage.output import Output, sweep, unlink
 from core.storage.parser import Parser
-from core.storage.partitions import covers, files_of, outdated_in, partitions_of
+from core.storage.partitions import files_of, outdated_in, partitions_of
 from core.storage.pieces import Piece, read_whole
+from core.storage.precedence import write_among, write_without
 from core.storage.quarantine import Quarantine
 from core.storage.reading import Catalog, facts_in, nothing_known, stamps_of
 from core.storage.survey import Survey, is_by_day, near, survey, time_of
 from core.storage.together import read_together
-from core.storage.writing import taking_turns, write_days, write_pieces
+from core.storage.writing import taking_turns, write_days
 from core.types import (
     ArchiveFile,
     Cadence,
@@ -64,11 +65,12 @@ class StorageManager:
     def store(self, files: Sequence[FetchedFile], fresh: bool = False) -> Stored:
         """Put verified archives of one home (`core.layout.home_of`) into their partition, beside what it has already.
 
+        Where a longer archive has the time of a day, that is stored only if it has other rows (`core.storage.beside`).
         Rows come out in the order of the dataset's key. Exact duplicate rows are dropped and counted, rows out of order
         are sorted and counted; two rows with one key and different content, and lines that are no rows, refuse their
         archive, and the others are stored; with `quality.salvage` they are left out and kept in quarantine, as they are
-        of an archive that was stored so before. An archive whose bytes are in place is left alone, unless `fresh`; so
-        is one whose rows a longer archive has. The same archives give the same bytes, in whatever order they come. What
+        of an archive that was stored so before. An archive whose bytes are in place is left alone, unless `fresh`. The
+        same archives give the same bytes, in whatever order they come. What
         was merged around them becomes again what it was made of. Raises DiskFull, StorageError.
         """
         series, home = files[0].file.series, home_of(files[0].file.series, files[0].file.period)
@@ -96,7 +98,7 @@ class StorageManager:
         """What `store` would find in place of archives of one home, without storing anything."""
         series, home = files[0].file.series, home_of(files[0].file.series, files[0].file.period)
         here, _ = near(self._layout, series, home)
-        return Stored(here, (), self._held(files, here, fresh=False), {})
+        return Stored(here, (), self._held(files, here, fresh=False) | _in_longer(files, here), {})
 
     def partitions(self, series: Series, span: Span | None = None) -> tuple[Partition, ...]:
         """The partitions that overlap `span`, in order of time. Raises StorageError."""
@@ -175,17 +177,14 @@ class StorageManager:
     # storing
 
     def _held(self, files: Sequence[FetchedFile], here: Sequence[Partition], fresh: bool) -> dict[str, Source]:
-        """The archives that need no storing: the same bytes are in place, or a longer archive has their time."""
+        """The archives that need no storing: the same bytes are in place."""
         found = {}
         for fetched in files:
             file = fetched.file
             sources = [source for partition in here for source in partition.sources]
-            longer = [s for s in sources if _is_longer(s, file)]
             same = [s for s in sources if (s.key, s.sha256) == (file.key, fetched.sha256)]
             is_split = is_by_day(file.series) and file.period.cadence is not Cadence.DAILY
-            if longer:
-                found[file.key] = _nothing_of(fetched, longer[0])
-            elif same and not fresh and not is_split:
+            if same and not fresh and not is_split:
                 found[file.key] = same[0]
         return found
 
@@ -193,19 +192,9 @@ class StorageManager:
         self, new: Sequence[FetchedFile], home: Period, here: Sequence[Partition], held: Mapping[str, Source]
     ) -> Stored:
         """Read archives one by one, and write their partition with what it keeps."""
-        series = new[0].file.series
         fresh, refused = self._read(new, home, here)
-        if not fresh:
-            return Stored(tuple(here), (), held, refused)
-        old = next((partition for partition in here if partition.period == home), None)
-        have = [piece.source.period for piece in fresh]
-        kept = [Piece(source) for source in old.sources if not covers(source.period, have)] if old else []
-        partition = write_pieces(self._layout, series, home, [*kept, *fresh], old, self._settings.row_group_rows)
-        others = [one for one in here if one.period != home]
-        remove([one for one in others if covers(one.period, have)])
-        rest = tuple(one for one in others if not covers(one.period, have))
-        sources = {**held, **{piece.source.key: piece.source for piece in fresh}}
-        return Stored((partition, *rest), (), sources, refused)
+        made = write_among(self._layout, new[0].file.series, home, fresh, here, self._settings.row_group_rows)
+        return Stored(made.partitions, (), {**held, **made.sources}, refused)
 
     def _read(
         self, new: Sequence[FetchedFile], home: Period, here: Sequence[Partition]
@@ -235,7 +224,6 @@ class StorageManager:
     def _store_days(self, new: Sequence[FetchedFile], here: Sequence[Partition], held: Mapping[str, Source]) -> Stored:
         """Stream archives, each into a partition for each of its days."""
         made: dict[Period, Partition] = {partition.period: partition for partition in here}
-        gone: list[Partition] = []
         sources, refused = dict(held), {}
         for fetched in new:
             try:
@@ -243,19 +231,22 @@ class StorageManager:
                     self._layout,
                     fetched,
                     self._archive(fetched, here),
+                    made,
                     self._settings.row_group_rows,
                     functools.partial(self._copies, fetched),
                 )
             except MalformedArchive as error:
                 refused[fetched.file.key] = str(error)
                 continue
-            before = [one for one in here if any(source.key == fetched.file.key for source in one.sources)]
-            made.update({partition.period: partition for partition in days})
-            gone += [one for one in before if one.period not in {partition.period for partition in days}]
-            sources[fetched.file.key] = _summed([partition.sources[0] for partition in days])
-        remove(gone)
-        kept = tuple(partition for _, partition in sorted(made.items(), key=_by_time) if partition not in gone)
-        return Stored(kept, (), sources, refused)
+            before = [one for one in made.values() if any(source.key == fetched.file.key for source in one.sources)]
+            made.update({partition.period: partition for partition in days.partitions})
+            for one in before:
+                if one.period not in days.periods:
+                    rest = write_without(self._layout, one, fetched.file.key, self._settings.row_group_rows)
+                    made = {period: other for period, other in made.items() if period != one.period}
+                    made |= {} if rest is None else {rest.period: rest}
+            sources[fetched.file.key] = _summed(days.sources)
+        return Stored(tuple(partition for _, partition in sorted(made.items(), key=_by_time)), (), sources, refused)
 
     def _tidy_quarantine(self, files: Sequence[FetchedFile], was: Sequence[Partition], stored: Stored) -> None:
         """Remove the quarantined lines of archives that are stored without any, or not any more.
@@ -295,6 +286,16 @@ class StorageManager:
             rows_at_once=self._settings.row_group_rows,
             quarantine=quarantine,
         )
+
+
+def _in_longer(files: Sequence[FetchedFile], here: Sequence[Partition]) -> dict[str, Source]:
+    """The archives whose time a longer one has: when that was stored, they were held against it."""
+    found = {}
+    for fetched in files:
+        longer = [s for partition in here for s in partition.sources if _is_longer(s, fetched.file)]
+        if longer:
+            found[fetched.file.key] = _nothing_of(fetched, longer[0])
+    return found
 
 
 def _is_longer(source: Source, file: ArchiveFile) -> bool:

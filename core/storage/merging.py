@@ -22,7 +22,7 @@ from core.storage.footer import WRITER, facts_of, partition_at
 from core.storage.order import row_groups
 from core.storage.output import Output, unlink
 from core.storage.reading import rows_between
-from core.storage.survey import Survey, is_merged, time_of
+from core.storage.survey import Survey, is_by_day, is_merged, time_of
 from core.types import Cadence, Partition, Period, Series, Source
 
 
@@ -79,7 +79,7 @@ def merged(
     Raises StorageError, DiskFull.
     """
     runs = sorted((run for one in partitions for run in _runs_of(one)), key=lambda run: run.time.span)
-    for one, other in pairwise(runs):
+    for one, other in pairwise(run for run in runs if not run.source.is_beside):
         if one.time.span.overlaps(other.time.span):
             raise StorageError(
                 f"{one.partition.path} and {other.partition.path} both have rows of {other.time.label}; delete one and "
@@ -146,15 +146,18 @@ def _group(period: Period, survey: Survey, sizes: Mapping[Period, int], most_byt
 def _split(layout: Layout, partition: Partition, group_rows: int) -> list[Partition]:
     """What a merged partition was made of. What keeps its name is written last: until then it covers the others."""
     by_home: dict[Period, list[_Run]] = {}
-    begun: dict[Period, int] = {}
+    begun: dict[Period, list[int]] = {}
     rows: Counter[str] = Counter()
     for run in _runs_of(partition):
         home = home_of(partition.series, run.time)
-        begun.setdefault(home, rows[run.source.key])  # where row groups were cut when an archive was split by day
+        begun.setdefault(home, []).append(rows[run.source.key])  # where row groups were cut when it was split by day
         rows[run.source.key] += run.source.rows
         by_home.setdefault(home, []).append(run)
     own = by_home.pop(partition.period, None)
-    found = [_made(_write(layout, home, runs, group_rows, begun[home])) for home, runs in by_home.items()]
+    is_split = is_by_day(partition.series)
+    found = [
+        _made(_write(layout, home, runs, group_rows, begun[home] if is_split else ())) for home, runs in by_home.items()
+    ]
     if own:
         return [_made(_write(layout, partition.period, own, group_rows)), *found]
     remove([partition])
@@ -173,17 +176,22 @@ def _write(
     period: Period,
     runs: Sequence[_Run],
     group_rows: int,
-    begun: int = 0,
+    begun: Sequence[int] = (),
     most_bytes: int | None = None,
 ) -> Partition | None:
-    """Write rows, prove that they are there, and give the file its name; None if it is larger than `most_bytes`."""
+    """Write rows, prove that they are there, and give the file its name; None if it is larger than `most_bytes`.
+
+    Row groups are cut through all rows, or, with `begun`, in each run as if so many rows had come before it.
+    """
     series = runs[0].partition.series
     path = layout.processed(series, period)
     sources = tuple(run.source for run in runs)
     digest = Digest()
     with Output("parquet", path, series, group_rows) as output:
-        for batch in row_groups(digest.through(_rows_of(runs, group_rows)), group_rows, begun):
-            output.write(batch)
+        cuts = zip(([run] for run in runs), begun, strict=True) if begun else [(runs, 0)]
+        for some, before in cuts:
+            for batch in row_groups(digest.through(_rows_of(some, group_rows)), group_rows, before):
+                output.write(batch)
         output.finish(facts_of(series, period, sources))
         if most_bytes is not None and output.temporary.stat().st_size > most_bytes:
             return None

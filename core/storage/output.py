@@ -65,6 +65,11 @@ class Output(Draft):
         return self
 
     @property
+    def path(self) -> Path:
+        """Where the file will lie."""
+        return self._path
+
+    @property
     def temporary(self) -> Path:
         """Where the file lies until it is published."""
         return self._temporary

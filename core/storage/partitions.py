@@ -1,7 +1,7 @@
 """Which partitions a series has, from the names in its folder and the footers of the files."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,11 +59,11 @@ def partitions_of(layout: Layout, series: Series, span: Span | None = None) -> t
 def uncovered(partitions: Iterable[Partition]) -> tuple[Partition, ...]:
     """In order of time, without those whose archives a longer one has too."""
     ordered = sorted(partitions, key=lambda one: longer_first(one.period))
-    return tuple(without_covered(ordered, lambda one: [source.period for source in one.sources]))
+    return tuple(without_covered(ordered))
 
 
 def covers(period: Period, sources: Iterable[Period]) -> bool:
-    """Whether any of the sources has what an archive of that period has."""
+    """Whether any of the sources has what an archive of that period has, unless that one is kept beside."""
     return any(source.contains(period) for source in sources)
 
 
@@ -72,12 +72,16 @@ def longer_first(period: Period) -> tuple[int, int]:
     return period.span.start_us, -period.span.end_us
 
 
-def without_covered(partitions: Iterable[P], periods: Callable[[P], Sequence[Period]]) -> Iterator[P]:
-    """Without those whose archives a longer one has too; longer ones come first. `periods` are those of the sources."""
+def without_covered(partitions: Iterable[P]) -> Iterator[P]:
+    """Without those whose archives a longer one has too; longer ones come first.
+
+    What is kept beside a longer archive is covered by nothing but itself, where it was merged into a longer partition.
+    """
     around: list[P] = []
     for one in partitions:
         around = [other for other in around if other.period.contains(one.period)]
-        have = [period for other in around for period in periods(other)]
-        if not (have and all(covers(period, have) for period in periods(one))):
+        again = {period for other in around for period in other.beside}
+        have = [*again, *(period for other in around for period in other.plain)]
+        if not (have and all(covers(period, have) for period in one.plain) and again.issuperset(one.beside)):
             yield one
         around.append(one)

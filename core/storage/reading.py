@@ -30,7 +30,7 @@ def facts_in(
     chosen = [period for period in files if span is None or period.span.overlaps(span)]
     read = [_facts_at(files[period], series, period, known) for period in sorted(chosen, key=longer_first)]
     found = [facts for facts in read if facts is not None]
-    return tuple(without_covered(found, lambda one: one.sources))
+    return tuple(without_covered(found))
 
 
 def stamps_of(layout: Layout, series: Series) -> dict[Period, Stamp]:
@@ -72,9 +72,15 @@ def _facts_at(
     partition = partition_at(Path(entry.path), series, period)
     if partition is None:
         return None
-    sources = tuple(source.period for source in partition.sources)
     return PartitionFacts(
-        period, partition.path, partition.rows, partition.first_us, partition.last_us, sources, partition.stamp
+        period,
+        partition.path,
+        partition.rows,
+        partition.first_us,
+        partition.last_us,
+        partition.plain,
+        partition.beside,
+        partition.stamp,
     )
 
 

@@ -37,7 +37,7 @@ class Survey:
             time = time_of(series, source)
             around = {period for cadence in Cadence for period in by_time.get(time.within(cadence), ())}
             longer = [period for period in around if period != source.period and period.contains(source.period)]
-            return (source.key, time) in by_archive or bool(longer)
+            return (source.key, time) in by_archive or (bool(longer) and not source.is_beside)
 
         return [one for one in gone if all(is_here(one.series, source) for source in one.sources)]
 

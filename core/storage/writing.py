@@ -6,7 +6,8 @@ processes: each reads the partition as it is and writes it again with what is ne
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, groupby
 
 import numpy as np
@@ -18,12 +19,15 @@ from core.dates import DAY_US
 from core.errors import storage_error
 from core.layout import Layout, make_folder
 from core.storage.archive_csv import ArchiveCsv
+from core.storage.beside import place_of
+from core.storage.days import Day
 from core.storage.footer import WRITER, facts_of
 from core.storage.order import Repairs, row_groups
 from core.storage.output import Output
-from core.storage.pieces import Extent, Piece, kept_rows, settle, source_of
+from core.storage.pieces import Piece, kept_rows, settle, source_of
 from core.storage.repair import read_by_key
-from core.types import Cadence, FetchedFile, Partition, Period, Series
+from core.storage.survey import is_by_day, time_of
+from core.types import Cadence, FetchedFile, Partition, Period, Series, Source
 
 
 @contextlib.contextmanager
@@ -46,15 +50,25 @@ def write_pieces(
     layout: Layout, series: Series, home: Period, pieces: Sequence[Piece], old: Partition | None, group_rows: int
 ) -> Partition:
     """The partition of a period out of these pieces, in the order of their periods. Raises StorageError, DiskFull."""
-    ordered = sorted(pieces, key=lambda piece: piece.source.period.span)
+    ordered = sorted(pieces, key=lambda piece: (time_of(series, piece.source).span, place_of(piece.source)))
     path = layout.processed(series, home)
     sources = tuple(piece.source for piece in ordered)
     with Output("parquet", path, series, group_rows) as output:
-        for batch in row_groups(_rows(ordered, old, group_rows), group_rows):
+        for batch in _cut(series, ordered, old, group_rows):
             output.write(batch)
         output.finish(facts_of(series, home, sources))
         output.publish()
     return Partition(series, home, path, sources, WRITER, output.stamp)
+
+
+def _cut(series: Series, pieces: Sequence[Piece], old: Partition | None, group_rows: int) -> Iterator[pa.RecordBatch]:
+    """All rows by row group. Where archives are split by day, each piece is cut as if it were alone."""
+    if not is_by_day(series):
+        yield from row_groups(_rows(pieces, old, group_rows), group_rows)
+        return
+    for piece in pieces:
+        rows = _rows([piece], old, group_rows)
+        yield from rows if piece.batches is None else row_groups(rows, group_rows)
 
 
 def _rows(pieces: Iterable[Piece], old: Partition | None, group_rows: int) -> Iterator[pa.RecordBatch]:
@@ -66,10 +80,31 @@ def _rows(pieces: Iterable[Piece], old: Partition | None, group_rows: int) -> It
             yield from chain.from_iterable(piece.batches or () for piece in run)
 
 
+@dataclass(frozen=True, slots=True)
+class Days:
+    """What an archive was split into: the partitions that were written, and by day what of the archive is in each.
+
+    A day without rows of its own, for a longer archive has the same, is among `sources` and has no partition here.
+    """
+
+    partitions: tuple[Partition, ...]
+    sources: tuple[Source, ...]
+
+    @property
+    def periods(self) -> frozenset[Period]:
+        return frozenset(partition.period for partition in self.partitions)
+
+
 def write_days(
-    layout: Layout, fetched: FetchedFile, archive: ArchiveCsv, group_rows: int, copies: Callable[[], Sequence[Output]]
-) -> list[Partition]:
-    """A partition for each day of an archive, rows streamed; what is there already of these days is replaced.
+    layout: Layout,
+    fetched: FetchedFile,
+    archive: ArchiveCsv,
+    here: Mapping[Period, Partition],
+    group_rows: int,
+    copies: Callable[[], Sequence[Output]],
+) -> Days:
+    """A partition for each day of an archive, rows streamed. What is `here` of these days is replaced, but for what
+    counts beside the archive (`core.storage.beside`).
 
     The rows stay in the order of their key: a day begins with the first row at or after its midnight, and a few rows
     with an earlier time behind that one stay with it. `copies` are written too, with all rows of the archive. Raises
@@ -77,44 +112,45 @@ def write_days(
     """
     dataset = DATASETS[fetched.file.series.dataset]
     beside = layout.processed(fetched.file.series, fetched.file.period)
-    return read_by_key(archive, dataset, beside, functools.partial(_write_days, layout, fetched, group_rows, copies))
+    write = functools.partial(_write_days, layout, fetched, here, group_rows, copies)
+    return read_by_key(archive, dataset, beside, write)
 
 
 def _write_days(
     layout: Layout,
     fetched: FetchedFile,
+    here: Mapping[Period, Partition],
     group_rows: int,
     make_copies: Callable[[], Sequence[Output]],
     archive: ArchiveCsv,
     batches: Iterator[pa.RecordBatch],
     repairs: Repairs,
-) -> list[Partition]:
+) -> Days:
     series = fetched.file.series
     with contextlib.ExitStack() as stack:
         copies = [stack.enter_context(copy) for copy in make_copies()]
-        days: list[tuple[Period, Output, Extent]] = []
+        days: list[Day] = []
         for batch in row_groups(batches, group_rows):
             for copy in copies:
                 copy.write(batch)
-            for day, part in cut_by_day(batch, fetched.file.period, days[-1][0] if days else None):
-                if not days or days[-1][0] != day:
-                    path = layout.processed(series, day)
-                    output = stack.enter_context(Output("parquet", path, series, group_rows))
-                    days.append((day, output, Extent()))
-                days[-1][1].write(part)
-                days[-1][2].add(part)
-        found = []
-        for day, output, extent in days:
-            source = source_of(fetched, archive, repairs, extent)
-            output.finish(facts_of(series, day, [source]))
-            path = layout.processed(series, day)
-            found.append(Partition(series, day, path, (source,), WRITER, output.stamp))
+            for period, part in cut_by_day(batch, fetched.file.period, days[-1].period if days else None):
+                if not days or days[-1].period != period:
+                    if days:
+                        days[-1].end()
+                    output = stack.enter_context(
+                        Output("parquet", layout.processed(series, period), series, group_rows)
+                    )
+                    days.append(Day(period, output, fetched.file, here.get(period), group_rows))
+                days[-1].add(part)
+        written = [day.finish(source_of(fetched, archive, repairs, day.extent)) for day in days]
         for copy in copies:
             copy.finish({})
-        settle(archive, sum(extent.rows for _, _, extent in days), repairs)
-        for output in (*copies, *(output for _, output, _ in days)):
+        settle(archive, sum(day.extent.rows for day in days), repairs)
+        for output in (*copies, *(day.output for day in days if day.is_needed)):
             output.publish()
-    return found
+    return Days(
+        tuple(partition for _, partition in written if partition is not None), tuple(source for source, _ in written)
+    )
 
 
 def cut_by_day(batch: pa.RecordBatch, period: Period, day: Period | None) -> Iterator[tuple[Period, pa.RecordBatch]]:

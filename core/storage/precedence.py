@@ -1,0 +1,143 @@
+"""New rows of a series among all that is there: what is written, what counts beside it, and what goes.
+
+Whenever this is cut short, readers see every row: a day that counts beside its month says so in its own partition
+before the month is there, and others go only behind it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from core.datasets import DATASETS, Dataset
+from core.layout import Layout
+from core.storage.beside import around, is_rest, settled
+from core.storage.merging import remove
+from core.storage.pieces import Piece, kept_rows
+from core.storage.writing import write_pieces
+from core.types import Partition, Period, Series, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The partitions as they are now, and by key what became of the new pieces."""
+
+    partitions: tuple[Partition, ...]
+    sources: Mapping[str, Source]
+
+
+def write_among(
+    layout: Layout, series: Series, home: Period, fresh: Sequence[Piece], here: Sequence[Partition], group_rows: int
+) -> Made:
+    """Write pieces of one home, held against everything `here` that has rows of their time.
+
+    Raises StorageError, DiskFull.
+    """
+    return _Writing(layout, series, group_rows, list(here)).write(home, fresh)
+
+
+def write_without(layout: Layout, partition: Partition, key: str, group_rows: int) -> Partition | None:
+    """A partition without the rows of one archive; None if nothing is left of it."""
+    rest = [Piece(source) for source in partition.sources if source.key != key]
+    if rest:
+        return write_pieces(layout, partition.series, partition.period, rest, partition, group_rows)
+    remove([partition])
+    return None
+
+
+def nothing_of(source: Source) -> Source:
+    """What became of an archive of which no row is stored, for longer ones have them."""
+    start_us = source.period.span.start_us
+    return replace(source, rows=0, first_us=start_us, last_us=start_us, added=0, changed=0)
+
+
+@dataclass(slots=True)
+class _Writing:
+    layout: Layout
+    series: Series
+    group_rows: int
+    here: list[Partition]
+    sources: dict[str, Source] = field(default_factory=dict)
+
+    def write(self, home: Period, fresh: Sequence[Piece]) -> Made:
+        counting = [piece for piece in map(self._beside_longer, fresh) if piece is not None]
+        self.sources |= {piece.source.key: piece.source for piece in counting}
+        left = {one.period: self._left_of(one, counting) for one in self.here}
+        self._mark(home, left)
+        own = next((one for one in self.here if one.period == home), None)
+        pieces = [*left.get(home, []), *counting]
+        if counting or (own is not None and _differs(own, pieces)):
+            self._put(home, own, pieces)
+        for one in [one for one in self.here if one.period != home]:
+            if _differs(one, left[one.period]):
+                self._put(one.period, one, left[one.period])
+        return Made(tuple(sorted(self.here, key=lambda one: one.period.span)), self.sources)
+
+    def _beside_longer(self, piece: Piece) -> Piece | None:
+        """What of a new piece counts beside the longer archives, or any for the API; None, and noted, if nothing."""
+        others = [(one, source) for one in self.here for source in one.sources if _stands_over(source, piece.source)]
+        for partition, source in others:
+            rows = around(piece.source, kept_rows(partition, [source], self.group_rows), self._grain_us)
+            found = settled(self._dataset, piece.source, piece.batches or (), rows)
+            if found is None:
+                self.sources[piece.source.key] = nothing_of(piece.source)
+                return None
+            piece = Piece(found[0], found[1] or piece.batches)
+        return piece
+
+    def _left_of(self, partition: Partition, counting: Iterable[Piece]) -> list[Piece]:
+        """The pieces of a partition that stay, when the new ones are there."""
+        left = [self._beside(partition, source, counting) for source in partition.sources]
+        return [piece for piece in left if piece is not None]
+
+    def _beside(self, partition: Partition, source: Source, counting: Iterable[Piece]) -> Piece | None:
+        if source.key in self.sources:
+            return None  # a newer version of the same archive has come
+        longer = [other for one in self.here for other in one.sources if _stands_over(other, source)]
+        if longer and not source.is_beside and not any(other.key in self.sources for other in longer):
+            return None  # a run was killed before it took it away
+        piece = Piece(source)
+        for new in counting:
+            if _stands_over(new.source, source):
+                rows = piece.batches or kept_rows(partition, [source], self.group_rows)
+                found = settled(
+                    self._dataset, piece.source, rows, around(piece.source, new.batches or (), self._grain_us)
+                )
+                if found is None:
+                    return None
+                piece = Piece(found[0], found[1])
+        return piece
+
+    def _mark(self, home: Period, left: Mapping[Period, Sequence[Piece]]) -> None:
+        """Days that will count beside a month say so before the month is there."""
+        for one in [one for one in self.here if one.period != home]:
+            marked = {piece.source.key: piece.source for piece in left[one.period] if not is_rest(piece.source)}
+            sources = [marked.get(source.key, source) for source in one.sources]
+            if any(new.is_beside and not old.is_beside for new, old in zip(sources, one.sources, strict=True)):
+                self._put(one.period, one, [Piece(source) for source in sources])
+
+    def _put(self, period: Period, old: Partition | None, pieces: Sequence[Piece]) -> None:
+        if old is not None:
+            old = next(one for one in self.here if one.period == period)  # it may have been marked
+            self.here.remove(old)
+        if pieces:
+            self.here.append(write_pieces(self.layout, self.series, period, pieces, old, self.group_rows))
+        elif old is not None:
+            remove([old])
+
+    @property
+    def _dataset(self) -> Dataset:
+        return DATASETS[self.series.dataset]
+
+    @property
+    def _grain_us(self) -> int:
+        return self._dataset.grain_us
+
+
+def _differs(partition: Partition, pieces: Sequence[Piece]) -> bool:
+    return [piece.source for piece in pieces] != list(partition.sources)
+
+
+def _stands_over(one: Source, other: Source) -> bool:
+    """Whether an archive is held against another source: a longer one against a day, any against the API."""
+    if is_rest(one) or one.key == other.key or not one.period.contains(other.period):
+        return False
+    return one.period != other.period or is_rest(other)
