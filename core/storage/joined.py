@@ -1,10 +1,10 @@
 """The rows of several archives as one: in the order of their key, and each once. Scans and the loader read so.
 
-What two archives both have, identical in every column, is given once. Rows with one key and different content are an
-error, with two exceptions: where files share a midnight (`Dataset.shares_midnight`) the later archive's row is given, in
-whose time it lies; and a day's own archive is right where it differs from a longer one, and either where it differs
-from the exchange's API (`core.storage.beside`). Nothing of this is stored: an archive that is published anew changes what
-is given, and no other file.
+What two archives both have, identical in every column, is given once. Rows with one key and different content are
+an error, with two exceptions: where files share a midnight (`Dataset.shares_midnight`) the later archive's row is
+given, in whose time it lies; and a day's own archive is right where it differs from a longer one, and either where it
+differs from the exchange's API (`core.storage.beside`). Nothing of this is stored: an archive that is published anew
+changes what is given, and no other file.
 """
 
 from collections import deque

@@ -28,7 +28,7 @@ from core.storage.output import Output, sweep, unlink
 from core.storage.parser import Parser
 from core.storage.partitions import files_of, outdated_in, partitions_of
 from core.storage.pieces import Piece, read_whole
-from core.storage.precedence import write_among, write_without
+from core.storage.precedence import answer_of, write_among, write_without
 from core.storage.quarantine import Quarantine
 from core.storage.reading import Catalog, facts_in, nothing_known, stamps_of
 from core.storage.survey import Survey, is_by_day, near, survey, time_of
@@ -82,17 +82,31 @@ class StorageManager:
             new = [fetched for fetched in files if fetched.file.key not in held]
             if new:
                 here = tuple(opened(self._layout, here, self._settings.row_group_rows))
-            if not new:
-                stored = Stored(here, (), held, {})
-            elif is_by_day(series):
-                stored = self._store_days(new, here, held)
-            else:
-                stored = self._store_pieces(new, home, here, held)
+            store = self._store_days if is_by_day(series) else functools.partial(self._store_pieces, series, home)
+            stored = store(new, here, held)
             self._tidy_quarantine(files, before, stored)
             for path in outdated_in(self._layout, series, stored.partitions):
                 unlink(path)
             gone = {one.period for one in (*before, *here)} - {one.period for one in stored.partitions}
             return replace(stored, removed=tuple((series, period) for period in sorted(gone)))
+
+    def store_answer(self, series: Series, day: Period, rows: pa.Table) -> Stored:
+        """Put the exchange's own answer to a question about one day, in the dataset's schema, beside the archives.
+
+        Of its rows those are kept that no archive has, in the place of an earlier answer's; an archive that comes later
+        takes the place of those that it has. Times are those of the answer, to the dataset's grain. Raises
+        StorageError, DiskFull.
+        """
+        home = home_of(series, day)
+        with taking_turns(self._layout, series):
+            here, covered = near(self._layout, series, home)
+            remove(covered)
+            before = (*here, *covered)
+            here = tuple(opened(self._layout, here, self._settings.row_group_rows))
+            pieces = [answer_of(series, day, rows)] if rows.num_rows else []
+            made = write_among(self._layout, series, home, pieces, here, self._settings.row_group_rows)
+            gone = {one.period for one in (*before, *here)} - {one.period for one in made.partitions}
+            return Stored(made.partitions, tuple((series, period) for period in sorted(gone)), made.sources, {})
 
     def held(self, files: Sequence[FetchedFile]) -> Stored:
         """What `store` would find in place of archives of one home, without storing anything."""
@@ -189,20 +203,25 @@ class StorageManager:
         return found
 
     def _store_pieces(
-        self, new: Sequence[FetchedFile], home: Period, here: Sequence[Partition], held: Mapping[str, Source]
+        self,
+        series: Series,
+        home: Period,
+        new: Sequence[FetchedFile],
+        here: Sequence[Partition],
+        held: Mapping[str, Source],
     ) -> Stored:
         """Read archives one by one, and write their partition with what it keeps."""
-        fresh, refused = self._read(new, home, here)
-        made = write_among(self._layout, new[0].file.series, home, fresh, here, self._settings.row_group_rows)
+        fresh, refused = self._read(series, home, new, here)
+        made = write_among(self._layout, series, home, fresh, here, self._settings.row_group_rows)
         return Stored(made.partitions, (), {**held, **made.sources}, refused)
 
     def _read(
-        self, new: Sequence[FetchedFile], home: Period, here: Sequence[Partition]
+        self, series: Series, home: Period, new: Sequence[FetchedFile], here: Sequence[Partition]
     ) -> tuple[list[Piece], dict[str, str]]:
         """The pieces of those archives that can be read, each also extracted if settings say so; why not the others."""
         pieces, refused = [], {}
-        dataset = DATASETS[new[0].file.series.dataset]
-        beside = self._layout.processed(new[0].file.series, home)
+        dataset = DATASETS[series.dataset]
+        beside = self._layout.processed(series, home)
         together = read_together([(fetched, self._archive(fetched, here)) for fetched in new], home, dataset)
         for fetched in new:
             try:

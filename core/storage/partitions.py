@@ -80,8 +80,12 @@ def without_covered(partitions: Iterable[P]) -> Iterator[P]:
     around: list[P] = []
     for one in partitions:
         around = [other for other in around if other.period.contains(one.period)]
-        again = {period for other in around for period in other.beside}
-        have = [*again, *(period for other in around for period in other.plain)]
-        if not (have and all(covers(period, have) for period in one.plain) and again.issuperset(one.beside)):
+        if not _is_covered(one, around):
             yield one
         around.append(one)
+
+
+def _is_covered(one: Partition | PartitionFacts, around: Sequence[Partition | PartitionFacts]) -> bool:
+    again = {period for other in around for period in other.beside}
+    have = [*again, *(period for other in around for period in other.plain)]
+    return bool(have) and all(covers(period, have) for period in one.plain) and again.issuperset(one.beside)

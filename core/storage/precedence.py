@@ -4,16 +4,20 @@ Whenever this is cut short, readers see every row: a day that counts beside its 
 before the month is there, and others go only behind it.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import pyarrow as pa
+
 from core.datasets import DATASETS, Dataset
 from core.layout import Layout
-from core.storage.beside import around, is_rest, settled
+from core.storage.beside import around, is_rest, of_rows, settled
 from core.storage.merging import remove
+from core.storage.order import in_key_order
 from core.storage.pieces import Piece, kept_rows
 from core.storage.writing import write_pieces
-from core.types import Partition, Period, Series, Source
+from core.types import Partition, Period, Proof, Series, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,19 @@ def write_without(layout: Layout, partition: Partition, key: str, group_rows: in
         return write_pieces(layout, partition.series, partition.period, rest, partition, group_rows)
     remove([partition])
     return None
+
+
+def answer_of(series: Series, day: Period, rows: pa.Table) -> Piece:
+    """What the exchange's API answered about a day; its SHA-256 is that of the values, column by column."""
+    table = in_key_order(rows, DATASETS[series.dataset].key).combine_chunks()
+    digest = hashlib.sha256()
+    for column in table.columns:
+        for buffer in column.combine_chunks().buffers():
+            digest.update(buffer or b"")
+    key = f"rest/{series}/{day.label}"
+    batches = table.to_batches()
+    empty = Source(key, day, digest.hexdigest(), Proof.REST, "ms", 0, 0, 0)
+    return Piece(of_rows(empty, batches), batches)
 
 
 def nothing_of(source: Source) -> Source:

@@ -230,32 +230,32 @@ class Vault(World):
 
 
 def expected(series: Series, archives: Iterable[Archive]) -> dict[datetime, float]:
-    """The rows of archives that were stored one after another, by plain Python."""
-    held = (_held_by_day if series.dataset == "trades" else _held_by_archive)(archives)
-    marks = {moment: float(one.mark) for one, days in held for day in days for moment in _times(series, day)}
+    """The rows of archives that were stored one after another, by plain Python.
+
+    A month has its days' rows where they are the same; a day with others stays beside it, and its own are given.
+    """
+    months: dict[Period, Archive] = {}
+    days: dict[date, Archive] = {}
+    for one in archives:
+        if one.period.cadence is Cadence.MONTHLY:
+            months[one.period] = one
+            days = {day: other for day, other in days.items() if not _is_within(other, one)}
+        else:
+            month = months.get(one.period.within(Cadence.MONTHLY))
+            days.pop(one.period.first, None)
+            if month is None or not _is_within(one, month):
+                days[one.period.first] = one
+    marks = {
+        moment: float(one.mark)
+        for one in (*months.values(), *days.values())
+        for day in one.dates
+        for moment in _times(series, day)
+    }
     return dict(sorted(marks.items()))
 
 
-def _held_by_archive(archives: Iterable[Archive]) -> list[tuple[Archive, list[date]]]:
-    """A month takes the place of its days, whichever comes first."""
-    held: dict[Period, Archive] = {}
-    for one in archives:
-        if not any(period.contains(one.period) and period != one.period for period in held):
-            held = {period: other for period, other in held.items() if not one.period.contains(period)}
-            held[one.period] = one
-    return [(one, one.dates) for one in held.values()]
-
-
-def _held_by_day(archives: Iterable[Archive]) -> list[tuple[Archive, list[date]]]:
-    """A month is split: it takes the place of the days that it has, and leaves the others alone."""
-    held: dict[date, Archive] = {}
-    for one in archives:
-        if one.period.cadence is Cadence.MONTHLY:
-            held = {day: other for day, other in held.items() if other.period != one.period}
-            held |= dict.fromkeys(one.dates, one)
-        elif one.period.first not in held or held[one.period.first].period.cadence is Cadence.DAILY:
-            held[one.period.first] = one
-    return [(one, [day]) for day, one in held.items()]
+def _is_within(day: Archive, month: Archive) -> bool:
+    return day.period.first in month.dates and day.mark == month.mark
 
 
 def _times(series: Series, day: date) -> list[datetime]:

@@ -77,25 +77,50 @@ def test_a_month_of_candles_takes_the_place_of_its_days(tmp_path: Path) -> None:
         days = [day(number, mark=1) for number in (1, 2, 3)]
         vault.put(CANDLES, days)
         assert [part.period.label for part in vault.storage.partitions(CANDLES)] == ["2024-01"]
-        vault.put(CANDLES, [Archive(JAN, 2, (1, 2, 3))])  # the month knows nothing of the first
+        month = Archive(JAN, 1, (0, 1, 2, 3))
+        vault.put(CANDLES, [month])
         assert [path.rpartition("/")[-1] for path in vault.files] == ["BTCUSDT-1d-2024.parquet"]
-        assert vault.rows(CANDLES) == expected(CANDLES, [Archive(JAN, 2, (1, 2, 3))])
-        vault.put(CANDLES, [day(1, mark=3)])
-        assert vault.rows(CANDLES) == expected(CANDLES, [Archive(JAN, 2, (1, 2, 3))])
+        vault.put(CANDLES, [day(1, mark=1)])  # late, and the month has it
+        assert [path.rpartition("/")[-1] for path in vault.files] == ["BTCUSDT-1d-2024.parquet"]
+        assert vault.rows(CANDLES) == expected(CANDLES, [month])
         assert vault.catalog(CANDLES) == vault.footers(CANDLES)
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize("series", [CANDLES, SECONDS, TRADES], ids=str)
+def test_a_day_that_its_month_has_otherwise_or_not_at_all_stays_and_is_given(
+    tmp_path: Path, series: Series, is_late: bool
+) -> None:
+    days, month = [day(1, 1), day(2, 2), day(3, 3)], Archive(JAN, 2, (1, 2, 3))  # lacks the 1st, has the 3rd otherwise
+    with Vault(tmp_path) as vault:
+        for one in [month, *days] if is_late else [*days, month]:
+            vault.put(series, [one])
+        assert list(vault.rows(series).values()) == [
+            float(mark) for mark in (1, 2, 3, 2) for _ in range(1 if series == CANDLES else 2)
+        ]
+        sources = [source for part in vault.storage.partitions(series) for source in part.sources]
+        rows = 1 if series == CANDLES else 2
+        beside = {one.period.label: (one.rows, one.added, one.changed) for one in sources if one.is_beside}
+        # A day of trades of which the month has no row needs no mark: nothing of the month lies in its file.
+        lacking = {} if series == TRADES else {"2024-01-01": (rows, rows, 0)}
+        assert beside == {**lacking, "2024-01-03": (rows, 0, rows)}
+        assert "2024-01-02" not in {one.period.label for one in sources}
+        assert vault.knows(series) == vault.reads(series)
+        assert vault.catalog(series) == vault.footers(series)
 
 
 def test_a_month_of_trades_takes_the_place_of_the_days_it_has_and_leaves_the_others(tmp_path: Path) -> None:
     with Vault(tmp_path) as vault:
         for number in (1, 2, 3):
             vault.put(TRADES, [day(number, mark=1)])
-        vault.put(TRADES, [Archive(JAN, 2, (1, 3))])
+        vault.put(TRADES, [Archive(JAN, 1, (1, 3))])
         marks = [source["key"][-11:-4] for part in vault.footers(TRADES) for source in part["sources"]]
         assert marks == ["4-01-01", "2024-01", "4-01-03", "2024-01"]
-        assert list(vault.rows(TRADES).values()) == [1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0]
-        vault.put(TRADES, [day(2, mark=3)])  # the month has it
+        vault.put(TRADES, [day(2, mark=1)])  # the month has it
         vault.put(TRADES, [day(3, mark=3)])  # the month does not
-        assert list(vault.rows(TRADES).values()) == [1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 2.0, 2.0]
+        marks = [source["key"][-11:-4] for part in vault.footers(TRADES) for source in part["sources"]]
+        assert marks == ["4-01-01", "2024-01", "4-01-03", "2024-01"]
+        assert list(vault.rows(TRADES).values()) == [1.0, 1.0, 1.0, 1.0, 3.0, 3.0, 1.0, 1.0]
         assert vault.catalog(TRADES) == vault.footers(TRADES)
 
 
@@ -103,9 +128,9 @@ def test_a_late_day_lies_beside_its_year_and_a_late_month_between_the_others(tmp
     with Vault(tmp_path) as vault:
         vault.put(CANDLES, [Archive(JAN, 1), Archive(Period.month(2024, 3), 3)])
         before = vault.rows(CANDLES)
-        vault.put(CANDLES, [day(2, mark=9, month=2)])
+        vault.put(CANDLES, [day(2, mark=2, month=2)])
         assert [part.period.label for part in vault.storage.partitions(CANDLES)] == ["2024", "2024-02"]
-        late = expected(CANDLES, [day(2, mark=9, month=2)])
+        late = expected(CANDLES, [day(2, mark=2, month=2)])
         assert vault.rows(CANDLES) == dict(sorted((before | late).items()))
         vault.put(CANDLES, [Archive(FEB, 2)])
         assert vault.rows(CANDLES) == expected(CANDLES, [Archive(Period.month(2024, n), n) for n in (1, 2, 3)])
@@ -186,7 +211,7 @@ def test_a_kill_between_the_renames_of_a_split_month(tmp_path: Path, renames: in
         assert vault.rows(TRADES) == expected(TRADES, [*days, split])  # and no row twice
         assert vault.knows(TRADES) == vault.reads(TRADES)
         vault.put(TRADES, [month])
-        assert vault.rows(TRADES) == expected(TRADES, [month])
+        assert vault.rows(TRADES) == expected(TRADES, [*days, month])
         assert vault.catalog(TRADES) == vault.footers(TRADES)
 
 
@@ -205,7 +230,7 @@ vault.put(CANDLES, [Archive(JANUARY, 7)])
 def test_a_kill_between_a_month_and_the_removal_of_its_days(tmp_path: Path) -> None:
     month = Archive(JAN, 7)
     with Vault(tmp_path) as vault:
-        vault.put(CANDLES, [day(1, mark=1), day(2, mark=1)])
+        vault.put(CANDLES, [day(1, mark=7), day(2, mark=7)])
     done = run_child(tmp_path, DIES_BEFORE_THE_DAYS_GO)
     assert done.returncode == -signal.SIGKILL, done.stderr
     with Vault(tmp_path) as vault:
@@ -215,6 +240,27 @@ def test_a_kill_between_a_month_and_the_removal_of_its_days(tmp_path: Path) -> N
         vault.put(CANDLES, [month])
         assert vault.rows(CANDLES) == expected(CANDLES, [month])
         assert [path.rpartition("/")[-1] for path in vault.files] == ["BTCUSDT-1d-2024.parquet"]
+        assert vault.catalog(CANDLES) == vault.footers(CANDLES)
+
+
+DIES_AMONG_DAYS = f"{DIES}vault.put(CANDLES, [Archive(JANUARY, 7)])\n"
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_kill_while_a_month_takes_the_place_of_some_of_its_days(tmp_path: Path, renames: int) -> None:
+    """The day that differs is marked, the month is written, the days that it has go: three renames."""
+    days, month = [day(1, mark=7), day(2, mark=5), day(3, mark=7)], Archive(JAN, 7)
+    with Vault(tmp_path) as vault:
+        vault.put(CANDLES, days)
+    assert run_child(tmp_path, DIES_AMONG_DAYS, str(renames)).returncode == -signal.SIGKILL
+    with Vault(tmp_path) as vault:
+        vault.storage.sweep()
+        assert vault.rows(CANDLES) == expected(CANDLES, days if renames < 2 else [*days, month])
+        assert vault.knows(CANDLES) == vault.reads(CANDLES)
+        vault.put(CANDLES, [month])
+        assert vault.rows(CANDLES) == expected(CANDLES, [*days, month])
+        labels = [source.period.label for part in vault.storage.partitions(CANDLES) for source in part.sources]
+        assert labels == ["2024-01", "2024-01-02"]
         assert vault.catalog(CANDLES) == vault.footers(CANDLES)
 
 

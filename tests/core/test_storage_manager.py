@@ -169,6 +169,8 @@ def test_the_footer_says_where_the_rows_came_from(world: World) -> None:
             "reordered": 0,
             "outside": 0,
             "quarantined": 0,
+            "added": 0,
+            "changed": 0,
         }
     ]
 

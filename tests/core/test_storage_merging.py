@@ -103,15 +103,12 @@ class World:
         return outcome
 
     def truth(self, series: Series) -> list[Row]:
-        """The rows that should be there: the longest archive's where several have the same time, in order."""
-        found: list[Row] = []
+        """The rows that should be there: a day's own where its month has the same time, in order."""
         mine = {period: what for (one, period), what in self.published.items() if one == series}
-        for period, (price, days) in mine.items():
-            around = mine.get(period.within(Cadence.MONTHLY)) if period.cadence is Cadence.DAILY else None
-            is_theirs = around is not None and (series != TRADES or period.first in around[1])
-            if not is_theirs:
-                found += [row for one in days for row in _rows(one, price)]
-        return sorted(found)
+        longest_first = sorted(mine.items(), key=lambda item: item[0].cadence is Cadence.DAILY)
+        return sorted(
+            dict(row for _, (price, days) in longest_first for one in days for row in _rows(one, price)).items()
+        )
 
     def rows(self, series: Series) -> list[Row]:
         """What a scan gives, as it comes."""
@@ -425,12 +422,11 @@ def test_what_is_in_place_leaves_a_merged_partition_alone(world: World) -> None:
     stored = world.put(TRADES, SECOND, 100)
     assert [partition.period.label for partition in stored.partitions] == ["2025"]
     assert stored.sources[world.fetched(TRADES, SECOND, 100).file.key].rows == 7
-    within = world.fetched(TRADES, day("2025-02-02"), 7)
-    del world.published[TRADES, day("2025-02-02")]
-    assert world.disk.storage.store([within]).sources[within.file.key].rows == 0
-    assert world.disk.storage.held([within]).sources[within.file.key].rows == 0
     assert world.contents(TRADES) == before
-    world.assert_right(TRADES)
+    within = world.fetched(TRADES, day("2025-02-02"), 100)
+    assert world.disk.storage.held([within]).sources[within.file.key].rows == 0
+    assert world.disk.storage.store([within]).sources[within.file.key].rows == 0
+    assert world.rows(TRADES) == world.truth(TRADES)
 
 
 @pytest.mark.parametrize("series", ALL, ids=lambda series: f"{series.dataset}-{series.interval}")
@@ -463,7 +459,13 @@ def test_a_day_that_the_month_lacks_is_stored_beside_it(world: World) -> None:
     assert [source.period for source in whole.sources] == [JANUARY] * 10 + [day("2025-01-11")] + [JANUARY] * 20
     world.put(TRADES, day("2025-01-12"), 300)
     world.assert_right(TRADES)
-    assert world.names(TRADES) == ["2025"], "the month has that day, so nothing was changed"
+    assert len(world.names(TRADES)) == 31, "the month has that day otherwise"
+    world.optimize(TRADES)
+    world.assert_right(TRADES)
+    (whole,) = world.disk.storage.partitions(TRADES)
+    days = [source.period for source in whole.sources]
+    assert days == [JANUARY] * 10 + [day("2025-01-11"), JANUARY, day("2025-01-12")] + [JANUARY] * 19
+    assert [(source.added, source.changed) for source in whole.sources if source.is_beside] == [(0, 7)]
     world.put(TRADES, day("2025-01-11"), 250)
     world.assert_right(TRADES)
     assert len(world.names(TRADES)) == 31
