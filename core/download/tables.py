@@ -4,6 +4,7 @@ runs          one row a run: who (host, pid, process start), since when, last si
 files         one row an archive: what the exchange lists, where we stand, who holds it, what vouches for the bytes
 catalog_partitions   one row a partition: what its footer says, so that a reader needs no look at folders
 catalog_sources      one row an archive in a partition: where rows came from, what was repaired
+gaps          one row a gap: how many rows are missing, how it ended, when the sources were asked last
 revisions     one row for each time that the exchange replaced an archive which was here: both ETags, both digests
 schema_steps  which migrations were applied
 """
@@ -126,6 +127,23 @@ REVISIONS: Final = Table(
     Index("revisions_by_file", "file_id"),
 )
 
+GAPS: Final = Table(
+    "gaps",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("market", String, nullable=False),
+    Column("dataset", String, nullable=False),
+    Column("symbol", String, nullable=False),
+    Column("interval", String, nullable=False, doc="empty where the kind has none"),
+    Column("start_us", BigInteger, nullable=False),
+    Column("end_us", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False, doc="expected ones that are missing, 0 where that cannot be known"),
+    Column("status", String, nullable=False),
+    Column("detail", String, nullable=False),
+    Column("checked_us", BigInteger, doc="when the sources were asked last"),
+    UniqueConstraint("market", "dataset", "symbol", "interval", "start_us", "end_us"),
+)
+
 SCHEMA_STEPS: Final = Table(
     "schema_steps",
     METADATA,
@@ -169,12 +187,18 @@ def add_beside(connection: Connection) -> None:
             connection.exec_driver_sql(f"ALTER TABLE {SOURCES.name} ADD COLUMN {column} BIGINT NOT NULL DEFAULT 0")
 
 
+def create_gaps(connection: Connection) -> None:
+    """Version 6: gaps and how they ended."""
+    METADATA.create_all(connection, [GAPS])
+
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     create_first_tables,
     create_revisions,
     create_catalog,
     add_stamps,
     add_beside,
+    create_gaps,
 )
 """In order; never edited, only added to. Each runs once, in one transaction with its row in `schema_steps`."""
 

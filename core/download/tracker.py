@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from core.download import catalog
+from core.download import catalog, gaps
 from core.download.database import chunks, now_us, open_engine, tracker_error
 from core.download.planning import KNOWN, Plan, as_plan, current, known_rows, plan_chunk
 from core.download.process import ProcessIdentity
@@ -43,12 +43,14 @@ from core.types import (
     ArchiveFile,
     Download,
     FetchedFile,
+    Gap,
     Market,
     Partition,
     Period,
     Proof,
     Revision,
     Series,
+    Span,
     Stamp,
     State,
     Stored,
@@ -348,6 +350,16 @@ class DownloadTracker:
         with self._read() as connection:
             found = [catalog.homes(connection, chunk) for chunk in chunks(keys)]
         return {key: homes for each in found for key, homes in each.items()}
+
+    def record_gaps(self, series: Series, span: Span, found: Sequence[Gap]) -> None:
+        """These are the gaps of a series within `span` now; what was known of others there is forgotten."""
+        with self._write() as connection:
+            gaps.record(connection, series, span, found)
+
+    def gaps(self, series: Series | None = None) -> list[Gap]:
+        """What is known of the gaps of one series, or of all, in order of series and time."""
+        with self._read() as connection:
+            return gaps.read(connection, series)
 
     def totals(self) -> dict[State, int]:
         """How many files the database knows in each state."""

@@ -93,8 +93,8 @@ class StorageManager:
     def store_answer(self, series: Series, day: Period, rows: pa.Table) -> Stored:
         """Put the exchange's own answer to a question about one day, in the dataset's schema, beside the archives.
 
-        Of its rows those are kept that no archive has, in the place of an earlier answer's; an archive that comes later
-        takes the place of those that it has. Times are those of the answer, to the dataset's grain. Raises
+        Of its rows those are kept that no archive has, with those of an earlier answer that it lacks; an archive that
+        comes later takes the place of those that it has. Times are those of the answer, to the dataset's grain. Raises
         StorageError, DiskFull.
         """
         home = home_of(series, day)
@@ -103,7 +103,7 @@ class StorageManager:
             remove(covered)
             before = (*here, *covered)
             here = tuple(opened(self._layout, here, self._settings.row_group_rows))
-            pieces = [answer_of(series, day, rows)] if rows.num_rows else []
+            pieces = [answer_of(series, day, rows, here)] if rows.num_rows else []
             made = write_among(self._layout, series, home, pieces, here, self._settings.row_group_rows)
             gone = {one.period for one in (*before, *here)} - {one.period for one in made.partitions}
             return Stored(made.partitions, tuple((series, period) for period in sorted(gone)), made.sources, {})

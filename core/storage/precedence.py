@@ -47,14 +47,23 @@ def write_without(layout: Layout, partition: Partition, key: str, group_rows: in
     return None
 
 
-def answer_of(series: Series, day: Period, rows: pa.Table) -> Piece:
-    """What the exchange's API answered about a day; its SHA-256 is that of the values, column by column."""
-    table = in_key_order(rows, DATASETS[series.dataset].key).combine_chunks()
+def answer_of(series: Series, day: Period, rows: pa.Table, here: Iterable[Partition]) -> Piece:
+    """What the exchange's API answered about a day, with what it has answered before beside that.
+
+    Its SHA-256 is that of the values, column by column.
+    """
+    key, dataset = f"rest/{series}/{day.label}", DATASETS[series.dataset]
+    table = in_key_order(rows, dataset.key).combine_chunks()
+    before = [(one, source) for one in here for source in one.sources if source.key == key]
+    for partition, source in before:
+        found = settled(dataset, source, kept_rows(partition, [source], source.rows), table.to_batches())
+        if found is not None and found[1]:
+            table = in_key_order(pa.concat_tables([table, pa.Table.from_batches(found[1])]), dataset.key)
+            table = table.combine_chunks()
     digest = hashlib.sha256()
     for column in table.columns:
         for buffer in column.combine_chunks().buffers():
             digest.update(buffer or b"")
-    key = f"rest/{series}/{day.label}"
     batches = table.to_batches()
     empty = Source(key, day, digest.hexdigest(), Proof.REST, "ms", 0, 0, 0)
     return Piece(of_rows(empty, batches), batches)

@@ -77,7 +77,7 @@ def test_the_catalog_spares_the_footers(vault: Vault, monkeypatch: pytest.Monkey
 def test_a_footer_is_read_where_the_catalog_knows_another_file(vault: Vault) -> None:
     vault.store_all([vault.archive(CANDLES, Archive(MAR, 3))])  # a run is killed before it enters it
     assert vault.knows(CANDLES) == vault.reads(CANDLES)
-    assert vault.knows(CANDLES)[0][0].sources == (JAN, FEB, MAR)
+    assert vault.knows(CANDLES)[0][0].plain == (JAN, FEB, MAR)
     vault.store_all([vault.archive(CANDLES, Archive(FEB, 7, (3, 5)))])
     assert vault.knows(CANDLES) == vault.reads(CANDLES)
     assert vault.knows(CANDLES)[0][0].rows == 31 + 2 + 31
@@ -98,7 +98,7 @@ def test_a_file_restored_from_elsewhere_is_looked_at(vault: Vault, tmp_path: Pat
     vault.put(CANDLES, [Archive(MAR, 3)])
     shutil.copy2(tmp_path / "kept", path)
     assert vault.knows(CANDLES) == vault.reads(CANDLES)
-    assert vault.knows(CANDLES)[0][0].sources == (JAN, FEB)
+    assert vault.knows(CANDLES)[0][0].plain == (JAN, FEB)
 
 
 def test_a_file_is_stamped_later_than_the_one_before_even_if_the_clock_stands_still(
@@ -156,8 +156,8 @@ def journal(vault: Vault) -> None:
         log_alone,
         journal,
         sql("insert into schema_steps values (99, 'tomorrow')"),
-        sql("delete from schema_steps where step = 4"),
-        sql("alter table catalog_partitions drop column modified_ns", "delete from schema_steps where step = 4"),
+        sql("delete from schema_steps where step = 6"),
+        sql("alter table catalog_partitions drop column modified_ns", "delete from schema_steps where step = 6"),
         sql("drop table catalog_sources"),
         sql("update catalog_partitions set modified_ns = null"),
         sql("update catalog_partitions set first_us = 'once'"),
@@ -235,7 +235,7 @@ def test_the_log_that_a_killed_run_leaves_is_read(vault: Vault, monkeypatch: pyt
     assert run_child(vault.layout.root, DIES_WITH_A_LOG).returncode == -signal.SIGKILL
     assert Path(f"{vault.layout.database}-wal").stat().st_size > 0
     truth = vault.reads(CANDLES)
-    assert truth[0][0].sources == (JAN, FEB, MAR)
+    assert truth[0][0].plain == (JAN, FEB, MAR)
     monkeypatch.setattr(pq, "read_metadata", pytest.fail)
     assert vault.knows(CANDLES) == truth
 

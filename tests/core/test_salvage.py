@@ -530,14 +530,14 @@ def test_lines_that_were_set_aside_stay_counted_when_partitions_are_merged_and_s
     assert world.quarantined == []
 
 
-def test_a_month_that_replaces_its_days_leaves_no_lines_of_theirs(world: World) -> None:
-    for day in (1, 2):
+def test_a_month_leaves_no_lines_of_the_days_whose_place_it_takes(world: World) -> None:
+    for day in (1, 2):  # the second has other counts than the month has for it, and stays beside it
         start = FIRST_MS + (day - 1) * 86_400_000
         world.store(KLINES, Period.day(date(2024, 1, day)), kline_csv(24, start) + b"x\n")
     assert world.quarantined == ["BTCUSDT-1h-2024-01-01.csv", "BTCUSDT-1h-2024-01-02.csv"]
     world.store(KLINES, JANUARY, kline_csv(rows=744) + b"y\n")
-    assert world.quarantined == ["BTCUSDT-1h-2024-01.csv"]
-    assert world.rows(KLINES, "trades") == [100 + n for n in range(744)]
+    assert world.quarantined == ["BTCUSDT-1h-2024-01-02.csv", "BTCUSDT-1h-2024-01.csv"]
+    assert world.rows(KLINES, "trades") == [*range(100, 124), *range(100, 124), *range(148, 844)]
 
 
 # stopped halfway

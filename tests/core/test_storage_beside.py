@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from storage_world import CANDLES, FUNDING, SECONDS, TRADES, Archive, Vault, _rows_of, expected, lines
 
 from core.datasets import DATASETS
+from core.jobs.optimize import Optimizer, Outcome
 from core.storage.beside import Comparison, Difference
 from core.storage.schema import schema_of
-from core.types import Market, Period, Proof, Series, Source, Span
+from core.types import Gap, GapStatus, Market, Period, Proof, Series, Source, Span
 
 JAN = Period.month(2024, 1)
 HOURS = Series(Market.UM, "klines", "BTCUSDT", "1h")
@@ -180,3 +181,52 @@ def test_a_comparison_counts_what_each_side_has(
     changed = sum(ours[key] != others[key] for key in both)
     assert found == Difference(len(lacking), len(others.keys() - ours.keys()), changed, found.rows)
     assert [key for batch in found.rows for key in batch.column("id").to_pylist()] == lacking
+
+
+def test_a_second_answer_about_a_day_is_added_to_the_first(tmp_path: Path) -> None:
+    first = Period.day(date(2024, 1, 1))
+    with Vault(tmp_path / "data") as vault:
+        vault.store(HOURS, first, hours([0, 1, 4, 5]))
+        for asked in ([2], [6, 7], [2, 3]):
+            vault.storage.store_answer(HOURS, first, answer(vault, HOURS, hours(asked, price=9)))
+        assert [source.rows for source in sources(vault, HOURS)] == [4, 4]
+        assert list(opens(vault, HOURS).values()) == [1.0, 1.0, 9.0, 9.0, 1.0, 1.0, 9.0, 9.0]
+        nothing = schema_of(DATASETS[HOURS.dataset], HOURS.market).empty_table()
+        vault.storage.store_answer(HOURS, first, nothing)
+        assert [source.rows for source in sources(vault, HOURS)] == [4, 4]
+
+
+@pytest.mark.parametrize("series", [CANDLES, TRADES], ids=str)
+def test_what_counts_beside_a_month_survives_merging_and_splitting(tmp_path: Path, series: Series) -> None:
+    """Merged into the file of a year and made again out of that: the same rows, and the same bytes."""
+    with Vault(tmp_path / "data") as vault:
+        for one in (day(1, 1), day(2, 2), Archive(JAN, 2, (1, 2, 3))):
+            vault.put(series, [one])
+        said = answer(vault, series, lines(_rows_of(series, date(2024, 1, 9), 99)))
+        stored = vault.storage.store_answer(series, Period.day(date(2024, 1, 9)), said)
+        vault.tracker.enter(stored.partitions, stored.removed)
+        rows, before = vault.rows(series), vault.files
+        outcome = Outcome()
+        Optimizer(vault.storage, vault.layout, 131_072, 10**9, date(2026, 1, 1)).run(series, vault.tracker, outcome)
+        assert outcome.failures == {}
+        assert len(vault.files) == 1
+        assert (vault.rows(series), vault.catalog(series)) == (rows, vault.footers(series))
+        late = Archive(Period.day(date(2024, 2, 5)), 1)
+        vault.put(series, [late])
+        assert vault.rows(series) == rows | expected(series, [late])
+        assert {name: content for name, content in vault.files.items() if name in before} == before
+
+
+def test_gaps_are_known_until_they_are_looked_at_again(tmp_path: Path) -> None:
+    def gap(start: int, end: int, status: GapStatus = GapStatus.OPEN) -> Gap:
+        return Gap(HOURS, Span(start, end), end - start, status, "said", 5)
+
+    with Vault(tmp_path) as vault:
+        tracker = vault.tracker
+        tracker.record_gaps(HOURS, Span(0, 100), [gap(10, 20), gap(90, 110, GapStatus.CONFIRMED)])
+        tracker.record_gaps(TRADES, Span(0, 100), [])
+        assert tracker.gaps() == tracker.gaps(HOURS) == [gap(10, 20), gap(90, 110, GapStatus.CONFIRMED)]
+        tracker.record_gaps(HOURS, Span(0, 100), [gap(90, 110, GapStatus.FILLED)])
+        assert tracker.gaps(HOURS) == [gap(90, 110, GapStatus.FILLED)]
+        tracker.record_gaps(HOURS, Span(0, 110), [])
+        assert tracker.gaps(HOURS) == []

@@ -146,15 +146,17 @@ def test_the_order_in_which_partitions_were_written_is_irrelevant(world: World, 
     assert plain(frame) == expected({"BTCUSDT": stored}, BARS, "2024-01-01", "2024-06-01")
 
 
-def test_a_month_hides_its_days(world: World, loader: BacktestDataLoader) -> None:
+def test_a_month_and_its_days_are_given_once_and_where_they_differ_the_days_are(world: World, loader: BacktestDataLoader) -> None:
     one = series("klines", "BTCUSDT")
     january = made_up(one, hours("2024-01-01", 24 * 31))
     february = made_up(one, hours("2024-02-01", 24 * 3))
-    world.put(one, [row | {"open": -1.0} for row in january], Cadence.DAILY)
+    world.put(one, january[:-24], Cadence.DAILY)
+    world.put(one, [row | {"open": -1.0} for row in january[-24:]], Cadence.DAILY)
     world.put(one, january)
     world.put(one, february, Cadence.DAILY)
     frame = loader.load_data("BTCUSDT", "2024-01-30", "2024-02-02")["klines"]
-    assert plain(frame) == expected({"BTCUSDT": january + february}, BARS, "2024-01-30", "2024-02-03")
+    wanted = [*january[:-24], *(row | {"open": -1.0} for row in january[-24:]), *february]
+    assert plain(frame) == expected({"BTCUSDT": wanted}, BARS, "2024-01-30", "2024-02-03")
 
 
 def test_trades_are_in_the_order_of_their_ids_even_where_time_goes_back(
