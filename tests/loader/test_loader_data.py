@@ -146,7 +146,9 @@ def test_the_order_in_which_partitions_were_written_is_irrelevant(world: World, 
     assert plain(frame) == expected({"BTCUSDT": stored}, BARS, "2024-01-01", "2024-06-01")
 
 
-def test_a_month_and_its_days_are_given_once_and_where_they_differ_the_days_are(world: World, loader: BacktestDataLoader) -> None:
+def test_a_month_and_its_days_are_given_once_and_where_they_differ_the_days_are(
+    world: World, loader: BacktestDataLoader
+) -> None:
     one = series("klines", "BTCUSDT")
     january = made_up(one, hours("2024-01-01", 24 * 31))
     february = made_up(one, hours("2024-02-01", 24 * 3))
