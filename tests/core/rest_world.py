@@ -47,7 +47,7 @@ Answer = TypeVar("Answer")
 
 
 class FakeClock:
-    """Time that passes only while somebody sleeps."""
+    """Time that passes only while somebody sleeps; those who sleep at once wake at once."""
 
     def __init__(self, now_us: int = NOW) -> None:
         self.us = now_us
@@ -58,8 +58,9 @@ class FakeClock:
 
     async def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
-        self.us += round(seconds * 1_000_000)
+        until = self.us + round(seconds * 1_000_000)
         await asyncio.sleep(0)
+        self.us = max(self.us, until)
 
 
 @dataclass

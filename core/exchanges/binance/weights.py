@@ -125,7 +125,8 @@ class _Window:
     def turn_over(self, now_us: int, under_way: set[Turn]) -> None:
         index = self.index_of(now_us)
         if index != self._index:
-            self._index, self.used = index, self.cost_of(under_way)
+            self._index = index
+            self.used = self.cost_of(under_way)
 
     def cost_of(self, turns: set[Turn]) -> int:
         return sum(turn.cost.get(self.limit.kind, 0) for turn in turns)
