@@ -12,11 +12,12 @@ from _command import INTERRUPTED, Parser, run_command
 from core.errors import ConfigError, StorageError
 from core.sample.archive import DEMO_SHELVES, write_archive
 from core.sample.market import demo_market
+from core.sample.rest import SampleApi
 from core.sample.server import ArchiveServer
 
 EXAMPLES = """examples:
   python scripts/serve_archive.py /tmp/exchange --sample
-      invent fifteen months of a small market (a few seconds, 30 MB), then serve them
+      invent fifteen months of a small market (a few seconds, 30 MB), then serve them and their REST API
   python scripts/serve_archive.py ~/mirror --port 9000
       serve archives that lie as the exchange lays them out: data/spot/daily/klines/...
   python scripts/serve_archive.py /tmp/exchange --sample --seed 8 --latency 0.05 --limit-rate 1000000
@@ -33,13 +34,17 @@ def main(arguments: Sequence[str]) -> int:
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder; name one that holds data/..., or add --sample to have one made")
     server = ArchiveServer(
-        folder, port=options.port, latency_seconds=options.latency, bytes_per_second=options.limit_rate
+        folder,
+        port=options.port,
+        latency_seconds=options.latency,
+        bytes_per_second=options.limit_rate,
+        api=SampleApi(demo_market(options.seed)) if options.sample else None,
     )
     # A process started in the background by a shell ignores Ctrl-C; whoever sends it here means it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        asyncio.run(_serve(server))
+        asyncio.run(_serve(server, has_api=options.sample))
     except KeyboardInterrupt:
         pass
     except OSError as error:
@@ -47,10 +52,12 @@ def main(arguments: Sequence[str]) -> int:
     return INTERRUPTED
 
 
-async def _serve(server: ArchiveServer) -> None:
+async def _serve(server: ArchiveServer, has_api: bool) -> None:
     async with server:
-        print(f"serving {server.bucket.root} at {server.url} until Ctrl-C")
-        print(f"python scripts/download_all.py --source {server.url}", flush=True)
+        what = f"{server.bucket.root} and the sample's REST API" if has_api else str(server.bucket.root)
+        rest = f" --rest {server.url}" if has_api else ""
+        print(f"serving {what} at {server.url} until Ctrl-C")
+        print(f"python scripts/download_all.py --source {server.url}{rest}", flush=True)
         await asyncio.Event().wait()
 
 
@@ -76,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder that holds data/spot/..., data/futures/...")
     parser.add_argument("--port", type=_port, default=8000, metavar="N", help="0: any free one (default 8000)")
-    parser.add_argument("--sample", action="store_true", help="first write the sample archive into DIR")
+    parser.add_argument(
+        "--sample", action="store_true", help="first write the sample archive into DIR; then serve its REST API too"
+    )
     parser.add_argument("--seed", type=int, default=7, metavar="N", help="of the sample's market (default 7)")
     parser.add_argument("--latency", type=_seconds, default=0.0, metavar="SECONDS", help="before every answer")
     parser.add_argument("--limit-rate", type=_rate, metavar="BYTES", help="per second and connection")

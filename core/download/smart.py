@@ -21,7 +21,7 @@ from core.download.limits import LONGEST_WAIT_SECONDS, RateLimit, backoff_second
 from core.download.part import SMALL_BYTES, PartFile, Presence, digest_of
 from core.download.publish import Proves, Publisher
 from core.download.segments import Segment, Segments, even_step, leftovers
-from core.download.web import Answer, Web
+from core.download.web import Answer, Manner, Web
 from core.errors import (
     ChecksumMismatch,
     ConnectionLost,
@@ -91,7 +91,8 @@ T = TypeVar("T")
 class SmartDownloader:
     """Fetches and reads URLs through `transport`; `emit` hears of starts, progress and retries.
 
-    `adopts`: a file that already lies under its final name is verified and taken, and not fetched again.
+    `adopts`: a file that already lies under its final name is verified and taken, and not fetched again. `sleep` waits
+    between attempts, so many seconds.
     """
 
     def __init__(
@@ -100,20 +101,23 @@ class SmartDownloader:
         settings: DownloadSettings,
         emit: Emit = lambda _: None,
         adopts: bool = True,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._web = Web(transport, settings, emit)
         self._settings = settings
         self._emit = emit
         self._adopts = adopts
+        self._sleep = sleep
         self._limit = RateLimit(settings.limit_rate_bytes)
         self._publisher = Publisher()
         self._presence = Presence()
 
-    async def read(self, url: str, max_bytes: int, label: str) -> bytes:
-        """A small object. Raises NotPublished, RemoteError, SourceDown; ConnectionLost or Throttled in the end."""
+    async def read(self, url: str, max_bytes: int, label: str, manner: Manner | None = None) -> bytes:
+        """A small object. Raises NotPublished, RemoteError, SourceDown; ConnectionLost or Throttled in the end; with a
+        manner, what that makes of them."""
 
         async def attempt() -> bytes:
-            answer = await self._web.get(url, label)
+            answer = await self._web.get(url, label, manner=manner)
             try:
                 body = bytearray()
                 async for data in answer.chunks():
@@ -199,7 +203,7 @@ class SmartDownloader:
             raise error
         wait = backoff_seconds(failures, self._settings, retry_after)
         self._emit(FileRetrying(label, str(error), failures, wait))
-        await asyncio.sleep(wait)
+        await self._sleep(wait)
 
     async def _attempt(self, transfer: "_Transfer") -> None:
         try:

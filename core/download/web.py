@@ -1,7 +1,9 @@
 """One GET at a time through httpx's transport seam: our headers, the pace of each host, and our errors for httpx's."""
 
+import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import httpx
@@ -17,6 +19,22 @@ CONNECT_SECONDS: Final = 10.0
 MOST_REDIRECTS: Final = 5
 _HEADERS: Final = httpx.Headers({"User-Agent": f"tapevault/{VERSION}", "Accept": "*/*", "Accept-Encoding": "identity"})
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
+_WORDS_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a host is talked to that counts what it is asked, and says in words why it refuses.
+
+    `headers` go with every request. `turn` is awaited before each one, retries included, and may raise; `heard` sees
+    each answer, whatever its status. `meaning` turns status, the beginning of the body and our error for it into the
+    error that is raised. A pause that the host asks for is then kept by `turn`, not by the host's pace.
+    """
+
+    headers: Mapping[str, str]
+    turn: Callable[[], Awaitable[None]]
+    heard: Callable[["Answer"], None]
+    meaning: Callable[[int, bytes, MarketDataError], MarketDataError]
 
 
 class Web:
@@ -30,15 +48,18 @@ class Web:
         self._timeout = httpx.Timeout(settings.timeout_seconds, connect=connect, pool=None).as_dict()
         self._hosts: dict[str, Host] = {}
 
-    async def get(self, url: str, label: str, headers: dict[str, str] | None = None) -> "Answer":
+    async def get(
+        self, url: str, label: str, headers: dict[str, str] | None = None, manner: Manner | None = None
+    ) -> "Answer":
         """The answer to a GET, its body still to come; whoever gets it closes it.
 
         Redirects are followed within the same host only. A 416 is an answer like 200 and 206. Raises NotPublished for
-        404 and 410, Throttled, ConnectionLost, RemoteError for what else is no success, ConfigError for what is no URL.
+        404 and 410, Throttled, ConnectionLost, RemoteError for what else is no success, ConfigError for what is no URL;
+        with a manner, what that makes of them.
         """
         here = url
         for _ in range(MOST_REDIRECTS + 1):
-            answer = await self._ask(here, label, headers)
+            answer = await self._ask(here, label, headers, manner)
             if answer.status not in _REDIRECTS:
                 return answer
             await answer.close()
@@ -49,8 +70,11 @@ class Web:
         """The pace of a URL's host."""
         return self._host(url).pace
 
-    async def _ask(self, url: str, label: str, headers: dict[str, str] | None) -> "Answer":
+    async def _ask(self, url: str, label: str, headers: dict[str, str] | None, manner: Manner | None) -> "Answer":
         host = self._host(url)
+        if manner is not None:
+            headers = {**manner.headers, **(headers or {})}
+            await manner.turn()
         visit = Visit(host, label, await host.pace.enter())
         try:
             request = host.request(url[_origin_end(url) :], headers, self._timeout)
@@ -62,7 +86,7 @@ class Web:
         except BaseException:
             visit.leave()
             raise
-        await answer.expect_success()
+        await answer.expect_success(manner)
         return answer
 
     def _host(self, url: str) -> "Host":
@@ -182,19 +206,43 @@ class Answer:
         finally:
             self._visit.leave()
 
-    async def expect_success(self) -> None:
-        """Close and raise unless the answer is one (or a redirect)."""
-        error = self._error()
-        if error is not None:
-            await self.close()
-            raise error
+    def fields(self, prefix: str) -> dict[str, str]:
+        """The headers whose names begin so; names in lower case."""
+        start = prefix.lower()
+        found = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in self._fields.items())
+        return {name: value for name, value in found if name.startswith(start)}
 
-    def _error(self) -> MarketDataError | None:
+    async def expect_success(self, manner: Manner | None = None) -> None:
+        """Close and raise unless the answer is one (or a redirect)."""
+        if manner is not None:
+            manner.heard(self)
+        error = self._error(pauses=manner is None)
+        if error is None:
+            return
+        try:
+            words = await self._words() if manner is not None else b""
+        finally:
+            await self.close()
+        raise error if manner is None else manner.meaning(self.status, words, error)
+
+    async def _words(self) -> bytes:
+        """The beginning of what an error says; nothing if it does not come."""
+        stream, body = self._response.stream, bytearray()
+        assert isinstance(stream, httpx.AsyncByteStream)
+        with contextlib.suppress(httpx.TransportError):
+            async for data in stream:
+                body += data
+                if len(body) >= _WORDS_BYTES:
+                    break
+        return bytes(body[:_WORDS_BYTES])
+
+    def _error(self, pauses: bool) -> MarketDataError | None:
         status, host = self.status, self._visit.host
         where = f"{self._visit.label}: {host.name}"
         if status in (429, 418, 503):
             wait = parse_retry_after(self.header("Retry-After"), time.time())
-            self._visit.slow_down(f"it answered {status}", min(wait or 0.0, LONGEST_WAIT_SECONDS))
+            pause = min(wait or 0.0, LONGEST_WAIT_SECONDS) if pauses else 0.0
+            self._visit.slow_down(f"it answered {status}", pause)
             return Throttled(f"{where} asks us to slow down ({status})", wait)
         if status in (403, 408) or status >= 500:
             # 403 was an outage of the whole archive (2024-03-07), not a missing object.

@@ -1,5 +1,8 @@
-"""Where history is published. To add an exchange: a folder with a class that satisfies `Archive`, and its line here."""
+"""Where history is published. To add an exchange: a folder with classes that satisfy `Archive` and `Api`, and its lines
+here."""
 
+from core.exchanges.binance.rest import RestApi
 from core.exchanges.binance.vision import DataVisionDownloader
 
 EXCHANGES = {"binance": DataVisionDownloader}
+APIS = {"binance": RestApi}

@@ -18,6 +18,7 @@ from core.sample.bucket import MAX_KEYS, Bucket, ListingQuery
 from core.sample.faults import NO_FAULT, Fault, RequestInfo, Rule
 from core.sample.http import BadRequest, Reply, Request, error_reply, read_request
 from core.sample.objects import object_reply
+from core.sample.rest import SampleApi, api_error
 from core.sample.wire import Wire
 
 HOST = "127.0.0.1"
@@ -30,7 +31,7 @@ class ArchiveServer:
 
     `requests` keeps every request in order, `hits` counts them by name (see `RequestInfo.name`) and `body_bytes` the
     bytes of bodies sent; `sending` counts the answers that are on their way. `latency_seconds` delays every answer,
-    `bytes_per_second` limits every connection.
+    `bytes_per_second` limits every connection. `api` is served too, where one is given.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class ArchiveServer:
         faults: Rule | None = None,
         latency_seconds: float = 0.0,
         bytes_per_second: int | None = None,
+        api: SampleApi | None = None,
     ) -> None:
         self.bucket = Bucket(folder)
         self.port = port
@@ -57,6 +59,8 @@ class ArchiveServer:
             "/data.binance.vision": self._listing,
             "/data.binance.vision/": self._listing,
         }
+        self._api_routes = api.routes() if api else {}
+        self.routes |= self._api_routes
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
@@ -140,6 +144,8 @@ class ArchiveServer:
     async def _reply(self, request: Request, fault: Fault) -> Reply:
         if fault.status is not None:
             wait = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
+            if request.path in self._api_routes:
+                return api_error(fault.status, "on request", wait)
             return error_reply(fault.status, HTTPStatus(fault.status).phrase.replace(" ", ""), "on request", wait)
         if request.method not in ("GET", "HEAD"):
             return error_reply(405, "MethodNotAllowed", "only GET and HEAD", {"Allow": "GET, HEAD"})
@@ -184,10 +190,11 @@ def running_server(
     faults: Rule | None = None,
     latency_seconds: float = 0.0,
     bytes_per_second: int | None = None,
+    api: SampleApi | None = None,
 ) -> Iterator[ArchiveServer]:
     """The same server in a thread with a loop of its own, for code that is not async."""
     server = ArchiveServer(
-        folder, port=port, faults=faults, latency_seconds=latency_seconds, bytes_per_second=bytes_per_second
+        folder, port=port, faults=faults, latency_seconds=latency_seconds, bytes_per_second=bytes_per_second, api=api
     )
     started: Future[Callable[[], object]] = Future()
     thread = threading.Thread(target=lambda: asyncio.run(_serve(server, started)), name="sample-server", daemon=True)

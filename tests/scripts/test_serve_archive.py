@@ -45,6 +45,11 @@ def test_it_makes_the_sample_first_when_asked(tmp_path: Path) -> None:
         assert process.stdout is not None
         found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
         assert found
+        command = f"python scripts/download_all.py --source {found[0]} --rest {found[0]}\n"
+        assert process.stdout.readline() == command
+        candles = {"symbol": "BTCUSDT", "interval": "1h", "startTime": 1739664000000, "endTime": 1739667600000}
+        rows = httpx.get(f"{found[0]}/fapi/v1/klines", params=candles, trust_env=False).json()
+        assert [row[0] for row in rows] == [1739664000000, 1739667600000]
         listing = httpx.get(
             found[0], params={"prefix": "data/futures/um/monthly/klines/", "delimiter": "/"}, trust_env=False
         )
