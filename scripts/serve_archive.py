@@ -11,7 +11,11 @@ import _root  # noqa: F401
 from _command import INTERRUPTED, Parser, run_command
 from core.errors import ConfigError, StorageError
 from core.sample.archive import DEMO_SHELVES, write_archive
-from core.sample.market import demo_market
+from core.sample.defects import DEFECTS
+from core.sample.defects.plan import Plan
+from core.sample.defects.planting import one_of_each, plant, random_plans
+from core.sample.defects.site import restore
+from core.sample.market import SampleMarket, demo_market
 from core.sample.rest import SampleApi
 from core.sample.server import ArchiveServer
 
@@ -21,6 +25,9 @@ EXAMPLES = """examples:
   python scripts/serve_archive.py ~/mirror --port 9000
       serve archives that lie as the exchange lays them out: data/spot/daily/klines/...
   python scripts/serve_archive.py /tmp/exchange --sample --seed 8 --latency 0.05 --limit-rate 1000000
+  python scripts/serve_archive.py /tmp/exchange --sample --defects D4,D22
+      the sample with a month that lacks days and a broken zip, as the real archive has them (docs/defects.md);
+      also: --defects all, --defects random:200
 
 exit codes: 2 wrong usage, 130 interrupted (the usual way to stop)
 """
@@ -29,8 +36,10 @@ exit codes: 2 wrong usage, 130 interrupted (the usual way to stop)
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     folder = options.folder.expanduser().absolute()
+    if options.defects and not options.sample:
+        raise ConfigError("--defects are planted into the sample only; add --sample")
     if options.sample:
-        _write_sample(folder, options.seed)
+        _write_sample(folder, options.seed, options.defects)
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder; name one that holds data/..., or add --sample to have one made")
     server = ArchiveServer(
@@ -61,10 +70,14 @@ async def _serve(server: ArchiveServer, has_api: bool) -> None:
         await asyncio.Event().wait()
 
 
-def _write_sample(folder: Path, seed: int) -> None:
+def _write_sample(folder: Path, seed: int, defects: int | tuple[str, ...]) -> None:
     print(f"preparing the sample archive in {folder}", file=sys.stderr)
+    market = demo_market(seed)
     try:
-        counts = write_archive(demo_market(seed), folder, DEMO_SHELVES)
+        restore(folder)
+        counts = write_archive(market, folder, DEMO_SHELVES)
+        if defects:
+            _plant(market, folder, defects)
     except OSError as error:
         raise StorageError(f"cannot write the sample to {folder}: {error.strerror}; choose another folder") from error
     size = f"{counts.size_bytes / 1e6:.1f} MB"
@@ -72,6 +85,25 @@ def _write_sample(folder: Path, seed: int) -> None:
         f"{counts.zips} archives, {counts.rows} rows, {size}{'' if counts.is_new else ' (already there)'}",
         file=sys.stderr,
     )
+
+
+def _plant(market: SampleMarket, folder: Path, wanted: int | tuple[str, ...]) -> None:
+    """Plant defects, and print a line for each."""
+    plans, without_place = _plans(market, folder, wanted)
+    for planted in plant(market, folder, plans):
+        print(planted)
+    for name in without_place:
+        print(f"{name}: {DEFECTS[name].what}; this sample has no place for it")
+
+
+def _plans(
+    market: SampleMarket, folder: Path, wanted: int | tuple[str, ...]
+) -> tuple[tuple[Plan, ...], tuple[str, ...]]:
+    """The plans, and the defects for which there is no place."""
+    if isinstance(wanted, int):
+        return random_plans(market, folder, market.seed, wanted), ()
+    found = one_of_each(market, folder, market.seed, wanted)
+    return tuple(filter(None, found.values())), tuple(name for name, plan in found.items() if plan is None)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,6 +119,13 @@ def _parser() -> argparse.ArgumentParser:
         "--sample", action="store_true", help="first write the sample archive into DIR; then serve its REST API too"
     )
     parser.add_argument("--seed", type=int, default=7, metavar="N", help="of the sample's market (default 7)")
+    parser.add_argument(
+        "--defects",
+        type=_defects,
+        default=(),
+        metavar="LIST",
+        help="plant defects into the sample, and say where: D4,D22 or all or random:N",
+    )
     parser.add_argument("--latency", type=_seconds, default=0.0, metavar="SECONDS", help="before every answer")
     parser.add_argument("--limit-rate", type=_rate, metavar="BYTES", help="per second and connection")
     return parser
@@ -96,6 +135,20 @@ def _port(text: str) -> int:
     if not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port; 0 to 65535")
     return int(text)
+
+
+def _defects(text: str) -> int | tuple[str, ...]:
+    """How many, or which."""
+    number = text.removeprefix("random:")
+    if number != text:
+        if not (number.isascii() and number.isdigit() and int(number)):
+            raise argparse.ArgumentTypeError(f"{text!r}: write random:200 for two hundred of them")
+        return int(number)
+    names = tuple(DEFECTS) if text == "all" else tuple(dict.fromkeys(text.upper().split(",")))
+    unknown = next((name for name in names if name not in DEFECTS), None)
+    if unknown is not None:
+        raise argparse.ArgumentTypeError(f"{unknown!r} is no defect; they are D1 to D40, all or random:N")
+    return names
 
 
 def _seconds(text: str) -> float:

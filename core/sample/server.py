@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from core.sample.bucket import MAX_KEYS, Bucket, ListingQuery
+from core.sample.bucket import MAX_KEYS, Bucket, Clock, ListingQuery
 from core.sample.faults import NO_FAULT, Fault, RequestInfo, Rule
 from core.sample.http import BadRequest, Reply, Request, error_reply, read_request
 from core.sample.objects import object_reply
@@ -31,7 +31,8 @@ class ArchiveServer:
 
     `requests` keeps every request in order, `hits` counts them by name (see `RequestInfo.name`) and `body_bytes` the
     bytes of bodies sent; `sending` counts the answers that are on their way. `latency_seconds` delays every answer,
-    `bytes_per_second` limits every connection. `api` is served too, where one is given.
+    `bytes_per_second` limits every connection. With a `clock` it serves what was published by then; see `Bucket`, whose
+    `listing_until_us` makes the listing older than that. `api` is served too, where one is given.
     """
 
     def __init__(
@@ -43,8 +44,9 @@ class ArchiveServer:
         latency_seconds: float = 0.0,
         bytes_per_second: int | None = None,
         api: SampleApi | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        self.bucket = Bucket(folder)
+        self.bucket = Bucket(folder, clock)
         self.port = port
         self.faults = faults
         self.latency_seconds = latency_seconds
@@ -191,10 +193,17 @@ def running_server(
     latency_seconds: float = 0.0,
     bytes_per_second: int | None = None,
     api: SampleApi | None = None,
+    clock: Clock | None = None,
 ) -> Iterator[ArchiveServer]:
     """The same server in a thread with a loop of its own, for code that is not async."""
     server = ArchiveServer(
-        folder, port=port, faults=faults, latency_seconds=latency_seconds, bytes_per_second=bytes_per_second, api=api
+        folder,
+        port=port,
+        faults=faults,
+        latency_seconds=latency_seconds,
+        bytes_per_second=bytes_per_second,
+        api=api,
+        clock=clock,
     )
     started: Future[Callable[[], object]] = Future()
     thread = threading.Thread(target=lambda: asyncio.run(_serve(server, started)), name="sample-server", daemon=True)
