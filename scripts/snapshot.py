@@ -49,6 +49,7 @@ exit codes: 0 equal (create: written), 1 different, 2 wrong usage or a lock that
 """
 DIFFERENT = 1
 _SHOWN = 40
+_NAMED = 10
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -74,7 +75,8 @@ def create(options: argparse.Namespace) -> int:
     save(lock, path, options.force)
     without = [str(one.series) for one in lock.series if not one.contents]
     if without and not options.quiet:
-        print(f"locked as having no rows: {', '.join(without)}", file=sys.stderr)
+        more = f" and {len(without) - _NAMED} more" if len(without) > _NAMED else ""
+        print(f"locked as having no rows: {', '.join(without[:_NAMED])}{more}", file=sys.stderr)
     if options.json:
         print(json.dumps(_created(lock, path, without, time.monotonic() - began)))
     elif not options.quiet:

@@ -109,55 +109,75 @@ def changes_of(old: LockedSeries, new: LockedSeries, cut: Cut | None = None) -> 
         one, other = before.get(period), after.get(period)
         if one is None or other is None or one.digest != other.digest:
             found = True
-            yield _change(old, new, period, cut)
+            yield from _changes_in(old, new, period, cut)
     if not found and old.partitions != new.partitions:
         causes = tuple(_repacking(old, new))
         yield Change(old.series, None, ChangeKind.REPACKED, old.rows, new.rows, None, None, causes)
 
 
-def _change(old: LockedSeries, new: LockedSeries, period: Period, cut: Cut | None) -> Change:
+def _changes_in(old: LockedSeries, new: LockedSeries, period: Period, cut: Cut | None) -> Iterator[Change]:
+    """What differs in a period: among the locked rows, and behind the last of them."""
     one, other = old.by_period.get(period), new.by_period.get(period)
-    origins = _Origins(old, new, period)
+    origins = _Origins(old, new, period.span)
     if one is None:
         assert other is not None
         kind = ChangeKind.ADDED if other.first_us > old.last_us else ChangeKind.FILLED
-        return Change(old.series, period, kind, 0, other.rows, other.first_us, other.last_us, origins.causes())
-    if other is None:
-        return Change(old.series, period, ChangeKind.REMOVED, one.rows, 0, one.first_us, one.last_us, origins.causes())
-    rows = (one.rows, other.rows)
-    if one.last_us == old.last_us and other.last_us > one.last_us:
-        behind = _appended(old.series, one, other, origins, cut)
-        if behind is not None:
-            return Change(old.series, period, ChangeKind.ADDED, *rows, behind.start_us, behind.end_us, origins.causes())
-    if origins.revised:
-        return Change(old.series, period, ChangeKind.REVISED, *rows, *_extent(origins.revised), origins.causes())
-    if origins.are_only_more and other.rows > one.rows:
-        return Change(old.series, period, ChangeKind.FILLED, *rows, *_extent(origins.come), origins.causes())
-    causes = origins.causes() or ("the archives are the same, so the partition was edited or damaged",)
-    return Change(old.series, period, ChangeKind.CHANGED, *rows, None, None, causes)
+        yield Change(old.series, period, kind, 0, other.rows, other.first_us, other.last_us, origins.causes())
+    elif other is None:
+        extent = (one.first_us, one.last_us)
+        yield Change(old.series, period, ChangeKind.REMOVED, one.rows, 0, *extent, origins.causes())
+    elif one.last_us < old.last_us or other.last_us <= one.last_us:
+        yield _changed(old.series, one, other.rows, origins)
+    else:
+        yield from _changed_and_added(old, new, one, other, cut)
 
 
-def _appended(series: Series, one: Content, other: Content, origins: "_Origins", cut: Cut | None) -> Span | None:
-    """From the first to the last added row (included), if all locked rows are there and the others lie behind them.
+def _changed_and_added(
+    old: LockedSeries, new: LockedSeries, one: Content, other: Content, cut: Cut | None
+) -> Iterator[Change]:
+    """What differs in the period of the last locked row, where rows lie behind it.
 
-    A lock has no rows to compare: there it is said only if all archives are still the same and the others lie behind.
+    The two are told apart by the rows. A lock has none: there, rows are said to be added only if all archives are still
+    the same and the others lie behind.
     """
-    if cut is not None:
-        tail = cut(series, one.period, one.last_us)
-        if tail.until is None or tail.behind is None or tail.until.digest != one.digest:
-            return None
-        return Span(tail.behind.first_us, tail.behind.last_us)
-    first_us = min((origin.first_us for origin in origins.come), default=-1)
-    if origins.are_only_more and first_us > one.last_us:
-        return Span(first_us, other.last_us)
-    return None
+    period, series = one.period, old.series
+    origins = _Origins(old, new, period.span)
+    if cut is None:
+        first_us = min((origin.first_us for origin in origins.come), default=-1)
+        if origins.are_only_more and first_us > one.last_us:
+            extent = (first_us, other.last_us)
+            yield Change(series, period, ChangeKind.ADDED, one.rows, other.rows, *extent, origins.causes())
+        else:
+            yield _changed(series, one, other.rows, origins)
+        return
+    tail = cut(series, period, one.last_us)
+    rows = tail.until.rows if tail.until else 0
+    if tail.until is None or tail.until.digest != one.digest:
+        locked_time = Span(period.span.start_us, one.last_us + 1)
+        yield _changed(series, one, rows, _Origins(old, new, locked_time))
+    if tail.behind is not None:
+        extent = (tail.behind.first_us, tail.behind.last_us)
+        causes = _Origins(old, new, Span(one.last_us + 1, period.span.end_us)).causes()
+        yield Change(series, period, ChangeKind.ADDED, rows, rows + tail.behind.rows, *extent, causes)
+
+
+def _changed(series: Series, one: Content, rows: int, origins: "_Origins") -> Change:
+    """Other rows than the locked ones, and as many as `rows`."""
+    if origins.revised:
+        extent = _extent(origins.revised)
+        return Change(series, one.period, ChangeKind.REVISED, one.rows, rows, *extent, origins.causes())
+    if origins.are_only_more and rows > one.rows:
+        extent = _extent(origins.come)
+        return Change(series, one.period, ChangeKind.FILLED, one.rows, rows, *extent, origins.causes())
+    causes = origins.causes() or ("the archives are the same, so the partition was edited or damaged",)
+    return Change(series, one.period, ChangeKind.CHANGED, one.rows, rows, None, None, causes)
 
 
 class _Origins:
-    """How the archives that have rows of a period differ. One that is split by day counts once, over all its days."""
+    """How the archives that have rows in a span differ. One that is split by day counts once, over all its days."""
 
-    def __init__(self, old: LockedSeries, new: LockedSeries, period: Period) -> None:
-        before, after = (_near(one.partitions, period.span) for one in (old, new))
+    def __init__(self, old: LockedSeries, new: LockedSeries, span: Span) -> None:
+        before, after = (_near(one.partitions, span) for one in (old, new))
         self.come = [after[key] for key in after if key not in before]
         self.gone = [before[key] for key in before if key not in after]
         both = [(before[key], after[key]) for key in before if key in after]

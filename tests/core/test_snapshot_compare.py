@@ -113,10 +113,12 @@ def test_a_month_that_takes_the_place_of_its_days_adds_what_it_has_more(folder: 
     assert (change.kind, change.rows_before, change.rows_after) == (ChangeKind.ADDED, 264, 528)
     last = lock.series[0].last_us
     assert (change.first_us, change.last_us) == (last + HOUR_US, last + 264 * HOUR_US)
-    assert "an archive is no longer used: data/futures/um/daily" in str(change)
+    key = "data/futures/um/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-12.zip"
+    assert change.causes == (f"an archive was added: {key}, 528 rows",)
     # Locks alone have no rows, and cannot tell that the first 264 are the same.
     (blind,) = changes(lock, folder.lock([KLINES], lock.span))
     assert blind.kind is ChangeKind.CHANGED
+    assert "an archive is no longer used: data/futures/um/daily" in str(blind)
 
 
 def test_later_months_are_added(folder: Folder) -> None:
@@ -177,13 +179,28 @@ def test_a_revised_archive_with_fewer_rows(folder: Folder) -> None:
     assert "70 rows instead of 72, with other content, 2025-01-02 00:00:00 to 2025-01-02 23:00:00" in str(change)
 
 
-def test_a_revision_that_also_adds_rows_is_no_mere_addition(folder: Folder) -> None:
+def test_a_revision_and_added_rows_are_two_changes_where_rows_can_be_told_apart(folder: Folder) -> None:
     folder.put(KLINES, days(1, 3))
     lock = folder.lock([KLINES])
     folder.put(KLINES, [day(2)], edit=one_cell(5, 4, "12345.6"))
     folder.put(KLINES, [day(4)])
-    (change,) = both_ways(folder, lock)
-    assert (change.kind, change.rows_before, change.rows_after) == (ChangeKind.REVISED, 72, 96)
+    one, other = folder.verdict(lock).changes
+    assert facts(one) == (str(KLINES), "2025-01", ChangeKind.REVISED, 72, 72, hour(24), hour(47))
+    assert facts(other) == (str(KLINES), "2025-01", ChangeKind.ADDED, 72, 96, hour(72), hour(95))
+    assert [len(one.causes), len(other.causes)] == [1, 1]
+    assert (folder.verdict(lock).broken, folder.verdict(lock).newer_rows) == ((one,), 24)
+    (blind,) = changes(lock, folder.lock([KLINES], lock.span))
+    assert facts(blind) == (str(KLINES), "2025-01", ChangeKind.REVISED, 72, 96, hour(24), hour(47))
+
+
+def test_locked_rows_that_have_gone_are_told_apart_from_newer_ones(folder: Folder) -> None:
+    folder.put(KLINES, days(1, 3))
+    lock = folder.lock([KLINES])
+    folder.storage.remove(folder.partitions(KLINES)[0])
+    folder.put(KLINES, [day(5)])
+    one, other = folder.verdict(lock).changes
+    assert facts(one) == (str(KLINES), "2025-01", ChangeKind.CHANGED, 72, 0, None, None)
+    assert facts(other) == (str(KLINES), "2025-01", ChangeKind.ADDED, 0, 24, hour(96), hour(119))
 
 
 def test_an_archive_published_anew_with_the_same_rows_is_no_change(folder: Folder) -> None:

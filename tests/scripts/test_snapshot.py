@@ -1,16 +1,14 @@
 """`snapshot.py create|verify|diff` as commands: what they write and say, and their exit codes."""
 
 import gc
-import json
 import os
 import re
 from pathlib import Path
 
 import pytest
 from factories import ROOT, Command, Outcome
-from snapshot_world import FUNDING, KLINES, MARK, TRADES, Folder, day, days, one_cell
+from snapshot_world import FUNDING, KLINES, MARK, TRADES, Folder, day, days, market, one_cell, span_of_days
 
-import core.snapshot.text
 from core.snapshot.text import load
 from loader import BacktestDataLoader
 
@@ -51,6 +49,7 @@ def test_a_study_from_lock_to_repetition(place: Place) -> None:
     made = place.create("--json")
     assert (made.code, made.err) == (0, "")
     lock = load(place.lock)
+    funding = len(market().truth(FUNDING, span_of_days("2024-12-10", "2024-12-31")))
     assert made.json | {"seconds": 0} == {
         "lock": str(place.lock),
         "content": lock.content,
@@ -58,7 +57,7 @@ def test_a_study_from_lock_to_repetition(place: Place) -> None:
         "start": "2024-12-01 00:00:00",
         "end": "2025-02-01 00:00:00",
         "series": 2,
-        "rows": 528 + 120 + 66,
+        "rows": 528 + 120 + funding,
         "partitions": 3,
         "without_rows": [],
         "seconds": 0,
@@ -66,7 +65,7 @@ def test_a_study_from_lock_to_repetition(place: Place) -> None:
     equal = place.verify()
     assert (equal.code, equal.err) == (0, "")
     assert equal.out == (
-        f"{place.lock} is equal to what is stored: 714 rows of 2 series of um, 2024-12-01 00:00:00 to "
+        f"{place.lock} is equal to what is stored: {lock.rows} rows of 2 series of um, 2024-12-01 00:00:00 to "
         "2025-02-01 00:00:00 UTC\n"
     )
     with BacktestDataLoader(data_dir=place.folder.root, snapshot=place.lock) as loader:
@@ -77,7 +76,7 @@ def test_a_study_from_lock_to_repetition(place: Place) -> None:
     assert again.json == {
         "lock": str(place.lock),
         "equal": True,
-        "rows": 714,
+        "rows": lock.rows,
         "series": 2,
         "newer_rows": 24,
         "changes": [],
@@ -107,7 +106,10 @@ def test_a_study_from_lock_to_repetition(place: Place) -> None:
     place.folder.put(KLINES, [day(2)], edit=one_cell(5, 4, "12345.6"))
     broken = place.verify()
     assert broken.code == 1
-    assert broken.out.startswith("um/klines/BTCUSDT/1h 2025-01: an archive was revised: 144 rows instead of 120")
+    assert broken.out.startswith(
+        "um/klines/BTCUSDT/1h 2025-01: an archive was revised: as many rows, with other content, "
+        "2025-01-02 00:00:00 to 2025-01-02 23:00:00 (data/futures/um/daily/klines/"
+    )
     assert "BTCUSDT-1h-2025-01-02.zip was revised: sha256 " in broken.out
     assert f"{place.lock} is not equal to what is stored" in broken.out
     assert place.verify("--json").json["changes"][0]["kind"] == "revised"
@@ -286,9 +288,38 @@ def _read(descriptor: int) -> bytes:
         return b""  # the other end is closed
 
 
-def test_the_text_in_the_documentation_is_a_lock_of_today() -> None:
-    """Its fields are those that are written."""
-    shown = (ROOT / "docs" / "snapshots.md").read_text(encoding="utf-8")
-    for field in ("checksum", "content", "created", "end", "market", "schema", "series", "start", "tool", "version"):
-        assert f'"{field}":' in shown
-    assert json.dumps("version") + f": {core.snapshot.text.VERSION}" in shown
+def _blocks(text: str) -> list[list[tuple[str, str]]]:
+    """Of each block of commands in the documentation the commands, and what each prints."""
+    found = []
+    for block in re.findall(r"^```\n(\$ .*?)^```$", text, re.MULTILINE | re.DOTALL):
+        parts = re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
+        found.append([(command, out) for command, _, out in (part.partition("\n") for part in parts)])
+    return found
+
+
+def test_the_worked_example_of_the_documentation(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command in docs/snapshots.md, in its order, prints what stands there."""
+    monkeypatch.chdir(place.folder.root.parent)
+    text = (ROOT / "docs" / "snapshots.md").read_text(encoding="utf-8")
+    blocks = _blocks(text)
+    between = (
+        lambda: None,
+        lambda: place.folder.put(KLINES, [day(6)]),
+        lambda: place.folder.put(KLINES, [day(2)], edit=one_cell(5, 4, "12345.6")),
+    )
+    assert len(blocks) == len(between)
+    for happens, block in zip(between, blocks, strict=True):
+        happens()
+        for command, out in block:
+            python, script, *words = command.split()
+            assert (python, script) == ("python", "scripts/snapshot.py")
+            found = Command(script, env={"TAPEVAULT_HOME": str(place.folder.root)}).run(*words)
+            assert (found.out, found.err) == (out, "")
+    lock = place.lock.read_text()
+    (shown,) = re.findall(r"^```json\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    lines = [line for line in shown.splitlines() if line.strip() != "..."]
+    for line in lines:
+        name = line.split(":")[0].strip()
+        if name not in ('"created"', '"checksum"'):
+            assert f"{line}\n" in lock
+    assert len(lines) > 20
