@@ -133,7 +133,7 @@ class BacktestDataLoader:
             for dataset in request.datasets
             for part in absent(self._storage, request, dataset, rows[dataset.name].counts > 0)
         ]
-        _report(missing, request.span, found=any(map(len, rows.values())))
+        _report(missing, request.span, any(map(len, rows.values())), self._advice)
         return {name: to_frame(long_columns(request.symbols, read)) for name, read in rows.items()}
 
     def load_aligned_data(
@@ -169,7 +169,7 @@ class BacktestDataLoader:
         request = self._admitted(parse_request(symbols, start_date, end_date, WIDE, interval, market))
         rows = read_wide(self._reader, request)
         missing = list(wide_missing(self._storage, request, rows))
-        _report(missing, request.span, found=len(rows["klines"]) > 0)
+        _report(missing, request.span, len(rows["klines"]) > 0, self._advice)
         return to_frame(wide_columns(request, rows))
 
     def symbols(self, market: str = "um", data_type: str = "klines") -> list[str]:
@@ -187,10 +187,15 @@ class BacktestDataLoader:
             self._pins.admit(request)
         return request
 
+    @property
+    def _advice(self) -> str | None:
+        """What to do about rows that are missing; None: download them."""
+        return self._pins.advice if self._pins is not None else None
 
-def _report(missing: Sequence[Missing], asked: Span, found: bool) -> None:
+
+def _report(missing: Sequence[Missing], asked: Span, found: bool, advice: str | None) -> None:
     """Warns the caller of the loader about what is missing. Raises NoData if nothing was found."""
     if not found:
-        raise NoData(f"no data: {describe(missing, asked)}")
+        raise NoData(f"no data: {describe(missing, asked, advice)}")
     if missing:
-        warnings.warn(MissingDataWarning(f"partly missing: {describe(missing, asked)}", missing), stacklevel=3)
+        warnings.warn(MissingDataWarning(f"partly missing: {describe(missing, asked, advice)}", missing), stacklevel=3)

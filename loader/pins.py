@@ -62,6 +62,12 @@ class Pins:
         own = locked_span(series, self._lock.span)
         return Span(own.start_us, max(own.start_us, min(own.end_us, self._series[series].last_us + 1)))
 
+    def reach(self, wanted: Sequence[Series], span: Span) -> Span:
+        """So much of a span as any of these series has locked rows in: what lies behind is not even read."""
+        bounds = [self.bounds(one) for one in wanted]
+        whole = Span(min(one.start_us for one in bounds), max(one.end_us for one in bounds))
+        return _common(whole, span)
+
     def prove(self, wanted: Sequence[Series], span: Span) -> Proof:
         """That the rows of these series in `span` are the locked ones, all of them and no others, as far as they lie in
         their bounds. Raises SnapshotMismatch that names what is not, ConfigError if the lock ends before `span` does.
@@ -78,6 +84,11 @@ class Pins:
     def still(self, proof: Proof) -> bool:
         """Whether the files are still those for which it was proved."""
         return all(self._storage.stamps(series) == stamps for series, stamps in proof.items())
+
+    @property
+    def advice(self) -> str:
+        """What to do about rows that are missing."""
+        return f"No more is locked by the snapshot {self._path}; a loader without it gives all that is stored"
 
     def with_rows(self) -> tuple[Series, ...]:
         """The series of which rows are locked, sorted."""

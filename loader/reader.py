@@ -80,8 +80,9 @@ class RowReader:
             files: Files = ()
             try:
                 proof = self._pins.prove(series, read) if self._pins else None
+                reach = self._pins.reach(series, read) if self._pins else read
                 files = find(self._storage, request, dataset, wanted, choose)
-                rows = self._read(files, request, dataset, read)
+                rows = self._read(files, request, dataset, reach)
                 if self._pins is None or proof is None:
                     return rows
                 if self._pins.still(proof):

@@ -168,7 +168,8 @@ def _wanted(options: argparse.Namespace, storage: StorageManager, market: Market
         for symbol in symbols or ()
         for interval in (intervals if kind.has_interval else [None])
     ]
-    return wanted, [one for one in dict.fromkeys(named) if one not in wanted]
+    here = set(wanted)
+    return wanted, [one for one in dict.fromkeys(named) if one not in here]
 
 
 def _is_of(one: Series, symbol: str) -> bool:
