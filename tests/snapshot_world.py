@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +31,7 @@ from loader import BacktestDataLoader
 
 FIRST, LAST = date(2024, 12, 10), date(2025, 1, 25)
 KLINES = Series(Market.UM, "klines", "BTCUSDT", "1h")
+OTHER = Series(Market.UM, "klines", "ETHUSDT", "1h")
 MARK = Series(Market.UM, "mark_price", "BTCUSDT", "1h")
 INDEX = Series(Market.UM, "index_price", "BTCUSDT", "1h")
 PREMIUM = Series(Market.UM, "premium_index", "BTCUSDT", "1h")
@@ -73,10 +75,13 @@ class Folder:
         self.storage = StorageManager(self.layout, self.settings.storage, QualitySettings())
 
     def put(self, series: Series, labels: Iterable[str], edit: Edit | None = None, rest: bool = False) -> None:
-        """Archives of the sample market, one after another; `rest`: as answers of the exchange's API."""
+        """Archives of the sample market, one after another; `rest`: as answers of the exchange's API.
+
+        Any other symbol has the rows of BTCUSDT.
+        """
         for label in labels:
             period = Period.parse(label)
-            rows = market().file_rows(series, period)
+            rows = market().file_rows(replace(series, symbol="BTCUSDT"), period)
             text = csv_bytes(series, period, as_published(market().seed, series, period, rows))
             if edit is not None:
                 text = "".join(edit(text.decode().splitlines(keepends=True))).encode()

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,7 @@ from snapshot_world import (
     KLINES,
     MARK,
     METRICS,
+    OTHER,
     PREMIUM,
     TRADES,
     WIDE,
@@ -147,16 +149,23 @@ def test_days_that_came_later_are_not_seen(folder: Folder) -> None:
         assert opens(loader) == truth("2025-01-01", "2025-01-15")
 
 
-def test_each_symbol_ends_with_its_own_last_row(folder: Folder) -> None:
-    """Kinds and symbols that were locked until different days, all read at once."""
+def test_each_symbol_and_kind_ends_with_its_own_last_row(folder: Folder) -> None:
+    """What was locked until different days, all read at once."""
     folder.put(KLINES, days(1, 5))
-    folder.put(MARK, days(1, 3))
-    path = locked(folder, [KLINES, MARK])
+    folder.put(OTHER, days(1, 3))
+    folder.put(MARK, days(1, 4))
+    path = locked(folder, [KLINES, OTHER, MARK, replace(MARK, symbol="ETHUSDT")])
     folder.put(KLINES, days(6, 8))
-    folder.put(MARK, days(4, 8))
+    folder.put(OTHER, days(4, 8))
+    folder.put(MARK, days(5, 8))
+    folder.put(replace(MARK, symbol="ETHUSDT"), days(1, 8))
     with folder.loader(path) as loader:
-        frames = loader.load_data("BTCUSDT", "2025-01-02", "2025-01-31", ["klines", "mark_price"])
-    assert [len(frame) for frame in frames.values()] == [96, 48]
+        with pytest.warns(MissingDataWarning, match="um/mark_price/ETHUSDT/1h is not stored"):
+            frames = loader.load_data(["ETHUSDT", "BTCUSDT"], day(2), day(31), ["klines", "mark_price"])
+    klines, marks = frames["klines"], frames["mark_price"]
+    assert klines.groupby("symbol", observed=True).size().to_dict() == {"BTCUSDT": 96, "ETHUSDT": 48}
+    assert list(klines["open"]) == truth(day(2), day(5)) + truth(day(2), day(3))
+    assert marks.groupby("symbol", observed=True).size().to_dict() == {"BTCUSDT": 72}
 
 
 def test_a_month_in_the_place_of_its_days_is_pinned_to_the_locked_rows(folder: Folder) -> None:
