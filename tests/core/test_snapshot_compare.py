@@ -10,6 +10,7 @@ from snapshot_world import (
     FUNDING,
     KLINES,
     MARK,
+    METRICS,
     TRADES,
     Folder,
     day,
@@ -282,6 +283,23 @@ def test_funding_is_locked_from_a_day_before_to_the_instant_of_the_end(folder: F
     assert one.contents[0].first_us // HOUR_US * HOUR_US == hour(0)
     assert [content.period.label for content in one.contents] == ["2025-01"]
     assert locked_span(KLINES, span) == span
+
+
+def test_a_midnight_that_a_later_file_has_otherwise_is_a_change_of_the_last_locked_row(folder: Folder) -> None:
+    folder.put(METRICS, days(10, 12))
+    lock = folder.lock([METRICS])
+
+    def earlier(lines: list[str]) -> list[str]:
+        first = next(line for line in lines if line.startswith("2025-01-13 00:05:00"))
+        return [*lines, first.replace("2025-01-13 00:05:00", "2025-01-13 00:00:00")]
+
+    folder.put(METRICS, [day(13)], edit=earlier)
+    one, other = folder.verdict(lock).changes
+    assert (one.kind, one.rows_before, one.rows_after) == (ChangeKind.CHANGED, 864, 864)
+    assert one.causes == (
+        "an archive was added: data/futures/um/daily/metrics/BTCUSDT/BTCUSDT-metrics-2025-01-13.zip, 289 rows",
+    )
+    assert (other.kind, other.rows_after - other.rows_before) == (ChangeKind.ADDED, 288)
 
 
 def test_a_series_without_rows_is_locked_as_such(folder: Folder) -> None:

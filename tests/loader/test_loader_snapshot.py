@@ -159,9 +159,9 @@ def test_each_symbol_and_kind_ends_with_its_own_last_row(folder: Folder) -> None
     folder.put(OTHER, days(4, 8))
     folder.put(MARK, days(5, 8))
     folder.put(replace(MARK, symbol="ETHUSDT"), days(1, 8))
-    with folder.loader(path) as loader:
-        with pytest.warns(MissingDataWarning, match="um/mark_price/ETHUSDT/1h is not stored"):
-            frames = loader.load_data(["ETHUSDT", "BTCUSDT"], day(2), day(31), ["klines", "mark_price"])
+    missing = pytest.warns(MissingDataWarning, match="um/mark_price/ETHUSDT/1h is not stored")
+    with folder.loader(path) as loader, missing:
+        frames = loader.load_data(["ETHUSDT", "BTCUSDT"], day(2), day(31), ["klines", "mark_price"])
     klines, marks = frames["klines"], frames["mark_price"]
     assert klines.groupby("symbol", observed=True).size().to_dict() == {"BTCUSDT": 96, "ETHUSDT": 48}
     assert list(klines["open"]) == truth(day(2), day(5)) + truth(day(2), day(3))
