@@ -12,6 +12,7 @@ MarketDataError
       Disputed                                  the source's own bytes and checksum disagree
     MalformedArchive                            zip or CSV cannot be trusted
       FaultyLine                                only some of its lines cannot: `--salvage` stores the others
+    SnapshotMismatch                            the stored rows are not those of a snapshot
   StorageError                                  this machine's disk                             exit 1
     DiskFull
   TrackerError                                  the status database                             exit 1
@@ -97,6 +98,10 @@ class FaultyLine(MalformedArchive):
 
     def __init__(self, message: str) -> None:
         super().__init__(f"{message}; run again with --salvage to store the other rows")
+
+
+class SnapshotMismatch(ContentError):
+    """What is stored is not what a snapshot locked, so a load with it would give other frames."""
 
 
 class StorageError(MarketDataError):

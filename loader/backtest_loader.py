@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from core.settings import Settings
     from core.types import Span
+    from loader.arguments import Request
+    from loader.pins import Pins
 
 
 class BacktestDataLoader:
@@ -30,9 +32,19 @@ class BacktestDataLoader:
 
     Without `settings`, `load_settings()` is asked; `data_dir` overrides the data folder of either. Nothing is opened
     before the first read. `close()`, or leaving a `with` block, lets go of DuckDB's memory.
+
+    With `snapshot`, a file that `scripts/snapshot.py create` made, every load gives exactly the locked rows: bit for
+    bit the same frames wherever they are stored. What came behind the last locked row of a series is not seen. A
+    request that reaches outside the lock raises ConfigError, rows that are no longer the locked ones SnapshotMismatch
+    that names series and month. What is read is proved once, and again after its files have changed.
     """
 
-    def __init__(self, settings: Settings | None = None, data_dir: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        data_dir: str | Path | None = None,
+        snapshot: str | Path | None = None,
+    ) -> None:
         from core.download.known import known_partitions
         from core.layout import Layout
         from core.settings import load_settings
@@ -44,8 +56,17 @@ class BacktestDataLoader:
             chosen = chosen.replace(paths={"data": Path(data_dir).expanduser().absolute()})
         layout = Layout(chosen.data_root)
         catalog = functools.partial(known_partitions, layout)
-        self._storage = StorageManager(layout, chosen.storage, chosen.quality, catalog)
-        self._reader = RowReader(self._storage, chosen.loader)
+        self._pins: Pins | None = None
+        if snapshot is None:
+            self._storage = StorageManager(layout, chosen.storage, chosen.quality, catalog)
+        else:
+            from core.snapshot.text import load
+            from loader.pins import PinnedStorage
+
+            path = Path(snapshot).expanduser()
+            self._storage = pinned = PinnedStorage(layout, chosen, catalog, load(path), path)
+            self._pins = pinned.pins
+        self._reader = RowReader(self._storage, chosen.loader, self._pins)
 
     def __enter__(self) -> Self:
         return self
@@ -105,14 +126,14 @@ class BacktestDataLoader:
         from loader.frames import long_columns, to_frame
         from loader.lookup import absent
 
-        request = parse_request(symbols, start_date, end_date, data_types, interval, market, columns)
+        request = self._admitted(parse_request(symbols, start_date, end_date, data_types, interval, market, columns))
         rows = {dataset.name: self._reader.rows(request, dataset) for dataset in request.datasets}
         missing = [
             part
             for dataset in request.datasets
             for part in absent(self._storage, request, dataset, rows[dataset.name].counts > 0)
         ]
-        _report(missing, request.span, found=any(map(len, rows.values())))
+        _report(missing, request.span, any(map(len, rows.values())), self._advice)
         return {name: to_frame(long_columns(request.symbols, read)) for name, read in rows.items()}
 
     def load_aligned_data(
@@ -145,24 +166,36 @@ class BacktestDataLoader:
         from loader.frames import to_frame
         from loader.wide import WIDE, read_wide, wide_columns, wide_missing
 
-        request = parse_request(symbols, start_date, end_date, WIDE, interval, market)
+        request = self._admitted(parse_request(symbols, start_date, end_date, WIDE, interval, market))
         rows = read_wide(self._reader, request)
         missing = list(wide_missing(self._storage, request, rows))
-        _report(missing, request.span, found=len(rows["klines"]) > 0)
+        _report(missing, request.span, len(rows["klines"]) > 0, self._advice)
         return to_frame(wide_columns(request, rows))
 
     def symbols(self, market: str = "um", data_type: str = "klines") -> list[str]:
         """The symbols of which any such data is stored, at any interval, sorted; as the exchange files them
-        (index_price of cm: the pair). Raises ConfigError for an unknown market or data type."""
+        (index_price of cm: the pair); with a snapshot those of which rows are locked. Raises ConfigError for an unknown
+        market or data type."""
         from loader.arguments import stored_kind
 
         where, dataset = stored_kind(data_type, market)
         return sorted({series.symbol for series in self._storage.series(where, dataset.name)})
 
+    def _admitted(self, request: Request) -> Request:
+        """The request, if the snapshot covers it. Raises ConfigError."""
+        if self._pins is not None:
+            self._pins.admit(request)
+        return request
 
-def _report(missing: Sequence[Missing], asked: Span, found: bool) -> None:
+    @property
+    def _advice(self) -> str | None:
+        """What to do about rows that are missing; None: download them."""
+        return self._pins.advice if self._pins is not None else None
+
+
+def _report(missing: Sequence[Missing], asked: Span, found: bool, advice: str | None) -> None:
     """Warns the caller of the loader about what is missing. Raises NoData if nothing was found."""
     if not found:
-        raise NoData(f"no data: {describe(missing, asked)}")
+        raise NoData(f"no data: {describe(missing, asked, advice)}")
     if missing:
-        warnings.warn(MissingDataWarning(f"partly missing: {describe(missing, asked)}", missing), stacklevel=3)
+        warnings.warn(MissingDataWarning(f"partly missing: {describe(missing, asked, advice)}", missing), stacklevel=3)

@@ -32,13 +32,14 @@ class MissingDataWarning(UserWarning):
         self.missing = tuple(missing)
 
 
-def describe(missing: Sequence[Missing], asked: Span) -> str:
-    """One message for all that is missing, ending in the command that would fetch it."""
+def describe(missing: Sequence[Missing], asked: Span, advice: str | None = None) -> str:
+    """One message for all that is missing, ending in an advice: else the command that would fetch it."""
     details = [part.detail for part in missing[:_SHOWN]]
     if len(missing) > _SHOWN:
         details.append(f"and {len(missing) - _SHOWN} more")
     return (
-        f"{format_us(asked.start_us)} to {format_us(asked.end_us)} UTC: {'; '.join(details)}. {_advice(missing, asked)}"
+        f"{format_us(asked.start_us)} to {format_us(asked.end_us)} UTC: {'; '.join(details)}. "
+        f"{advice or _advice(missing, asked)}"
     )
 
 

@@ -29,7 +29,8 @@ from core.storage.schema import schema_of
 from core.types import Span
 from loader.arguments import Request
 from loader.lookup import Choose, Files, find, gone, inside, known
-from loader.rows import Rows, in_order, no_rows
+from loader.pins import Pins
+from loader.rows import Rows, in_order, no_rows, within
 
 _SELECT: Final = (
     "SELECT {columns}, file_index::BIGINT AS file_index FROM read_parquet(?, hive_partitioning = false) "
@@ -44,8 +45,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class RowReader:
     """One in-memory DuckDB, opened by the first read, with a cursor for every read: threads may share it."""
 
-    def __init__(self, storage: StorageManager, settings: LoaderSettings) -> None:
+    def __init__(self, storage: StorageManager, settings: LoaderSettings, pins: Pins | None = None) -> None:
         self._storage = storage
+        self._pins = pins
         self._settings = settings
         self._connections: dict[int, duckdb.DuckDBPyConnection] = {}
 
@@ -70,13 +72,21 @@ class RowReader:
     def _rows(self, request: Request, dataset: Dataset, choose: Choose, wanted: Span, read: Span) -> Rows:
         """The rows in `read` of the files that `choose` picks for `wanted`.
 
-        An update removes days once their month is in place: if a file has gone meanwhile, all are looked up again.
+        An update removes days once their month is in place: if a file has gone meanwhile, all are looked up again. With
+        pins, all are looked up and proved again if any of them has changed meanwhile.
         """
+        series = [request.series(dataset, symbol) for symbol in request.symbols]
         for _ in range(_LOOKUPS):
             files: Files = ()
             try:
+                proof = self._pins.prove(series, read) if self._pins else None
+                reach = self._pins.reach(series, read) if self._pins else read
                 files = find(self._storage, request, dataset, wanted, choose)
-                return self._read(files, request, dataset, read)
+                rows = self._read(files, request, dataset, reach)
+                if self._pins is None or proof is None:
+                    return rows
+                if self._pins.still(proof):
+                    return within(rows, [self._pins.bounds(one) for one in series])
             except StorageError as error:
                 if not (gone(files) or isinstance(error.__cause__, FileNotFoundError)):
                     raise

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from core.errors import StorageError
 from core.storage.order import key_values
+from core.types import Span
 from loader.align import Integers, rising
 
 
@@ -71,6 +72,16 @@ def in_order(
             table = _sorted(table, key, offsets)
             _refuse_repeated(table, key, offsets, files)
     return Rows(table, offsets)
+
+
+def within(rows: Rows, bounds: Sequence[Span]) -> Rows:
+    """The rows of each symbol that lie within its own bounds."""
+    starts, ends = np.array([(span.start_us, span.end_us) for span in bounds])[_symbols(rows.offsets)].T
+    inside = (rows.times_us >= starts) & (rows.times_us < ends)
+    if inside.all():
+        return rows
+    offsets = np.append(0, np.cumsum(inside))[rows.offsets].astype(np.int64)
+    return Rows(rows.table.filter(pa.array(inside)), offsets)
 
 
 def integers(table: pa.Table, name: str) -> Integers:

@@ -18,7 +18,7 @@ GROUND = ("types", "errors", "dates", "nearest", "datasets", "layout", "events",
 FLOORS = {
     **dict.fromkeys((f"core.{name}" for name in GROUND), 0),
     **dict.fromkeys(("core.download", "core.storage"), 1),
-    **dict.fromkeys(("core.exchanges", "core.export", "core.sample"), 2),
+    **dict.fromkeys(("core.exchanges", "core.export", "core.sample", "core.snapshot"), 2),
     **dict.fromkeys(("loader", "core.jobs", "core.monitor"), 3),
     "scripts": 4,
 }

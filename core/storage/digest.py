@@ -45,25 +45,18 @@ class Digest:
         return ""
 
 
-class _Column:
+class Checksum:
+    """A checksum of all values of a column in their order, however they are cut into batches; floats bit by bit."""
+
     def __init__(self) -> None:
-        self._kind: pa.DataType | None = None
-        self._nulls = 0
-        self._least: Any = None
-        self._greatest: Any = None
         self._values = hashlib.blake2b(digest_size=16)
         self._lengths = hashlib.blake2b(digest_size=16)
         self._empty = hashlib.blake2b(digest_size=16)
 
     def add(self, values: pa.Array, before: int) -> None:
         """The next values, `before` rows having come already."""
-        self._kind = values.type
         plain = _plain(values)
-        ends = pc.min_max(plain).as_py()
-        self._least = _least_of(self._least, ends["min"])
-        self._greatest = _greatest_of(self._greatest, ends["max"])
         if values.null_count:
-            self._nulls += values.null_count
             places = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False)) + before
             self._empty.update(places.astype(np.int64).tobytes())
             plain = plain.fill_null("" if pa.types.is_string(plain.type) else 0)
@@ -73,9 +66,30 @@ class _Column:
         else:
             self._values.update(_bytes_of(plain))
 
+    def parts(self) -> tuple[str, str, str]:
+        """Of the values, of the lengths of texts, and of the places without a value."""
+        return self._values.hexdigest(), self._lengths.hexdigest(), self._empty.hexdigest()
+
+
+class _Column:
+    def __init__(self) -> None:
+        self._kind: pa.DataType | None = None
+        self._nulls = 0
+        self._least: Any = None
+        self._greatest: Any = None
+        self._checksum = Checksum()
+
+    def add(self, values: pa.Array, before: int) -> None:
+        """The next values, `before` rows having come already."""
+        self._kind = values.type
+        ends = pc.min_max(_plain(values)).as_py()
+        self._least = _least_of(self._least, ends["min"])
+        self._greatest = _greatest_of(self._greatest, ends["max"])
+        self._nulls += values.null_count
+        self._checksum.add(values, before)
+
     def facts(self) -> tuple[object, ...]:
-        checksums = [part.hexdigest() for part in (self._values, self._lengths, self._empty)]
-        return self._nulls, self._least, self._greatest, (str(self._kind), *checksums)
+        return self._nulls, self._least, self._greatest, (str(self._kind), *self._checksum.parts())
 
 
 def _plain(values: pa.Array) -> pa.Array:
