@@ -20,19 +20,22 @@ from core.errors import MalformedArchive, StorageError, storage_error
 from core.layout import SYMBOL, Layout, home_of
 from core.settings import QualitySettings, StorageSettings
 from core.storage.archive_csv import ArchiveCsv
+from core.storage.draft import sweep, unlink
+from core.storage.files import files_of, stamps_of
 from core.storage.footer import partition_at
 from core.storage.formats import FORMATS
 from core.storage.joined import joined
 from core.storage.merging import opened, remove
-from core.storage.output import Output, sweep, unlink
+from core.storage.output import Output
 from core.storage.parser import Parser
-from core.storage.partitions import covers, files_of, outdated_in, partitions_of
+from core.storage.partitions import covers, outdated_in, partitions_of
 from core.storage.pieces import Piece, read_whole
 from core.storage.quarantine import Quarantine
-from core.storage.reading import Catalog, facts_in, nothing_known, stamps_of
+from core.storage.reading import Catalog, facts_in, nothing_known
 from core.storage.survey import Survey, is_by_day, near, survey, time_of
 from core.storage.together import read_together
-from core.storage.writing import taking_turns, write_days, write_pieces
+from core.storage.turns import taking_turns
+from core.storage.writing import write_days, write_pieces
 from core.types import (
     ArchiveFile,
     Cadence,

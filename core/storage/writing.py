@@ -11,12 +11,10 @@ from itertools import chain, groupby
 
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock
 
 from core.datasets import DATASETS
 from core.dates import DAY_US
-from core.errors import storage_error
-from core.layout import Layout, make_folder
+from core.layout import Layout
 from core.storage.archive_csv import ArchiveCsv
 from core.storage.footer import WRITER, facts_of
 from core.storage.order import Repairs, row_groups
@@ -24,22 +22,6 @@ from core.storage.output import Output
 from core.storage.pieces import Extent, Piece, kept_rows, settle, source_of
 from core.storage.repair import read_by_key
 from core.types import Cadence, FetchedFile, Partition, Period, Series
-
-
-@contextlib.contextmanager
-def taking_turns(layout: Layout, series: Series) -> Iterator[None]:
-    """While nobody else writes partitions of the series. The lock of a process that is killed goes with it."""
-    path = layout.lock(series)
-    try:
-        make_folder(path.parent)
-        lock = FileLock(path, thread_local=False)
-        lock.acquire()
-    except OSError as error:
-        raise storage_error(error, path) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def write_pieces(
