@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import storage_error
-from core.layout import sync_folder
+from core.layout import Layout, sync_folder
 
 _TEMPORARY: Final = re.compile(r"\..+\.(\d+)\.tmp")
 
@@ -32,6 +32,11 @@ class Draft:
             yield
         except OSError as error:
             raise storage_error(error, self._path) from error
+
+
+def sweep_all(layout: Layout) -> int:
+    """Delete temporary files that dead processes left under a data root; returns how many."""
+    return sum(sweep(layout.root / folder) for folder in ("processed", "extracted", "quarantine"))
 
 
 def sweep(folder: Path) -> int:

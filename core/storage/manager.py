@@ -8,6 +8,7 @@ never sees a half-written file.
 
 import contextlib
 import functools
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from core.errors import MalformedArchive, StorageError, storage_error
 from core.layout import SYMBOL, Layout, home_of
 from core.settings import QualitySettings, StorageSettings
 from core.storage.archive_csv import ArchiveCsv
-from core.storage.draft import sweep, unlink
+from core.storage.draft import sweep_all, unlink
 from core.storage.files import files_of, stamps_of
 from core.storage.footer import partition_at
 from core.storage.formats import FORMATS
@@ -63,6 +64,19 @@ class StorageManager:
         self._quality = quality
         self._catalog = catalog
         self._parser = Parser(settings.parser)
+
+    @property
+    def at_once(self) -> int:
+        """As many calls of `store` at once, each in a thread, keep all processors busy."""
+        return max(2, os.cpu_count() or 2)
+
+    def expect(self, archive_bytes: int) -> None:
+        """Archives of so many bytes are about to come; a hint, which changes nothing but the time."""
+        self._parser.expect(archive_bytes)
+
+    def prepare(self) -> None:
+        """Load now what the first archive would load otherwise."""
+        self._parser.prepare()
 
     def store(self, files: Sequence[FetchedFile], fresh: bool = False) -> Stored:
         """Put verified archives of one home (`core.layout.home_of`) into their partition, beside what it has already.
@@ -173,7 +187,7 @@ class StorageManager:
 
     def sweep(self) -> int:
         """Delete temporary files that dead processes left; returns how many."""
-        return sum(sweep(self._layout.root / folder) for folder in ("processed", "extracted", "quarantine"))
+        return sweep_all(self._layout)
 
     # storing
 
