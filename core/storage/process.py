@@ -110,9 +110,11 @@ class StoringProcess:
         except (EOFError, OSError, pickle.UnpicklingError):
             pass
         finally:
+            answers.close()
             self._process.wait()
             with self._sending:
                 self.has_ended = True
+                self._requests.close()
             self._tell_end()
 
     def _hear(self, answer: Answer) -> None:
