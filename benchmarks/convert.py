@@ -37,6 +37,7 @@ from core.datasets import DATASETS, Kind
 from core.dates import MICROSECONDS_FROM
 from core.exchanges.binance.urls import key_of
 from core.storage.formats.parquet import _encoding
+from core.storage.pool import free_cores
 from core.types import Market, Period, Series
 
 BIG_ROWS: Final = 100_000_000
@@ -45,12 +46,13 @@ BIG_ROWS: Final = 100_000_000
 @dataclass(frozen=True)
 class Contender:
     """One way to convert: a program and the options of its writer ({}: its defaults). `peer` None is Tapevault, which
-    has a choice of parsers."""
+    has a choice of parsers and of `processes` that store."""
 
     name: str
     peer: str | None = None
     encoding: dict[str, Any] = field(default_factory=dict)
     parser: str = "auto"
+    processes: int = 0
 
     @property
     def library(self) -> str:
@@ -77,7 +79,8 @@ TRADES: Final = (
     Contender("pandas, snappy (default)", "pandas"),
 )
 CANDLES: Final = (
-    Contender("tapevault"),
+    Contender("tapevault", processes=free_cores()),
+    Contender("tapevault in one process"),
     Contender("a loop of pandas", "pandas"),
     Contender("a loop of pyarrow", "pyarrow_whole"),
 )
@@ -173,9 +176,14 @@ def _run(contender: Contender, archives: Sequence[Archive], folder: Path) -> Run
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     job = folder / "job.json"
-    job.write_text(
-        json.dumps(Job(archives=list(archives), out=str(out), encoding=contender.encoding, parser=contender.parser))
+    what = Job(
+        archives=list(archives),
+        out=str(out),
+        encoding=contender.encoding,
+        parser=contender.parser,
+        processes=contender.processes,
     )
+    job.write_text(json.dumps(what))
     return measured(contender.command(job))
 
 
@@ -240,6 +248,7 @@ def race_candles(options: argparse.Namespace, folder: Path) -> dict[str, Outcome
     _table(found, "archives/s", options.files)
     _faster(found, "a loop of pandas", 5)
     _faster(found, "a loop of pyarrow")
+    _faster(found, "a loop of pandas", than="tapevault in one process")
     return found
 
 

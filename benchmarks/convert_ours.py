@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
@@ -12,16 +13,46 @@ from convert_peers import Archive, Job
 
 from core.layout import Layout, home_of
 from core.settings import QualitySettings, StorageSettings
-from core.storage.formats import parquet
-from core.storage.manager import StorageManager
-from core.types import ArchiveFile, FetchedFile, Market, Period, Proof, Series
+from core.types import ArchiveFile, FetchedFile, Market, Period, Proof, Series, Stored
+
+Store = Callable[[Sequence[FetchedFile]], Stored]
 
 
-def store(storage: StorageManager, fetched: Sequence[FetchedFile]) -> None:
+def here(job: Job) -> None:
+    """With `StorageManager`, in this process."""
+    from core.storage.formats import parquet
+    from core.storage.manager import StorageManager
+
+    if job["encoding"]:
+        assert hasattr(parquet, "_encoding")
+        parquet._encoding = lambda *_: job["encoding"]
+    storage = StorageManager(Layout(Path(job["out"])), StorageSettings(parser=job["parser"]), QualitySettings())
+    for fetched in series_of(job):
+        store(storage.store, fetched)
+
+
+def elsewhere(job: Job) -> None:
+    """With `StoragePool`, as `download_all.py --process-only` does: several series at once, each in its order."""
+    from core.storage.pool import StoragePool
+
+    settings = StorageSettings(parser=job["parser"])
+    with StoragePool(Layout(Path(job["out"])), settings, QualitySettings(), job["processes"]) as storage:
+        every = series_of(job)
+        storage.expect(sum(each.size for fetched in every for each in fetched))
+        with ThreadPoolExecutor(storage.at_once) as threads:
+            list(threads.map(lambda fetched: store(storage.store, fetched), every))
+
+
+def store(into: Store, fetched: Sequence[FetchedFile]) -> None:
     """The archives of one symbol become partitions, those of one partition together."""
     for _, group in groupby(fetched, key=lambda each: home_of(each.file.series, each.file.period)):
-        refused = storage.store(list(group)).refused
+        refused = into(list(group)).refused
         assert not refused, refused
+
+
+def series_of(job: Job) -> list[list[FetchedFile]]:
+    fetched = [fetched_file(archive) for archive in job["archives"]]
+    return [list(group) for _, group in groupby(fetched, key=lambda each: each.file.series)]
 
 
 def fetched_file(archive: Archive) -> FetchedFile:
@@ -35,14 +66,10 @@ def fetched_file(archive: Archive) -> FetchedFile:
 
 def main() -> None:
     job: Job = json.loads(Path(sys.argv[1]).read_text())
-    if job["encoding"]:
-        assert hasattr(parquet, "_encoding")
-        parquet._encoding = lambda *_: job["encoding"]
-    settings = StorageSettings(parser=job["parser"])
-    storage = StorageManager(Layout(Path(job["out"])), settings, QualitySettings())
-    fetched = [fetched_file(archive) for archive in job["archives"]]
-    for _, group in groupby(fetched, key=lambda each: each.file.series):
-        store(storage, list(group))
+    if job["processes"]:
+        elsewhere(job)
+    else:
+        here(job)
 
 
 if __name__ == "__main__":

@@ -38,12 +38,13 @@ class Archive(TypedDict):
 
 class Job(TypedDict):
     """What to convert, into which folder; `encoding` are options of the library's writer, {}: its defaults. `parser` is
-    our own setting of that name."""
+    our own setting of that name, and `processes` how many processes store for us, 0: the one that is started."""
 
     archives: list[Archive]
     out: str
     encoding: dict[str, Any]
     parser: str
+    processes: int
 
 
 def opened(archive: Archive) -> IO[bytes]:

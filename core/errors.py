@@ -15,6 +15,7 @@ MarketDataError
     SnapshotMismatch                            the stored rows are not those of a snapshot
   StorageError                                  this machine's disk                             exit 1
     DiskFull
+    WorkersLost                                 the processes that store keep ending: the run stops
   TrackerError                                  the status database                             exit 1
   NoData                                        nothing there for the request                   exit 3
                                                                                   * worth another try
@@ -23,7 +24,7 @@ Every message names the file, series or option and says what to do next.
 
 import errno
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 
 class MarketDataError(Exception):
@@ -31,6 +32,16 @@ class MarketDataError(Exception):
 
     exit_code = 1
     retryable = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes an error travels as it is, whatever its class takes to be made."""
+        return _as_it_was, (type(self), self.args, self.__dict__)
+
+
+def _as_it_was(kind: type[MarketDataError], args: tuple[Any, ...], said: dict[str, Any]) -> MarketDataError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(said)
+    return error
 
 
 class ConfigError(MarketDataError):
@@ -110,6 +121,10 @@ class StorageError(MarketDataError):
 
 class DiskFull(StorageError):
     """No space, quota or file size left."""
+
+
+class WorkersLost(StorageError):
+    """The processes that store end before they have stored anything, again and again."""
 
 
 class TrackerError(MarketDataError):

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -46,10 +45,8 @@ from core.jobs.sync import Scope, Sync, SyncSummary
 from core.layout import Layout
 from core.monitor import render, status_line
 from core.settings import Settings, load_symbols
+from core.storage.pool import StoragePool, free_cores
 from core.types import ArchiveFile, State
-
-if TYPE_CHECKING:
-    from core.storage.manager import StorageManager
 
 EXAMPLES = """examples:
   python scripts/download_all.py --priority-only
@@ -94,11 +91,14 @@ async def _run(options: argparse.Namespace, settings: Settings, request: Request
         is_rebuilt = options.scope is Scope.REBUILD
         if is_rebuilt:
             _begin_rebuilding(layout)
-        with DownloadTracker(layout.rebuilt_database if is_rebuilt else layout.database) as tracker:
+        with (
+            _storage(options, settings, layout) as storage,
+            DownloadTracker(layout.rebuilt_database if is_rebuilt else layout.database) as tracker,
+        ):
             sync = Sync(
                 archive,
                 tracker,
-                _storage(options, settings, layout),
+                storage,
                 layout,
                 emit,
                 scope=options.scope,
@@ -122,13 +122,15 @@ async def _run(options: argparse.Namespace, settings: Settings, request: Request
         return 1 if summary.failed else 0
 
 
-def _storage(options: argparse.Namespace, settings: Settings, layout: Layout) -> "StorageManager | None":
-    """What stores, unless nothing is stored; imported here because Arrow takes longer to load than all the rest."""
+def _storage(
+    options: argparse.Namespace, settings: Settings, layout: Layout
+) -> contextlib.AbstractContextManager[StoragePool | None]:
+    """Who stores, unless nothing is stored. Downloading takes about one processor."""
     if options.scope is Scope.DOWNLOAD:
-        return None
-    from core.storage.manager import StorageManager
-
-    return StorageManager(layout, settings.storage, settings.quality)
+        return contextlib.nullcontext()
+    cores = free_cores()
+    processes = cores if options.scope in (Scope.PROCESS, Scope.REBUILD) else max(1, cores - 1)
+    return StoragePool(layout, settings.storage, settings.quality, processes)
 
 
 async def _wanted(

@@ -9,9 +9,9 @@ from core.download.tracker import DownloadTracker
 from core.errors import DiskFull, StorageError, storage_error
 from core.jobs.stock import put_right
 from core.layout import Layout
+from core.storage.files import files_of
 from core.storage.manager import StorageManager
 from core.storage.merging import Group, groups_of, merged, smaller_groups
-from core.storage.partitions import files_of
 from core.storage.survey import Survey, survey
 from core.types import Period, Series
 

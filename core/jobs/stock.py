@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from core.download.tracker import DownloadTracker
 from core.errors import StorageError
+from core.jobs.store import Store
 from core.layout import Layout
 from core.types import ArchiveFile, Series
 
 if TYPE_CHECKING:  # a download alone needs no Arrow
-    from core.storage.manager import StorageManager
     from core.storage.survey import Survey
 
 
 def not_held(
-    storage: "StorageManager", tracker: DownloadTracker, layout: Layout, rows: Mapping[int, ArchiveFile]
+    storage: Store, tracker: DownloadTracker, layout: Layout, rows: Mapping[int, ArchiveFile]
 ) -> dict[int, ArchiveFile]:
     """Those of the rows whose partitions, as the catalog has them, are not all there.
 
@@ -31,7 +31,7 @@ def not_held(
     return _missing(storage, tracker, missing) if missing else {}
 
 
-def put_right(storage: "StorageManager", tracker: DownloadTracker, layout: Layout, series: Series) -> "Survey":
+def put_right(storage: Store, tracker: DownloadTracker, layout: Layout, series: Series) -> "Survey":
     """Finish what somebody was killed at: partitions whose rows a longer one has go, and the catalog says what is here.
 
     What was lost stays in the catalog, so that it is missed. Call it in a turn of the series. Raises StorageError.
@@ -51,7 +51,7 @@ def put_right(storage: "StorageManager", tracker: DownloadTracker, layout: Layou
     return found
 
 
-def _enter_changed(storage: "StorageManager", tracker: DownloadTracker, series: Series) -> None:
+def _enter_changed(storage: Store, tracker: DownloadTracker, series: Series) -> None:
     """Enter files that are not those the catalog tells of."""
     known = tracker.stamps(series)
     changed = [period for period, stamp in storage.stamps(series).items() if known.get(period) != stamp]
@@ -59,9 +59,7 @@ def _enter_changed(storage: "StorageManager", tracker: DownloadTracker, series: 
         tracker.enter(storage.readable(series, changed))
 
 
-def _missing(
-    storage: "StorageManager", tracker: DownloadTracker, rows: Mapping[int, ArchiveFile]
-) -> dict[int, ArchiveFile]:
+def _missing(storage: Store, tracker: DownloadTracker, rows: Mapping[int, ArchiveFile]) -> dict[int, ArchiveFile]:
     """Those of the rows for which the catalog names a partition that is not there."""
     homes = tracker.homes(rows.values())
     here = {series: storage.stamps(series) for series in {file.series for file in rows.values()}}

@@ -7,14 +7,13 @@ others waits for them.
 """
 
 import asyncio
-import os
 import time
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from weakref import WeakValueDictionary
 
 from core.datasets import DATASETS
@@ -30,6 +29,7 @@ from core.errors import (
     NotPublished,
     SourceDown,
     TrackerError,
+    WorkersLost,
     storage_error,
 )
 from core.events import (
@@ -49,6 +49,7 @@ from core.jobs.gathering import gathered
 from core.jobs.groups import Groups
 from core.jobs.recorder import Recorder
 from core.jobs.stock import not_held
+from core.jobs.store import Store
 from core.layout import Layout
 from core.types import (
     ArchiveFile,
@@ -62,14 +63,7 @@ from core.types import (
     Stored,
 )
 
-if TYPE_CHECKING:  # a download alone needs no Arrow, which takes longer to load than everything else together
-    from core.storage.manager import StorageManager
-
 POLL_SECONDS: Final = 1.0
-STORING_AT_ONCE: Final = max(2, os.cpu_count() or 2)
-"""Archives converted at once: more would only wait for a processor and hold memory."""
-
-
 MOST_CLAIMED: Final = 256
 """Rows claimed by one transaction."""
 
@@ -125,7 +119,7 @@ class Sync:
 
     archive: Archive
     tracker: DownloadTracker
-    storage: "StorageManager | None"
+    storage: Store | None
     layout: Layout
     emit: Emit
     scope: Scope = Scope.ALL
@@ -156,13 +150,16 @@ class Sync:
     _failures: list[Failure] = field(default_factory=list)
     _turns: WeakValueDictionary[Series, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     """Partitions of one series are written one by one; whoever waits for its turn keeps nobody from storing another."""
-    _storing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STORING_AT_ONCE))
+    _storing: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._storing = asyncio.Semaphore(self.storage.at_once if self.storage is not None else 1)
 
     async def run(self, batches: AsyncIterable[Sequence[ArchiveFile]], command: str) -> SyncSummary:
         """Bring the listed archives to where the scope says, and sum up; work begins while the listing goes on.
 
-        A file that fails is recorded and the next one taken; DiskFull, TrackerError, SourceDown and what `batches`
-        raises stop the run. Whatever happens, also cancellation, this run's rows are let go of.
+        A file that fails is recorded and the next one taken; DiskFull, TrackerError, WorkersLost, SourceDown and what
+        `batches` raises stop the run. Whatever happens, also cancellation, this run's rows are let go of.
         """
         began = time.monotonic()
         self._run = self.tracker.begin_run(command)
@@ -233,6 +230,8 @@ class Sync:
     def _queue(self, plan: Plan) -> None:
         ready = plan.process if self.scope is not Scope.DOWNLOAD else ()
         fetch = list(zip(plan.fetch, plan.to_fetch, strict=True)) if self.scope is not Scope.PROCESS else []
+        if self.storage is not None and self.scope is not Scope.REBUILD:
+            self.storage.expect(sum(plan.process[row].size for row in ready) + sum(file.size for _, file in fetch))
         self._enqueue([*((row, plan.process[row]) for row in ready), *fetch])
         self._planned += plan.files
         self._to_do += len(ready) + len(fetch)
@@ -340,7 +339,7 @@ class Sync:
         async with turn, self._storing:
             try:
                 stored = await asyncio.to_thread(self._make, [fetched for _, fetched in arrived])
-            except (DiskFull, TrackerError):
+            except (DiskFull, TrackerError, WorkersLost):
                 raise
             except Exception as error:
                 text = str(error) if isinstance(error, MarketDataError) else repr(error)

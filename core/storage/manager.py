@@ -8,6 +8,7 @@ never sees a half-written file.
 
 import contextlib
 import functools
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,20 +21,23 @@ from core.errors import MalformedArchive, StorageError, storage_error
 from core.layout import SYMBOL, Layout, home_of
 from core.settings import QualitySettings, StorageSettings
 from core.storage.archive_csv import ArchiveCsv
+from core.storage.draft import sweep_all, unlink
+from core.storage.files import files_of, stamps_of
 from core.storage.footer import partition_at
 from core.storage.formats import FORMATS
 from core.storage.joined import joined
 from core.storage.merging import opened, remove
-from core.storage.output import Output, sweep, unlink
+from core.storage.output import Output
 from core.storage.parser import Parser
-from core.storage.partitions import files_of, outdated_in, partitions_of
+from core.storage.partitions import outdated_in, partitions_of
 from core.storage.pieces import Piece, read_whole
 from core.storage.precedence import answer_of, write_among, write_without
 from core.storage.quarantine import Quarantine
-from core.storage.reading import Catalog, facts_in, nothing_known, stamps_of
+from core.storage.reading import Catalog, facts_in, nothing_known
 from core.storage.survey import Survey, is_by_day, near, survey, time_of
 from core.storage.together import read_together
-from core.storage.writing import taking_turns, write_days
+from core.storage.turns import taking_turns
+from core.storage.writing import write_days
 from core.types import (
     ArchiveFile,
     Cadence,
@@ -61,6 +65,19 @@ class StorageManager:
         self._quality = quality
         self._catalog = catalog
         self._parser = Parser(settings.parser)
+
+    @property
+    def at_once(self) -> int:
+        """As many calls of `store` at once, each in a thread, keep all processors busy."""
+        return max(2, os.cpu_count() or 2)
+
+    def expect(self, archive_bytes: int) -> None:
+        """Archives of so many bytes are about to come; a hint, which changes nothing but the time."""
+        self._parser.expect(archive_bytes)
+
+    def prepare(self) -> None:
+        """Load now what the first archive would load otherwise."""
+        self._parser.prepare()
 
     def store(self, files: Sequence[FetchedFile], fresh: bool = False) -> Stored:
         """Put verified archives of one home (`core.layout.home_of`) into their partition, beside what it has already.
@@ -186,7 +203,7 @@ class StorageManager:
 
     def sweep(self) -> int:
         """Delete temporary files that dead processes left; returns how many."""
-        return sum(sweep(self._layout.root / folder) for folder in ("processed", "extracted", "quarantine"))
+        return sweep_all(self._layout)
 
     # storing
 

@@ -18,9 +18,10 @@ import pyarrow as pa
 from core.errors import StorageError, storage_error
 from core.layout import Layout, home_of
 from core.storage.digest import Digest
+from core.storage.draft import unlink
 from core.storage.footer import WRITER, facts_of, partition_at
 from core.storage.order import row_groups
-from core.storage.output import Output, unlink
+from core.storage.output import Output
 from core.storage.reading import rows_between
 from core.storage.survey import Survey, is_by_day, is_merged, time_of
 from core.types import Cadence, Partition, Period, Series, Source

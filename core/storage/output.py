@@ -2,42 +2,16 @@
 
 import contextlib
 import os
-import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 import pyarrow as pa
 
 from core.datasets import DATASETS
-from core.errors import storage_error
-from core.layout import make_folder, sync_folder
+from core.layout import make_folder
+from core.storage.draft import Draft
 from core.storage.formats import FORMATS
 from core.types import Series, Stamp
-
-_TEMPORARY: Final = re.compile(r"\..+\.(\d+)\.tmp")
-
-
-class Draft:
-    """A file under its temporary name."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-    def publish(self) -> None:
-        """Give the finished file its name."""
-        with self._guard():
-            self._temporary.replace(self._path)
-            sync_folder(self._path.parent)
-
-    @contextlib.contextmanager
-    def _guard(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise storage_error(error, self._path) from error
 
 
 class Output(Draft):
@@ -95,40 +69,9 @@ class Output(Draft):
             self._temporary.unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> int:
-    """Delete temporary files that dead processes left below a folder; returns how many."""
-    count = 0
-    for path in folder.rglob(".*.tmp"):
-        match = _TEMPORARY.fullmatch(path.name)
-        if match and not _is_alive(int(match.group(1))):
-            unlink(path)
-            count += 1
-    return count
-
-
 def _modified_ns(path: Path) -> int:
     """When the file that is to be replaced was written; 0 if there is none."""
     try:
         return path.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
-
-
-def unlink(path: Path) -> None:
-    """Delete a file, if it is there. Raises StorageError."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise storage_error(error, path) from error
-
-
-def _is_alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False  # a run sweeps before it writes: what carries our number is of an earlier process
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

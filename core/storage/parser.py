@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 WORTH_BYTES: Final = 1 << 24
 """Loading the compiled parser takes as long as pyarrow takes for this much CSV; a small job goes without it."""
+WORTH_ARCHIVE_BYTES: Final = WORTH_BYTES * 2 // 5
+"""Archives of candles hold two and a half times their size of CSV, those of trades up to six times."""
 _KINDS: Final = {Kind.TIME, Kind.INTEGER, Kind.DECIMAL, Kind.BOOLEAN}
 _LOADING: Final = threading.Lock()
 
@@ -33,6 +35,17 @@ class Parser:
         self._is_wanted = choice != "arrow" and find_spec("numba") is not None
         self._is_worth_it = choice == "compiled"
         self._seen_bytes = 0
+        self._expected_bytes = 0
+
+    def expect(self, archive_bytes: int) -> None:
+        """Archives of so many bytes are about to be read."""
+        self._expected_bytes += archive_bytes
+        self._is_worth_it = self._is_worth_it or self._expected_bytes >= WORTH_ARCHIVE_BYTES
+
+    def prepare(self) -> None:
+        """Load the compiled parser if it is going to be used."""
+        if self._is_wanted and self._is_worth_it:
+            _is_usable()
 
     def takes(self, columns: Sequence[Column], csv_bytes: int) -> bool:
         """Whether the compiled parser is to read a CSV of that size; it is loaded when that is first so."""

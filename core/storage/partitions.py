@@ -1,48 +1,25 @@
-"""Which partitions a series has, from the names in its folder and the footers of the files."""
+"""Which partitions a series has, from the names of its files and their footers."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from core.errors import storage_error
-from core.layout import Layout, cadences_of, period_in
+from core.layout import Layout
+from core.storage.files import every_version_of, files_of
 from core.storage.footer import is_outdated, partition_at
-from core.types import Cadence, Partition, PartitionFacts, Period, Series, Span
+from core.types import Partition, PartitionFacts, Period, Series, Span
 
 P = TypeVar("P", Partition, PartitionFacts)
-
-
-def files_of(layout: Layout, series: Series) -> dict[Period, Path]:
-    """The files of a series by their period. Raises StorageError if its folder cannot be read."""
-    folder = layout.processed_folder(series)
-    return {period: folder / entry.name for period, entry in entries_of(layout, series).items()}
-
-
-def entries_of(layout: Layout, series: Series) -> dict[Period, "os.DirEntry[str]"]:
-    """The entries of the folder of a series by their period. Raises StorageError if it cannot be read."""
-    cadences = list(Cadence)[list(Cadence).index(cadences_of(series)[1]) :]  # merged ones are longer than all others
-    return {period: entry for period, entry in _named(layout, series).items() if period.cadence in cadences}
 
 
 def outdated_in(layout: Layout, series: Series, partitions: Sequence[Partition]) -> list[Path]:
     """Files of an earlier version, under any name it gave them, whose archives these partitions have."""
     have = [source.period for partition in partitions for source in partition.sources]
     own = {partition.period for partition in partitions}
-    found = [(period, Path(entry.path)) for period, entry in _named(layout, series).items() if period not in own]
+    found = [
+        (period, Path(entry.path)) for period, entry in every_version_of(layout, series).items() if period not in own
+    ]
     return [path for period, path in found if covers(period, have) and is_outdated(path)]
-
-
-def _named(layout: Layout, series: Series) -> dict[Period, "os.DirEntry[str]"]:
-    folder = layout.processed_folder(series)
-    try:
-        entries = [entry for entry in os.scandir(folder) if entry.name.endswith(".parquet")]
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise storage_error(error, folder) from error
-    periods = [(period_in(entry.name.removesuffix(".parquet"), series), entry) for entry in entries]
-    return {period: entry for period, entry in periods if period is not None}
 
 
 def partitions_of(layout: Layout, series: Series, span: Span | None = None) -> tuple[Partition, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from core.layout import make_folder
-from core.storage.output import Draft
+from core.storage.draft import Draft
 
 HEADER: Final = "line,reason,text\n"
 _LONGEST_REASON: Final = 300

@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.layout import Layout
+from core.storage.files import entries_of, stamp_of
 from core.storage.footer import partition_at, unusable
-from core.storage.partitions import entries_of, longer_first, without_covered
-from core.types import PartitionFacts, Period, Series, Span, Stamp
+from core.storage.partitions import longer_first, without_covered
+from core.types import PartitionFacts, Period, Series, Span
 
 Catalog = Callable[[Sequence[Series], Span | None], Mapping[Series, Mapping[Period, PartitionFacts]]]
 """What is known of the partitions of series. It may lag behind or know nothing: each entry counts only for the file
@@ -31,12 +32,6 @@ def facts_in(
     read = [_facts_at(files[period], series, period, known) for period in sorted(chosen, key=longer_first)]
     found = [facts for facts in read if facts is not None]
     return tuple(without_covered(found))
-
-
-def stamps_of(layout: Layout, series: Series) -> dict[Period, Stamp]:
-    """The files of a series. Raises StorageError if its folder cannot be read."""
-    stamps = {period: _stamp_of(entry) for period, entry in entries_of(layout, series).items()}
-    return {period: stamp for period, stamp in stamps.items() if stamp is not None}
 
 
 def rows_between(
@@ -67,7 +62,7 @@ def _facts_at(
 ) -> PartitionFacts | None:
     """What is known of the file that lies there, else what its footer says; None if it has gone meanwhile."""
     facts = known.get(period)
-    if facts is not None and facts.stamp == _stamp_of(entry):
+    if facts is not None and facts.stamp == stamp_of(entry):
         return facts
     partition = partition_at(Path(entry.path), series, period)
     if partition is None:
@@ -82,10 +77,3 @@ def _facts_at(
         partition.beside,
         partition.stamp,
     )
-
-
-def _stamp_of(entry: "os.DirEntry[str]") -> Stamp | None:
-    try:
-        return Stamp.of(entry.stat())
-    except OSError:
-        return None  # it has gone, or reading it will say what is wrong

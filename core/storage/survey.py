@@ -8,8 +8,9 @@ from core.datasets import DATASETS
 from core.dates import day_of
 from core.errors import StorageError
 from core.layout import Layout, home_of
+from core.storage.files import files_of
 from core.storage.footer import is_outdated, partition_at
-from core.storage.partitions import files_of, longer_first, uncovered
+from core.storage.partitions import longer_first, uncovered
 from core.types import Cadence, Partition, Period, Series, Source
 
 

@@ -12,12 +12,10 @@ from itertools import chain, groupby
 
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock
 
 from core.datasets import DATASETS
 from core.dates import DAY_US
-from core.errors import storage_error
-from core.layout import Layout, make_folder
+from core.layout import Layout
 from core.storage.archive_csv import ArchiveCsv
 from core.storage.beside import place_of
 from core.storage.days import Day
@@ -28,22 +26,6 @@ from core.storage.pieces import Piece, kept_rows, settle, source_of
 from core.storage.repair import read_by_key
 from core.storage.survey import is_by_day, time_of
 from core.types import Cadence, FetchedFile, Partition, Period, Series, Source
-
-
-@contextlib.contextmanager
-def taking_turns(layout: Layout, series: Series) -> Iterator[None]:
-    """While nobody else writes partitions of the series. The lock of a process that is killed goes with it."""
-    path = layout.lock(series)
-    try:
-        make_folder(path.parent)
-        lock = FileLock(path, thread_local=False)
-        lock.acquire()
-    except OSError as error:
-        raise storage_error(error, path) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def write_pieces(

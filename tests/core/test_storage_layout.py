@@ -321,7 +321,7 @@ def test_two_processes_store_into_one_series_at_the_same_time(tmp_path: Path, se
 
 
 HOLDS_THE_LOCK = """
-from core.storage.writing import taking_turns
+from core.storage.turns import taking_turns
 with taking_turns(world.layout, CANDLES):
     print("held", flush=True)
     signal.pause()

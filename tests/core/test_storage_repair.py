@@ -17,9 +17,9 @@ from core.datasets import DATASETS
 from core.errors import DiskFull, MalformedArchive
 from core.settings import QualitySettings, StorageSettings
 from core.storage import repair, runs
+from core.storage.draft import sweep
 from core.storage.manager import StorageManager
 from core.storage.order import KeyConflict, Repairs
-from core.storage.output import sweep
 from core.storage.repair import put_right
 from core.storage.runs import Runs
 from core.storage.schema import schema_of

@@ -46,6 +46,13 @@ from _command import run_command
 import download_all
 run_command(download_all.main)
 """
+IN_THE_STORING_PROCESS = """
+import os, signal
+def die(*_):
+    os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""Python runs this first in every process, also in the one that stores: it ends the run and itself."""
 
 IN_MID_CONVERT = """
 replace, count = os.replace, [0]
@@ -82,14 +89,14 @@ def commit(connection):
 """
 
 AFTER_FETCH = """
-from core.storage.manager import StorageManager
-store, count = StorageManager.store, [0]
+from core.storage.pool import StoragePool
+store, count = StoragePool.store, [0]
 def store_or_die(self, files, fresh):
     count[0] += 1
     if count[0] == 6:
         die()
     return store(self, files, fresh)
-StorageManager.store = store_or_die
+StoragePool.store = store_or_die
 """
 
 
@@ -102,10 +109,12 @@ def test_kill_9_at_a_bad_moment_is_recovered_by_the_next_run(
     market: SampleMarket, archive: Path, data: Path, tmp_path: Path, sabotage: str
 ) -> None:
     driver = tmp_path / "driver.py"
-    driver.write_text(DRIVER.format(scripts=str(ROOT / "scripts"), sabotage=sabotage))
+    is_storing = "os.replace" in sabotage
+    driver.write_text(DRIVER.format(scripts=str(ROOT / "scripts"), sabotage="" if is_storing else sabotage))
+    (tmp_path / "sitecustomize.py").write_text(IN_THE_STORING_PROCESS + sabotage if is_storing else "")
     with running_server(archive) as server:
         normal = command(server, data)
-        killed = Command(str(driver), normal.options).run("--workers", "3")
+        killed = Command(str(driver), normal.options, env={"PYTHONPATH": str(tmp_path)}).run("--workers", "3")
         assert killed.code == -signal.SIGKILL, killed.err
         before = zip_hits(server)
         assert len(before) >= 3

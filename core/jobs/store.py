@@ -1,0 +1,33 @@
+"""What a run asks of whoever keeps the rows."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
+
+from core.types import FetchedFile, Partition, Period, Series, Stamp, Stored
+
+if TYPE_CHECKING:  # a download alone needs no Arrow, which takes longer to load than everything else together
+    from core.storage.survey import Survey
+
+
+class Store(Protocol):
+    """`StorageManager` is one, in this process; `StoragePool` another, with processes of its own."""
+
+    @property
+    def at_once(self) -> int: ...
+
+    def sweep(self) -> int: ...
+
+    def expect(self, archive_bytes: int) -> None: ...
+
+    def store(self, files: Sequence[FetchedFile], fresh: bool = False) -> Stored: ...
+
+    def held(self, files: Sequence[FetchedFile]) -> Stored: ...
+
+    def stamps(self, series: Series) -> dict[Period, Stamp]: ...
+
+    def readable(self, series: Series, periods: Iterable[Period]) -> list[Partition]: ...
+
+    def turn(self, series: Series) -> AbstractContextManager[None]: ...
+
+    def tidied(self, series: Series) -> "Survey": ...

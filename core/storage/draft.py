@@ -1,0 +1,70 @@
+"""A file under its temporary name, and what dead processes left of such files. Needs no Arrow."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from core.errors import storage_error
+from core.layout import Layout, sync_folder
+
+_TEMPORARY: Final = re.compile(r"\..+\.(\d+)\.tmp")
+
+
+class Draft:
+    """A file under its temporary name."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+    def publish(self) -> None:
+        """Give the finished file its name."""
+        with self._guard():
+            self._temporary.replace(self._path)
+            sync_folder(self._path.parent)
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise storage_error(error, self._path) from error
+
+
+def sweep_all(layout: Layout) -> int:
+    """Delete temporary files that dead processes left under a data root; returns how many."""
+    return sum(sweep(layout.root / folder) for folder in ("processed", "extracted", "quarantine"))
+
+
+def sweep(folder: Path) -> int:
+    """Delete temporary files that dead processes left below a folder; returns how many."""
+    count = 0
+    for path in folder.rglob(".*.tmp"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and not _is_alive(int(match.group(1))):
+            unlink(path)
+            count += 1
+    return count
+
+
+def unlink(path: Path) -> None:
+    """Delete a file, if it is there. Raises StorageError."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def _is_alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return False  # a run sweeps before it writes: what carries our number is of an earlier process
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
