@@ -152,22 +152,31 @@ def _publish(market: SampleMarket, series: Series, period: Period, folder: Path)
     count = len(times_of(series, rows))
     if not count:
         return 0, 0
-    published = _published(period)
-    content = _zip(f"{stem(series, period)}.csv", csv_bytes(series, period, rows), published)
+    published = published_at(period)
+    content = zipped(f"{stem(series, period)}.csv", csv_bytes(series, period, rows), published)
     target = folder / key_of(series, period)
-    # The exchange ends the line in futures and does not in spot.
-    end = "" if series.market is Market.SPOT else "\n"
-    _write(target, content, published)
-    checksum = f"{sha256(content).hexdigest()}  {target.name}{end}"
-    _write(target.with_name(f"{target.name}.CHECKSUM"), checksum.encode(), published)
+    put_file(target, content, published)
+    put_file(sidecar_of(target), checksum_line(series, target.name, content), published)
     return count, len(content)
 
 
-def _published(period: Period) -> datetime:
+def sidecar_of(path: Path) -> Path:
+    """Where the checksum of an archive lies."""
+    return path.with_name(f"{path.name}.CHECKSUM")
+
+
+def checksum_line(series: Series, name: str, content: bytes) -> bytes:
+    """What a `.CHECKSUM` says: the exchange ends the line in futures and does not in spot."""
+    end = "" if series.market is Market.SPOT else "\n"
+    return f"{sha256(content).hexdigest()}  {name}{end}".encode()
+
+
+def published_at(period: Period) -> datetime:
+    """When the file of a period appears."""
     return datetime.combine(period.last + timedelta(days=1), _PUBLISHED[period.cadence], UTC)
 
 
-def _zip(member: str, content: bytes, written: datetime) -> bytes:
+def zipped(member: str, content: bytes, written: datetime) -> bytes:
     """One deflated member whose date is that of publication, so that equal rows are equal bytes."""
     info = zipfile.ZipInfo(member, written.timetuple()[:6])
     info.compress_type, info.create_system, info.external_attr = zipfile.ZIP_DEFLATED, 3, 0o100644 << 16
@@ -177,7 +186,8 @@ def _zip(member: str, content: bytes, written: datetime) -> bytes:
     return buffer.getvalue()
 
 
-def _write(target: Path, content: bytes, modified: datetime) -> None:
+def put_file(target: Path, content: bytes, modified: datetime) -> None:
+    """Write a file that is dated before it takes its place."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.tmp")
     temporary.write_bytes(content)
@@ -205,4 +215,4 @@ def _read_stamp(folder: Path, seed: int) -> dict[str, Any]:
 
 
 def _write_stamp(folder: Path, stamp: dict[str, Any]) -> None:
-    _write(folder / STAMP, json.dumps({"version": VERSION} | stamp).encode(), datetime.now(UTC))
+    put_file(folder / STAMP, json.dumps({"version": VERSION} | stamp).encode(), datetime.now(UTC))
