@@ -11,7 +11,11 @@ import _root  # noqa: F401
 from _command import INTERRUPTED, Parser, run_command
 from core.errors import ConfigError, StorageError
 from core.sample.archive import DEMO_SHELVES, write_archive
-from core.sample.market import demo_market
+from core.sample.defects import DEFECTS
+from core.sample.defects.plan import Plan
+from core.sample.defects.planting import one_of_each, plant, random_plans
+from core.sample.defects.site import restore
+from core.sample.market import SampleMarket, demo_market
 from core.sample.server import ArchiveServer
 
 EXAMPLES = """examples:
@@ -20,6 +24,9 @@ EXAMPLES = """examples:
   python scripts/serve_archive.py ~/mirror --port 9000
       serve archives that lie as the exchange lays them out: data/spot/daily/klines/...
   python scripts/serve_archive.py /tmp/exchange --sample --seed 8 --latency 0.05 --limit-rate 1000000
+  python scripts/serve_archive.py /tmp/exchange --sample --defects D4,D22
+      the sample with a month that lacks days and a broken zip, as the real archive has them (docs/defects.md);
+      also: --defects all, --defects random:200
 
 exit codes: 2 wrong usage, 130 interrupted (the usual way to stop)
 """
@@ -28,8 +35,10 @@ exit codes: 2 wrong usage, 130 interrupted (the usual way to stop)
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     folder = options.folder.expanduser().absolute()
+    if options.defects and not options.sample:
+        raise ConfigError("--defects are planted into the sample only; add --sample")
     if options.sample:
-        _write_sample(folder, options.seed)
+        _write_sample(folder, options.seed, options.defects)
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder; name one that holds data/..., or add --sample to have one made")
     server = ArchiveServer(
@@ -54,10 +63,13 @@ async def _serve(server: ArchiveServer) -> None:
         await asyncio.Event().wait()
 
 
-def _write_sample(folder: Path, seed: int) -> None:
+def _write_sample(folder: Path, seed: int, defects: str | None) -> None:
     print(f"preparing the sample archive in {folder}", file=sys.stderr)
+    market = demo_market(seed)
     try:
-        counts = write_archive(demo_market(seed), folder, DEMO_SHELVES)
+        restore(folder)
+        counts = write_archive(market, folder, DEMO_SHELVES)
+        _plant(market, folder, defects)
     except OSError as error:
         raise StorageError(f"cannot write the sample to {folder}: {error.strerror}; choose another folder") from error
     size = f"{counts.size_bytes / 1e6:.1f} MB"
@@ -65,6 +77,29 @@ def _write_sample(folder: Path, seed: int) -> None:
         f"{counts.zips} archives, {counts.rows} rows, {size}{'' if counts.is_new else ' (already there)'}",
         file=sys.stderr,
     )
+
+
+def _plant(market: SampleMarket, folder: Path, defects: str | None) -> None:
+    """Plant what the option asks for, a line for each."""
+    if defects is None:
+        return
+    plans, without_place = _plans(market, folder, defects)
+    for planted in plant(market, folder, plans):
+        print(planted)
+    for name in without_place:
+        print(f"{name}: {DEFECTS[name].what}; this sample has no place for it")
+
+
+def _plans(market: SampleMarket, folder: Path, defects: str) -> tuple[tuple[Plan, ...], list[str]]:
+    """The plans, and the defects for which there is no place."""
+    if defects.startswith("random:"):
+        count = defects.removeprefix("random:")
+        if not (count.isascii() and count.isdigit() and int(count)):
+            raise ConfigError(f"--defects {defects!r}: write random:200 for two hundred of them")
+        return random_plans(market, folder, market.seed, int(count)), []
+    names = list(DEFECTS) if defects == "all" else list(dict.fromkeys(defects.upper().split(",")))
+    found = one_of_each(market, folder, market.seed, names)
+    return tuple(plan for plan in found.values() if plan), [name for name, plan in found.items() if plan is None]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=_port, default=8000, metavar="N", help="0: any free one (default 8000)")
     parser.add_argument("--sample", action="store_true", help="first write the sample archive into DIR")
     parser.add_argument("--seed", type=int, default=7, metavar="N", help="of the sample's market (default 7)")
+    parser.add_argument("--defects", metavar="LIST", help="plant defects into the sample: D4,D22 or all or random:N")
     parser.add_argument("--latency", type=_seconds, default=0.0, metavar="SECONDS", help="before every answer")
     parser.add_argument("--limit-rate", type=_rate, metavar="BYTES", help="per second and connection")
     return parser

@@ -1,8 +1,10 @@
 """What is absent, or comes late: D1 to D9, and D40, a name that was away for long."""
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 
+from core.datasets import DATASETS
 from core.dates import HOUR_US, MINUTE_US, day_of, format_us
 from core.sample.archive import sidecar_of
 from core.sample.defects.plan import Planted, Truth, Verdict
@@ -32,6 +34,7 @@ def frozen_feed(site: Site) -> Planted | None:
     last = site.period.first + timedelta(days=days - 1)
     if not site.has_day(days):
         return None
+    window = Span.of_days(site.period.first, last)
     release = datetime.combine(last + timedelta(days=1), _RELEASED, UTC)
     folder = site.folder / "data" / site.series.market.archive_path / "daily"
     zips = 0
@@ -44,15 +47,26 @@ def frozen_feed(site: Site) -> Planted | None:
                     site.put(each, each.read_bytes(), release)
     return site.planted(
         "late files",
-        Span.of_days(site.period.first, last),
+        window,
         zips,
         f"days of {site.series.market} from {site.period.first} to {last} are published on {release:%Y-%m-%d %H:%M}",
         in_archive=True,
         truth=Truth.MARKET,
         verdict=Verdict.EXPLAINED,
         gap=GapStatus.LATE,
+        echoes=tuple(_others_in_market(site, window)),
         changes_us=(int(release.timestamp()) * 1_000_000,),
     )
+
+
+def _others_in_market(site: Site, window: Span) -> Iterator[Series]:
+    """Every other series of the market that has archives of that time."""
+    market = site.series.market
+    for name, kind in DATASETS.items():
+        for listed in site.market.series(name, "1h" if kind.has_interval else None):
+            if listed.market is market:
+                found = present(site.folder, listed)
+                yield from (each for each in found if each != site.series and site.at(each).covering(window))
 
 
 def truncated_day(site: Site) -> Planted | None:
@@ -152,6 +166,8 @@ def absent_metrics(site: Site) -> Planted | None:
 def ended_type(site: Site) -> Planted | None:
     """D9: from a day on nothing of this kind is published any more, for no symbol of the market."""
     dataset, market = site.series.dataset, site.series.market
+    if all(period.span.start_us >= site.period.span.start_us for period in site.periods()):
+        return None
     rest = Span(site.period.span.start_us, site.market.span.end_us)
     symbols = {series.symbol for series in site.market.series(dataset, site.series.interval)}
     others = []

@@ -50,11 +50,14 @@ def _halt_in(site: Site) -> Span | None:
 def false_flat_rows(site: Site) -> Planted | None:
     """D12: candles say that nothing was traded, though trades and API say what."""
     text = site.text()
-    count = len(text.lines)
-    if count < 4 or any(int(cell) == 0 for cell in text.column("count")):
+    busy = _numbers(text, "count") > 0
+    starts = np.flatnonzero(busy[1:-1] & busy[2:]) + 1
+    if not len(starts):
         return None
-    length = int(site.random.integers(2, max(2, count // 4) + 1))
-    first = int(site.random.integers(1, count - length))
+    first = int(starts[int(site.random.integers(0, len(starts)))])
+    quiet = np.flatnonzero(~busy[first:])
+    most = min(int(quiet[0]) if len(quiet) else len(busy) - first, max(2, len(busy) // 4))
+    length = int(site.random.integers(2, most + 1))
     times = text.times_us()
     span = Span(int(times[first]), int(times[first + length - 1]) + site.step_us)
     close = Decimal(text.cell(first - 1, "close").decode())
@@ -85,23 +88,23 @@ def flat_after_delisting(site: Site) -> Planted | None:
     span = Span(first_us, max(site.period.span.end_us, first_us))
     if not site.period.span.contains(Span(life.end_us - 1, life.end_us)) or span.end_us == span.start_us:
         return None
-    site.strike(site.period.span, lambda text, period: _continued(text, site, Span(first_us, period.span.end_us)))
+    site.strike(site.period.span, lambda text, period: _continued(text, site, first_us, period.span.end_us))
     rows = (span.end_us - span.start_us) // site.step_us
     said = f"delisted at {format_us(life.end_us)}, and {rows} flat candles more"
     return site.planted("flat rows after delisting", span, rows, said, truth=Truth.MARKET)
 
 
-def _continued(text: Text, site: Site, span: Span) -> Text:
-    """Flat candles of a span behind the last one, if that is in this archive."""
+def _continued(text: Text, site: Site, first_us: int, end_us: int) -> Text:
+    """Flat candles behind the last one, if that is in this archive."""
     times = text.times_us()
-    if not len(times) or times[-1] + site.step_us != span.start_us:
+    if not len(times) or times[-1] + site.step_us != first_us:
         return text
     cells = text.lines[-1].split(b",")
     close = Decimal(text.cell(len(text.lines) - 1, "close").decode())
     flat = _flattened(replace(text, lines=(b",".join(cells),)), np.ones(1, dtype=np.bool_), close).lines[0].split(b",")
     lasts = int(cells[text.place("close_time")]) - int(cells[text.time_place])
     lines = []
-    for open_us in range(span.start_us, span.end_us, site.step_us):
+    for open_us in range(first_us, end_us, site.step_us):
         row = list(flat)
         row[text.time_place] = str(open_us // text.unit_us).encode()
         row[text.place("close_time")] = str(open_us // text.unit_us + lasts).encode()

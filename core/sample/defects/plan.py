@@ -78,6 +78,9 @@ class Planted:
     changes_us: tuple[int, ...] = ()
     rest_rows: Columns | None = field(default=None, compare=False, repr=False)
 
+    def __str__(self) -> str:
+        return f"{self.defect} {self.series} {self.period.label}: {self.detail}"
+
 
 @dataclass(frozen=True, slots=True)
 class Defect:
@@ -102,6 +105,15 @@ class Defect:
 
     def may_be_in(self, series: Series, period: Period) -> bool:
         return series.dataset in self.datasets and series.market in self.markets and period.cadence in self.cadences
+
+
+def rest_overrides(planted: tuple[Planted, ...]) -> Mapping[Series, tuple[tuple[Span, Columns], ...]]:
+    """What the API answers in place of the market's rows, by the exchange's column names."""
+    found: dict[Series, tuple[tuple[Span, Columns], ...]] = {}
+    for each in planted:
+        if each.rest_rows is not None:
+            found[each.series] = (*found.get(each.series, ()), (each.span, each.rest_rows))
+    return found
 
 
 def rest_holes(planted: tuple[Planted, ...]) -> Mapping[Series, tuple[Span, ...]]:

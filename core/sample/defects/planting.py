@@ -59,10 +59,8 @@ def random_plans(
     No two plans touch one file, nor one instrument within a day of each other, and what is planted in a day is not
     hidden by the month. A kind that concerns many files is planted once. Raises ConfigError if there is no room.
     """
-    chosen = [defect_named(name) for name in kinds or default_kinds()]
-    chosen.sort(key=lambda each: not each.is_wide)
-    archives = list(archives_in(market, folder))
-    queues = {each.name: _candidates(each, archives, seed) for each in chosen}
+    chosen = _in_turn(kinds or default_kinds())
+    queues = _queues(chosen, market, folder, seed)
     taken, plans = _Taken(), list[Plan]()
     while queues and len(plans) < count:
         for defect in chosen:
@@ -74,6 +72,24 @@ def random_plans(
     if len(plans) < count:
         raise ConfigError(f"{folder} has room for {len(plans)} of {count} defects; plant fewer or make a larger sample")
     return tuple(plans)
+
+
+def one_of_each(market: SampleMarket, folder: Path, seed: int, kinds: Sequence[str]) -> dict[str, Plan | None]:
+    """A plan for each of these defects, as `random_plans` chooses; None where a defect has no place in the folder."""
+    chosen = _in_turn(kinds)
+    queues, taken = _queues(chosen, market, folder, seed), _Taken()
+    found = {each.name: _next_free(market, folder, queues[each.name], taken) for each in chosen}
+    return {name: found[name] for name in kinds}
+
+
+def _in_turn(kinds: Iterable[str]) -> list[Defect]:
+    """Those that need much room come first."""
+    return sorted((defect_named(name) for name in kinds), key=lambda each: not each.is_wide)
+
+
+def _queues(chosen: Sequence[Defect], market: SampleMarket, folder: Path, seed: int) -> dict[str, Iterator[Plan]]:
+    archives = list(archives_in(market, folder))
+    return {each.name: _candidates(each, archives, seed) for each in chosen}
 
 
 def archives_in(market: SampleMarket, folder: Path) -> Iterator[tuple[Series, Period]]:

@@ -1,5 +1,6 @@
 """Where a defect is planted: an archive of the sample and its neighbours, read, and changes that wait to be written."""
 
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,10 @@ _SAME_STORY = {
     "premium_index": ("premium_index", "mark_price", "index_price"),
 }
 """Datasets that can be compared with one another."""
+
+ORIGINALS = ".originals"
+"""Files that were changed, as they were before: below the folder, where no key reaches."""
+_NONE = ".none"
 
 Change = Callable[[], tuple[bytes, datetime]]
 """What a file becomes and how it is dated."""
@@ -155,8 +160,9 @@ class Site:
                 self.rewrite(period, text.only(outside))
 
     def commit(self) -> None:
-        """Write everything that waits."""
+        """Write everything that waits; `restore` undoes it."""
         for path, change in self.pending.items():
+            _keep_original(self.folder, path)
             if change is None:
                 path.unlink(missing_ok=True)
             else:
@@ -231,6 +237,36 @@ class Site:
         """Of what is no fault: the rows are the market's."""
         said = {"truth": Truth.MARKET, "verdict": Verdict.NOTHING, "in_archive": True}
         return self.planted(kind, span, rows, detail, **(said | facts))
+
+
+def _keep_original(folder: Path, path: Path) -> None:
+    """Set a file aside before it is changed for the first time, or note that there was none."""
+    kept = folder / ORIGINALS / path.relative_to(folder)
+    noted = kept.with_name(kept.name + _NONE)
+    if kept.exists() or noted.exists():
+        return
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        temporary = kept.with_name(kept.name + ".tmp")
+        shutil.copy2(path, temporary)
+        temporary.replace(kept)
+    else:
+        noted.touch()
+
+
+def restore(folder: Path) -> int:
+    """Undo what was planted in a folder, also where planting broke off; how many files that were."""
+    kept = sorted(path for path in (folder / ORIGINALS).rglob("*") if path.is_file())
+    for path in kept:
+        target = folder / path.relative_to(folder / ORIGINALS)
+        if path.name.endswith(_NONE):
+            target.with_name(target.name.removesuffix(_NONE)).unlink(missing_ok=True)
+            path.unlink()
+        elif path.name.endswith(".tmp"):
+            path.unlink()
+        else:
+            path.replace(target)
+    return len(kept)
 
 
 def present(folder: Path, series: Series) -> Iterator[Series]:
