@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 
 from core.datasets import DATASETS
-from core.dates import HOUR_US, MINUTE_US, day_of, format_us
+from core.dates import DAY_US, HOUR_US, MINUTE_US, day_of, format_us
 from core.sample.archive import sidecar_of
 from core.sample.defects.plan import Planted, Truth, Verdict
 from core.sample.defects.site import Site, present
@@ -116,7 +116,7 @@ def short_month(site: Site) -> Planted | None:
 def partial_edge(site: Site) -> Planted | None:
     """D5: the first day of a series begins when it was listed, its last ends when it went."""
     life = site.market.life(site.series)
-    if life is None or not site.period.span.contains(Span(life.start_us, life.start_us)):
+    if life is None or not site.period.span.contains(Span(life.start_us, life.start_us)) or not life.start_us % DAY_US:
         return None
     if site.period.span.start_us == life.start_us:
         return None

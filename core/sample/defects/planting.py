@@ -131,6 +131,8 @@ def _next_free(market: SampleMarket, folder: Path, queue: Iterator[Plan], taken:
     """The next plan that has a place which no other one has touched; None: there is none left."""
     for plan in queue:
         site = Site(market, folder, plan)
+        if str(site.path(plan.period)) in taken.files:
+            continue
         planted = DEFECTS[plan.defect].plant(site)
         if planted is None or _is_hidden(site, planted):
             continue

@@ -272,8 +272,9 @@ def restore(folder: Path) -> int:
 def present(folder: Path, series: Series) -> Iterator[Series]:
     """The series of that market, dataset and symbol of which the folder has archives, at whichever intervals."""
     kind = DATASETS[series.dataset]
-    for interval in kind.intervals(series.market) or (None,):
-        each = replace(series, interval=interval)
-        months, days = ((folder / key_of(each, Period.parse(label))).parent for label in ("2020-01", "2020-01-01"))
-        if months.is_dir() or days.is_dir():
-            yield each
+    symbol = replace(series, interval=None)
+    homes = [(folder / key_of(symbol, Period.parse(label))).parent for label in ("2020-01", "2020-01-01")]
+    there = {path.name for home in homes if home.is_dir() for path in home.iterdir()}
+    if not kind.has_interval:
+        yield from [symbol] if there else []
+    yield from (replace(series, interval=each) for each in kind.intervals(series.market) if each in there)
