@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 
+import numpy as np
+
 from core.datasets import DATASETS
 from core.dates import DAY_US, HOUR_US, MINUTE_US, day_of, format_us
 from core.sample.archive import sidecar_of
@@ -16,6 +18,7 @@ _DAY = re.compile(r"-(\d{4}-\d{2}-\d{2})\.zip")
 _LEAST_ROWS = 4
 _RELEASED = time(11, 0)
 _LEAST_JUMP_US = 5 * MINUTE_US
+_ATTEMPTS = 8
 _LEAST_AWAY, _MOST_AWAY = 7, 60
 
 
@@ -197,7 +200,8 @@ def ended_type(site: Site) -> Planted | None:
 
 def two_lives(site: Site) -> Planted | None:
     """D40: a name is away for weeks and comes back: one symbol, two lives. All its series lack that time."""
-    days = int(site.random.integers(_LEAST_AWAY, _MOST_AWAY + 1))
+    days = int(site.random.integers(_ATTEMPTS = 8
+_LEAST_AWAY, _MOST_AWAY + 1))
     last_day = day_of(site.market.span.end_us - 1) - timedelta(days=2)
     life = site.market.life(site.series)
     days = min(days, (last_day - site.period.first).days)
@@ -222,16 +226,17 @@ def two_lives(site: Site) -> Planted | None:
 
 
 def _inner_stretch(site: Site, least_rows: int, least_us: int) -> Span | None:
-    """Neighbouring rows of the plan's archive, at most a quarter of them, with others before and behind."""
+    """Neighbouring rows of the plan's archive, about a quarter of them at most, with others before and behind."""
     times = site.text().times_us()
     count = len(times)
     if count < least_rows + 2 or (times[1:] < times[:-1]).any():
         return None
-    length = int(site.random.integers(least_rows, max(least_rows, count // 4) + 1))
-    first = int(site.random.integers(1, count - length))
-    last = first + length
-    while last < count - 1 and (times[last] == times[last - 1] or times[last] - times[first] < least_us):
-        last += 1
-    if times[first] == times[first - 1] or times[last] == times[last - 1] or times[last] - times[first] < least_us:
-        return None
-    return Span(int(times[first]), int(times[last - 1]) + site.step_us)
+    for _ in range(_ATTEMPTS):
+        length = int(site.random.integers(least_rows, max(least_rows, count // 4) + 1))
+        first = int(site.random.integers(1, max(count - length, 2)))
+        first = int(np.searchsorted(times, times[first]))  # rows of one time go together
+        end_us = max(int(times[min(first + length, count - 1)]), int(times[first]) + least_us)
+        last = int(np.searchsorted(times, end_us))
+        if first and last < count and last - first >= least_rows:
+            return Span(int(times[first]), int(times[last - 1]) + site.step_us)
+    return None
