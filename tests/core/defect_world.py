@@ -145,10 +145,11 @@ def planted_in(pristine: Path, folder: Path, defect: str, series: Series, label:
     (planted,) = plant(MARKET, folder, [plan])
     world = World(folder, before, files_in(folder), planted)
     assert {name for name in world.changed if "/." not in name} == set(planted.files)
-    again = folder.with_name(f"{folder.name}-again")
-    shutil.copytree(pristine, again, copy_function=os.link)
-    assert plant(MARKET, again, [plan]) == (planted,)
-    assert files_in(again) == world.after
+    if seed == 0:
+        again = folder.with_name(f"{folder.name}-again")
+        shutil.copytree(pristine, again, copy_function=os.link)
+        assert plant(MARKET, again, [plan]) == (planted,)
+        assert files_in(again) == world.after
     for name in planted.files:
         if name.endswith(".zip") and f"{name}.CHECKSUM" in world.after and defect != "D23":
             digest, _, said = world.after[f"{name}.CHECKSUM"][0].decode().partition("  ")

@@ -200,8 +200,7 @@ def ended_type(site: Site) -> Planted | None:
 
 def two_lives(site: Site) -> Planted | None:
     """D40: a name is away for weeks and comes back: one symbol, two lives. All its series lack that time."""
-    days = int(site.random.integers(_ATTEMPTS = 8
-_LEAST_AWAY, _MOST_AWAY + 1))
+    days = int(site.random.integers(_LEAST_AWAY, _MOST_AWAY + 1))
     last_day = day_of(site.market.span.end_us - 1) - timedelta(days=2)
     life = site.market.life(site.series)
     days = min(days, (last_day - site.period.first).days)
