@@ -63,13 +63,14 @@ async def _serve(server: ArchiveServer) -> None:
         await asyncio.Event().wait()
 
 
-def _write_sample(folder: Path, seed: int, defects: str | None) -> None:
+def _write_sample(folder: Path, seed: int, defects: int | tuple[str, ...]) -> None:
     print(f"preparing the sample archive in {folder}", file=sys.stderr)
     market = demo_market(seed)
     try:
         restore(folder)
         counts = write_archive(market, folder, DEMO_SHELVES)
-        _plant(market, folder, defects)
+        if defects:
+            _plant(market, folder, defects)
     except OSError as error:
         raise StorageError(f"cannot write the sample to {folder}: {error.strerror}; choose another folder") from error
     size = f"{counts.size_bytes / 1e6:.1f} MB"
@@ -79,27 +80,23 @@ def _write_sample(folder: Path, seed: int, defects: str | None) -> None:
     )
 
 
-def _plant(market: SampleMarket, folder: Path, defects: str | None) -> None:
-    """Plant what the option asks for, a line for each."""
-    if defects is None:
-        return
-    plans, without_place = _plans(market, folder, defects)
+def _plant(market: SampleMarket, folder: Path, wanted: int | tuple[str, ...]) -> None:
+    """Plant defects, and print a line for each."""
+    plans, without_place = _plans(market, folder, wanted)
     for planted in plant(market, folder, plans):
         print(planted)
     for name in without_place:
         print(f"{name}: {DEFECTS[name].what}; this sample has no place for it")
 
 
-def _plans(market: SampleMarket, folder: Path, defects: str) -> tuple[tuple[Plan, ...], list[str]]:
+def _plans(
+    market: SampleMarket, folder: Path, wanted: int | tuple[str, ...]
+) -> tuple[tuple[Plan, ...], tuple[str, ...]]:
     """The plans, and the defects for which there is no place."""
-    if defects.startswith("random:"):
-        count = defects.removeprefix("random:")
-        if not (count.isascii() and count.isdigit() and int(count)):
-            raise ConfigError(f"--defects {defects!r}: write random:200 for two hundred of them")
-        return random_plans(market, folder, market.seed, int(count)), []
-    names = list(DEFECTS) if defects == "all" else list(dict.fromkeys(defects.upper().split(",")))
-    found = one_of_each(market, folder, market.seed, names)
-    return tuple(plan for plan in found.values() if plan), [name for name, plan in found.items() if plan is None]
+    if isinstance(wanted, int):
+        return random_plans(market, folder, market.seed, wanted), ()
+    found = one_of_each(market, folder, market.seed, wanted)
+    return tuple(filter(None, found.values())), tuple(name for name, plan in found.items() if plan is None)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,7 +110,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=_port, default=8000, metavar="N", help="0: any free one (default 8000)")
     parser.add_argument("--sample", action="store_true", help="first write the sample archive into DIR")
     parser.add_argument("--seed", type=int, default=7, metavar="N", help="of the sample's market (default 7)")
-    parser.add_argument("--defects", metavar="LIST", help="plant defects into the sample: D4,D22 or all or random:N")
+    parser.add_argument(
+        "--defects",
+        type=_defects,
+        default=(),
+        metavar="LIST",
+        help="plant defects into the sample, and say where: D4,D22 or all or random:N",
+    )
     parser.add_argument("--latency", type=_seconds, default=0.0, metavar="SECONDS", help="before every answer")
     parser.add_argument("--limit-rate", type=_rate, metavar="BYTES", help="per second and connection")
     return parser
@@ -123,6 +126,20 @@ def _port(text: str) -> int:
     if not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port; 0 to 65535")
     return int(text)
+
+
+def _defects(text: str) -> int | tuple[str, ...]:
+    """How many, or which."""
+    number = text.removeprefix("random:")
+    if number != text:
+        if not (number.isascii() and number.isdigit() and int(number)):
+            raise argparse.ArgumentTypeError(f"{text!r}: write random:200 for two hundred of them")
+        return int(number)
+    names = tuple(DEFECTS) if text == "all" else tuple(dict.fromkeys(text.upper().split(",")))
+    unknown = next((name for name in names if name not in DEFECTS), None)
+    if unknown is not None:
+        raise argparse.ArgumentTypeError(f"{unknown!r} is no defect; they are D1 to D40, all or random:N")
+    return names
 
 
 def _seconds(text: str) -> float:

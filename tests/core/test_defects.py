@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import shutil
 import zipfile
 import zlib
@@ -20,11 +21,11 @@ from core.dates import DAY_US, HOUR_US
 from core.errors import ConfigError
 from core.sample.archive import Shelf, write_archive
 from core.sample.defects import DEFECTS
-from core.sample.defects.plan import Plan, Truth, Verdict, rest_holes, rest_overrides
+from core.sample.defects.plan import Plan, Planted, Truth, Verdict, rest_holes, rest_overrides
 from core.sample.defects.planting import default_kinds, one_of_each, plant, random_plans, story_of
 from core.sample.defects.site import restore
 from core.sample.instruments import Instrument, moment
-from core.sample.market import SampleMarket
+from core.sample.market import SampleMarket, times_of
 from core.sample.server import running_server
 from core.sample.values import Decimals
 from core.types import GapStatus, Period, Series, Span
@@ -49,6 +50,7 @@ from tests.core.defect_world import (
     TRADES,
     UM,
     File,
+    Files,
     World,
     assert_untouched,
     both,
@@ -180,6 +182,8 @@ def test_d05_the_first_day_is_partial(planted: Plantation) -> None:
     assert us(first.rows[0][0]) == NOON // HOUR_US * HOUR_US == world.planted.span.end_us
     assert len(first.rows) == world.planted.rows == 12
     assert world.planted.verdict is Verdict.NOTHING
+    ended = planted("D5", LIFE, "2025-01-20", 1)
+    assert us(ended.old(LIFE, "2025-01-20").rows[-1][0]) + HOUR_US == ended.planted.span.start_us == GONE
 
 
 def test_d06_trades_are_lost_and_ids_jump(planted: Plantation) -> None:
@@ -787,8 +791,42 @@ def test_random_plans_never_meet(sample: Path, tmp_path: Path, seed: int) -> Non
             same = one.series.market == other.series.market and shared
             if same and story_of(one.series.dataset) == story_of(other.series.dataset):
                 assert not one.span.overlaps(other.span), (one, other)
+    for each in planted:
+        _assert_sources_are_as_said(each, after)
     restore(folder)
     assert files_in(folder) == before
+
+
+TIME_PLACES = {"trades": 4, "agg_trades": 5, "book_ticker": 5}
+
+
+def _times(content: bytes, dataset: str) -> set[int]:
+    """When the rows of an archive are; none if it cannot be read."""
+    try:
+        cells = parsed(content).column(TIME_PLACES.get(dataset, 0))
+    except (zipfile.BadZipFile, zlib.error):
+        return set()
+    if dataset in ("metrics", "book_depth"):
+        return {int(datetime.fromisoformat(f"{cell}+00:00").timestamp()) * 1_000_000 for cell in cells}
+    return {us(cell) for cell in cells}
+
+
+def _assert_sources_are_as_said(planted: Planted, files: Files) -> None:
+    """Of a gap: rows that are a hole are in no archive, those of which `in_archive` is true in another one."""
+    if planted.gap is None:
+        return
+    series, span = planted.series, planted.span
+    truth = {at for at in times_of(series, MARKET.rows(series, span)).tolist()}
+    folder = key(series, planted.period.label).rpartition("/")[0]
+    folders = {folder.replace(f"/{planted.period.cadence}/", f"/{cadence}/") for cadence in ("daily", "monthly")}
+    strict = re.compile(r"-\d{4}-\d\d(-\d\d)?\.zip")
+    zips = [name for name in files if name.rpartition("/")[0] in folders and strict.search(name)]
+    published = {at for name in zips for at in _times(files[name][0], series.dataset)}
+    assert (truth <= published) == planted.in_archive, planted
+    if not planted.in_archive and planted.kind in ("missing rows", "missing file", "long hole", "type ended"):
+        assert not truth & published, planted
+        assert planted.rows == len(times_of(series, MARKET.rows(series, span))) or series.dataset == "metrics"
+    assert planted.truth is (Truth.MARKET if planted.in_archive or planted.in_rest else Truth.HOLE)
 
 
 def test_equal_seeds_give_equal_plans_and_others_others(sample: Path) -> None:

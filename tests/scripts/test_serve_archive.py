@@ -1,10 +1,12 @@
 """`serve_archive.py` as a command."""
 
+import hashlib
 import re
 import signal
 import socket
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import httpx
@@ -52,6 +54,46 @@ def test_it_makes_the_sample_first_when_asked(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
         assert re.search(r"^1\d\d\d archives, \d+ rows, \d+\.\d MB$", errors, re.MULTILINE)
+
+
+def test_it_plants_defects_and_takes_them_back(tmp_path: Path) -> None:
+    folder = tmp_path / "sample"
+    with started(str(folder), "--sample", "--port", "0", "--defects", "D22,d1,D36") as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(4)]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert re.match(r"D22 \S+/\S+ [0-9-]+: \S", lines[0])
+    assert re.match(r"D1 \S+/\S+ [0-9-]+: \S", lines[1])
+    assert lines[2] == "D36: the label of metrics moved; this sample has no place for it\n"
+    assert lines[3].startswith("serving ")
+    zips = len(list((folder / "data").rglob("*.zip")))
+    with started(str(folder), "--sample", "--port", "0") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("serving ")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    whole = list((folder / "data").rglob("*.zip"))
+    assert len(whole) == zips + 1
+    for path in whole:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert path.with_name(f"{path.name}.CHECKSUM").read_text().split()[0] == digest
+        with zipfile.ZipFile(path) as archive:
+            assert archive.testzip() is None
+
+
+@pytest.mark.parametrize("text", ["D41", "random:0", "random:x", "D4,,D5"])
+def test_defects_that_are_none_are_exit_2(tmp_path: Path, text: str) -> None:
+    code, error = failed(str(tmp_path), "--sample", "--defects", text)
+    assert code == 2
+    assert "--defects" in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_defects_are_for_the_sample_only(tmp_path: Path) -> None:
+    code, error = failed(str(tmp_path), "--defects", "D4")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "add --sample" in error
 
 
 def test_a_missing_folder_a_taken_port_and_a_strange_folder_are_one_line_and_exit_2(tmp_path: Path) -> None:

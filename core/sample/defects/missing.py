@@ -119,13 +119,18 @@ def short_month(site: Site) -> Planted | None:
 def partial_edge(site: Site) -> Planted | None:
     """D5: the first day of a series begins when it was listed, its last ends when it went."""
     life = site.market.life(site.series)
-    if life is None or not site.period.span.contains(Span(life.start_us, life.start_us)) or not life.start_us % DAY_US:
+    whole = site.period.span
+    if life is None:
         return None
-    if site.period.span.start_us == life.start_us:
-        return None
-    text = site.text()
-    span = Span(site.period.span.start_us, site.extent(text).start_us)
-    return site.harmless("partial edge", span, len(text.lines), f"the series begins at {format_us(life.start_us)}")
+    rows = len(site.text().lines)
+    there = site.extent(site.text())
+    if life.start_us % DAY_US and whole.start_us <= life.start_us < whole.end_us:
+        said = f"the series begins at {format_us(life.start_us)}"
+        return site.harmless("partial edge", Span(whole.start_us, there.start_us), rows, said)
+    if life.end_us % DAY_US and whole.start_us < life.end_us < whole.end_us:
+        said = f"the series ends at {format_us(life.end_us)}"
+        return site.harmless("partial edge", Span(there.end_us, whole.end_us), rows, said)
+    return None
 
 
 def lost_trades(site: Site) -> Planted | None:
