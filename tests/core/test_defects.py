@@ -816,7 +816,7 @@ def _assert_sources_are_as_said(planted: Planted, files: Files) -> None:
     if planted.gap is None:
         return
     series, span = planted.series, planted.span
-    truth = {at for at in times_of(series, MARKET.rows(series, span)).tolist()}
+    truth = set(times_of(series, MARKET.rows(series, span)).tolist())
     folder = key(series, planted.period.label).rpartition("/")[0]
     folders = {folder.replace(f"/{planted.period.cadence}/", f"/{cadence}/") for cadence in ("daily", "monthly")}
     strict = re.compile(r"-\d{4}-\d\d(-\d\d)?\.zip")
