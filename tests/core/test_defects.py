@@ -476,6 +476,8 @@ def test_d23_a_wrong_checksum_for_good_data(planted: Plantation) -> None:
     digest = hashlib.sha256(world.after[key(METRICS, "2025-01-08")][0]).hexdigest().encode()
     assert before[:64] == digest != after[:64]
     assert set(after[:64]) <= set(b"0123456789abcdef")
+    assert (world.planted.in_archive, world.planted.truth) == (False, Truth.MARKET)
+    assert planted("D23", TRADES, "2025-01-08", 1).planted.in_archive  # the month has it
 
 
 def test_d24_a_symbol_that_is_not_ascii(planted: Plantation) -> None:
@@ -845,6 +847,14 @@ def test_everything_that_was_planted_is_taken_back(sample: Path, tmp_path: Path)
     assert restore(folder) > len(plans)
     assert files_in(folder) == before
     assert restore(folder) == 0
+
+
+def test_a_broken_archive_holds_no_second_defect(sample: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sample"
+    shutil.copytree(sample, folder, copy_function=os.link)
+    month = Period.parse("2025-01")
+    with pytest.raises(ConfigError, match=r"D25: .*BTCUSDT-1h-2025-01.zip is broken already"):
+        plant(MARKET, folder, [Plan("D22", KLINES, month), Plan("D25", KLINES, month)])
 
 
 def _is_odd(sample: Path, seed: int) -> bool:
