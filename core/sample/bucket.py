@@ -166,7 +166,7 @@ class Bucket:
     def _walk(self, above: bytes, start: bytes, marker: bytes, rolled_up: bool, now_us: int | None) -> Iterator[bytes]:
         folder = self.root / os.fsdecode(above)
         names = self._names(folder)
-        histories = None if now_us is None else self._histories_in(folder)
+        histories = {} if now_us is None else self._histories_in(folder)
         # The entry in which the marker lies sorts at or before it, so the walk begins one before.
         begin = max(bisect_left(names, max(marker[len(above) :], start) if marker.startswith(above) else start) - 1, 0)
         for name in names[begin:]:
@@ -175,7 +175,7 @@ class Bucket:
                 if name > start:
                     return
             elif not name.endswith(b"/"):
-                if key > marker and (histories is None or _version_at(histories, name, now_us) is not None):
+                if key > marker and (now_us is None or _version_at(histories, name, now_us) is not None):
                     yield key
             elif rolled_up:
                 if key > marker and any(True for _ in self._walk(key, b"", b"", rolled_up=False, now_us=now_us)):
@@ -258,10 +258,12 @@ def _histories(folder: Path) -> _Histories:
     return {name: sorted(versions) for name, versions in found.items()}
 
 
-def _version_at(histories: _Histories, name: bytes, now_us: int | None) -> Path | None:
+def _version_at(histories: _Histories, name: bytes, now_us: int) -> Path | None:
     """The version of a file that was there at a moment; None: there was none yet."""
-    assert now_us is not None
-    return next((path for since_us, path in reversed(histories.get(name, [])) if since_us <= now_us), None)
+    versions = histories.get(name)
+    if versions is None or versions[0][0] > now_us:
+        return None
+    return next(path for since_us, path in reversed(versions) if since_us <= now_us)
 
 
 def _entry_names(folder: Path) -> Iterator[bytes]:

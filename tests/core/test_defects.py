@@ -23,7 +23,7 @@ from core.sample.archive import Shelf, write_archive
 from core.sample.defects import DEFECTS
 from core.sample.defects.plan import Plan, Planted, Truth, Verdict, rest_holes, rest_overrides
 from core.sample.defects.planting import default_kinds, one_of_each, plant, random_plans, story_of
-from core.sample.defects.site import restore
+from core.sample.defects.site import Site, restore
 from core.sample.instruments import Instrument, moment
 from core.sample.market import SampleMarket, times_of
 from core.sample.server import running_server
@@ -476,6 +476,8 @@ def test_d23_a_wrong_checksum_for_good_data(planted: Plantation) -> None:
     digest = hashlib.sha256(world.after[key(METRICS, "2025-01-08")][0]).hexdigest().encode()
     assert before[:64] == digest != after[:64]
     assert set(after[:64]) <= set(b"0123456789abcdef")
+    assert (world.planted.in_archive, world.planted.truth) == (False, Truth.MARKET)
+    assert planted("D23", TRADES, "2025-01-08", 1).planted.in_archive  # the month has it
 
 
 def test_d24_a_symbol_that_is_not_ascii(planted: Plantation) -> None:
@@ -827,6 +829,38 @@ def _assert_sources_are_as_said(planted: Planted, files: Files) -> None:
         assert not truth & published, planted
         assert planted.rows == len(times_of(series, MARKET.rows(series, span))) or series.dataset == "metrics"
     assert planted.truth is (Truth.MARKET if planted.in_archive or planted.in_rest else Truth.HOLE)
+
+
+def test_everything_that_was_planted_is_taken_back(sample: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sample"
+    shutil.copytree(sample, folder, copy_function=os.link)
+    before = files_in(folder)
+    odd_name = next(seed for seed in range(9) if _is_odd(sample, seed))
+    plans = [
+        Plan("D34", KLINES, Period.parse("2025-01-08")),
+        Plan("D21", MARK, Period.parse("2025-01"), odd_name),
+        Plan("D2", SPOT_KLINES, Period.parse("2025-01-10")),
+        Plan("D40", SPOT_KLINES, Period.parse("2025-01-11")),  # on some of the same files
+    ]
+    plant(MARKET, folder, plans)
+    assert files_in(folder).keys() != before.keys()
+    assert restore(folder) > len(plans)
+    assert files_in(folder) == before
+    assert restore(folder) == 0
+
+
+def test_a_broken_archive_holds_no_second_defect(sample: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sample"
+    shutil.copytree(sample, folder, copy_function=os.link)
+    month = Period.parse("2025-01")
+    with pytest.raises(ConfigError, match=r"D25: .*BTCUSDT-1h-2025-01.zip is broken already"):
+        plant(MARKET, folder, [Plan("D22", KLINES, month), Plan("D25", KLINES, month)])
+
+
+def _is_odd(sample: Path, seed: int) -> bool:
+    site = Site(MARKET, sample, Plan("D21", MARK, Period.parse("2025-01"), seed))
+    planted = DEFECTS["D21"].plant(site)
+    return planted is not None and planted.kind == "odd name"
 
 
 def test_equal_seeds_give_equal_plans_and_others_others(sample: Path) -> None:

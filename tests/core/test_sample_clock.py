@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.sample.bucket import Bucket, ListingQuery
@@ -136,6 +136,7 @@ def test_a_folder_that_rested_is_looked_at_once_and_again_when_a_file_is_replace
     assert found.size == len(b"two, again")
 
 
+@settings(max_examples=30, deadline=None)
 @given(
     st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 50), min_size=1), st.integers(0, 55), st.integers(1, 4)
 )

@@ -19,6 +19,7 @@ _LEAST_ROWS = 4
 _RELEASED = time(11, 0)
 _LEAST_JUMP_US = 5 * MINUTE_US
 _ATTEMPTS = 8
+_LEAST_ENDED_US = 7 * DAY_US
 _LEAST_AWAY, _MOST_AWAY = 7, 60
 
 
@@ -177,6 +178,8 @@ def ended_type(site: Site) -> Planted | None:
     if all(period.span.start_us >= site.period.span.start_us for period in site.periods()):
         return None
     rest = Span(site.period.span.start_us, site.market.span.end_us)
+    if rest.end_us - rest.start_us < _LEAST_ENDED_US:
+        return None  # which might as well come late
     symbols = {series.symbol for series in site.market.series(dataset, site.series.interval)}
     others = []
     for symbol in sorted(symbols):

@@ -41,7 +41,8 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Plant `defect` into the archive of `series` and `period`; equal seeds choose equal rows."""
+    """Plant `defect` into the archive of `series` and `period`. Which rows, and in which of its ways where a defect has
+    several, follows from the seed."""
 
     defect: str
     series: Series
@@ -54,8 +55,8 @@ class Planted:
     """What was planted, and what follows from it.
 
     `span` goes from the first time concerned to behind the last, and `rows` of `series` are concerned there (files
-    where `kind` speaks of files). `in_archive`: another archive has the true rows. `in_rest`: the API has them, as long
-    after the day as it is for old data; `rest_rows` are what it answers there instead, where it disagrees. `gap` is how
+    where `kind` speaks of files). `in_archive`: an archive that can be read has the true rows. `in_rest`: the API has
+    them, also long after the day; `rest_rows` are what it answers there instead, where it disagrees. `gap` is how
     a gap ends when everything was tried, None: there is no gap. `files` are the keys that changed. `echoes` are other
     series that no longer agree with this one there, so that a comparison may name them instead. `changes_us`: when what
     the server serves changes, for whoever has a clock.

@@ -56,8 +56,9 @@ def random_plans(
 ) -> tuple[Plan, ...]:
     """`count` plans for the archives of a folder without defects, the kinds in turn; by default `default_kinds()`.
 
-    No two plans touch one file, nor one instrument within a day of each other, and what is planted in a day is not
-    hidden by the month. A kind that concerns many files is planted once. Raises ConfigError if there is no room.
+    No two plans touch one file, nor data of one instrument that can be compared within a day of each other, and what is
+    planted in a day is not hidden by the month. A kind that concerns many files is planted once. Raises ConfigError if
+    there is no room.
     """
     chosen = _in_turn(kinds or default_kinds())
     queues = _queues(chosen, market, folder, seed)

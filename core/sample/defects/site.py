@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import numpy as np
 
 from core.datasets import DATASETS
 from core.dates import INTERVAL_US, day_of
+from core.errors import ConfigError
 from core.layout import period_in, stem
 from core.sample.archive import checksum_line, key_of, put_file, sidecar_of, zipped
 from core.sample.defects.plan import Plan, Planted, Truth, Verdict
@@ -95,9 +97,15 @@ class Site:
         return self.path(Period.day(self.period.first + timedelta(days=days_later))).exists()
 
     def text(self, period: Period | None = None) -> Text:
-        """The rows of an archive, by default that of the plan."""
-        with zipfile.ZipFile(self.path(period or self.period)) as archive:
-            return Text.of(self.series, archive.read(archive.namelist()[0]))
+        """The rows of an archive, by default that of the plan. Raises ConfigError where they cannot be read."""
+        path = self.path(period or self.period)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return Text.of(self.series, archive.read(archive.namelist()[0]))
+        except (zipfile.BadZipFile, zlib.error) as error:
+            raise ConfigError(
+                f"{self.plan.defect}: {path} is broken already; plant elsewhere, or restore it"
+            ) from error
 
     @property
     def step_us(self) -> int:
@@ -176,8 +184,10 @@ class Site:
         return tuple(sorted(keys))
 
     def is_elsewhere(self, span: Span) -> bool:
-        """Whether archives that are not changed cover every day of a span."""
-        whole = [period for period in self.periods() if self.path(period) not in self.pending]
+        """Whether archives that are not changed, nor their checksums, cover every day of a span."""
+        changed = self.pending.keys()
+        paths = {period: self.path(period) for period in self.periods()}
+        whole = [period for period, path in paths.items() if changed.isdisjoint((path, sidecar_of(path)))]
         first, last = day_of(span.start_us), day_of(max(span.end_us - 1, span.start_us))
         days = [Period.day(first + timedelta(days=number)) for number in range((last - first).days + 1)]
         return all(any(period.contains(day) for period in whole) for day in days)
