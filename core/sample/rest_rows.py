@@ -41,8 +41,10 @@ def rows_at(market: SampleMarket, series: Series, now_us: int, holes: tuple[Span
     """
     rows = market.rows(series, Span(_oldest_us(series, now_us), max(now_us, _oldest_us(series, now_us))))
     if DATASETS[series.dataset].has_interval:
-        ended = integers(rows["close_time"]) < now_us
-        rows = _joined(_kept(rows, ended), _open_candle(market, series, now_us, _kept(rows, ended)))
+        ended = _kept(rows, slice(int(np.searchsorted(integers(rows["close_time"]), now_us))))
+        rows = _joined(ended, _open_candle(market, series, now_us, ended))
+    if not holes:
+        return rows
     times = times_of(series, rows)
     shown = np.ones(len(times), dtype=np.bool_)
     for hole in holes:

@@ -220,13 +220,15 @@ def test_a_candle_is_over_when_its_last_instant_has_passed() -> None:
 def test_the_time_is_asked_again_only_where_a_row_could_be_younger() -> None:
     world = World()
     old = span("2024-12-20", "2024-12-21")
+    last_day = Span(NOW - DAY_US, NOW)  # what a nightly run asks for
 
     async def ask(api: RestApi) -> int:
-        for _ in range(3):
-            await api.rows(BTC_1H, old)
+        for interval in ("1m", "1h", "1d"):
+            await api.rows(Series(UM, "klines", "BTCUSDT", interval), old)
+            await api.rows(Series(UM, "klines", "BTCUSDT", interval), last_day)
         await api.rows(FUNDING, Span(NOW - HOUR_US, NOW))
         before = world.asked("time")
-        await api.rows(BTC_1H, Span(NOW - HOUR_US, NOW))
+        await api.rows(BTC_1H, Span(NOW - HOUR_US, NOW + 1))
         return before
 
     assert world.ask(ask) == 0

@@ -78,7 +78,7 @@ class RestApi:
         reason = self.reason_against(series, span, span.start_us + 1)
         if reason is None:
             await session.open(series.symbol, count)
-            if session.server_us < span.end_us + _longest_us(series) or _ages(series):
+            if session.server_us < _last_end_us(series, span) or _ages(series):
                 await session.time_us(count)
             reason = self.reason_against(series, span, session.server_us)
         if reason is not None:
@@ -128,11 +128,12 @@ async def _funding(ask: pages.Ask, series: Series, span: Span) -> pa.Table:
 _READERS: Final = {"agg_trades": _agg_trades, "funding_rate": _funding}
 
 
-def _longest_us(series: Series) -> int:
-    """How long after the end of a span a row of it may not have ended yet."""
+def _last_end_us(series: Series, span: Span) -> int:
+    """When the last row of a span has ended: candles of up to a day end at multiples of their length."""
     if series.interval is None:
-        return 0
-    return INTERVAL_US[series.interval] or _LONGEST_MONTH_US
+        return span.end_us
+    step_us = INTERVAL_US[series.interval] or _LONGEST_MONTH_US
+    return -(-span.end_us // step_us) * step_us if step_us <= DAY_US else span.end_us + step_us
 
 
 def _ages(series: Series) -> bool:
