@@ -71,6 +71,8 @@ def test_every_market_and_kind_equals_the_truth(interval: str) -> None:
         assert same(found, truth), series
         life = MARKET.life(series)
         assert (found.table.num_rows > 0) == (life is not None and life.overlaps(within)), series
+        if series.dataset == "premium_index":
+            assert pc.min(found.table["low"]).as_py() < 0
     assert {series.market for series in wanted} == set(Market)
     assert set(world.api.statuses) == {200}
 

@@ -19,6 +19,7 @@ from core.exchanges.binance.answers import (
     funding_hours,
     funding_table,
     funding_time_us,
+    joined,
     rules_hours,
     trade_table,
 )
@@ -97,12 +98,13 @@ class RestApi:
 
 
 async def _candles(ask: pages.Ask, series: Series, span: Span) -> pa.Table:
-    return candle_table(series, await pages.candles(ask, series, *_bounds_ms(span)))
+    found = pages.candles(ask, series, *_bounds_ms(span))
+    return joined(series, [candle_table(series, page) async for page in found])
 
 
 async def _agg_trades(ask: pages.Ask, series: Series, span: Span) -> pa.Table:
-    rows = await pages.agg_trades(ask, series, *_bounds_ms(span))
-    return await asyncio.to_thread(trade_table, series, rows)
+    found = pages.agg_trades(ask, series, *_bounds_ms(span))
+    return joined(series, [trade_table(series, page) async for page in found])
 
 
 async def _funding(ask: pages.Ask, series: Series, span: Span) -> pa.Table:
