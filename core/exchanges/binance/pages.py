@@ -77,6 +77,26 @@ async def funding(ask: Ask, series: Series, start_ms: int, end_ms: int) -> list[
     return rows
 
 
+async def funding_of_all(ask: Ask, market: Market, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
+    """All settlements of all symbols of the range. Many symbols settle in one millisecond, so the next page begins with
+    the last time of the one before; what comes twice is once here."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    series = Series(market, "funding_rate", "*")
+    at_ms = max(start_ms, 1)
+    while at_ms <= end_ms:
+        query = {"startTime": at_ms, "endTime": end_ms, "limit": PAGE_ROWS}
+        page = _list(await ask(ENDPOINTS[series.dataset].name, query, funding_cost(market)), series)
+        times = [_time_ms(row, "fundingTime", series) for row in page]
+        known = len(found)
+        found |= {(str(row.get("symbol")), time): row for row, time in zip(page, times, strict=True)}
+        if len(page) < FUNDING_SHORT or (len(page) < PAGE_ROWS and len(found) == known):
+            break
+        if times[-1] == at_ms and len(page) >= PAGE_ROWS:
+            raise RemoteError(f"{series}: more symbols settle at {at_ms} than a page holds; ask for each symbol")
+        at_ms = max(at_ms, times[-1])
+    return list(found.values())
+
+
 async def agg_trades(ask: Ask, series: Series, start_ms: int, end_ms: int) -> AsyncIterator[list[Any]]:
     """All aggregated trades of the range and some beside it, as the API's objects, page by page in the order of ids.
 
