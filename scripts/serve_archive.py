@@ -12,7 +12,7 @@ from _command import INTERRUPTED, Parser, run_command
 from core.errors import ConfigError, StorageError
 from core.sample.archive import DEMO_SHELVES, write_archive
 from core.sample.defects import DEFECTS
-from core.sample.defects.plan import Plan
+from core.sample.defects.plan import Plan, Planted, rest_holes
 from core.sample.defects.planting import one_of_each, plant, random_plans
 from core.sample.defects.site import restore
 from core.sample.market import SampleMarket, demo_market
@@ -38,8 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     folder = options.folder.expanduser().absolute()
     if options.defects and not options.sample:
         raise ConfigError("--defects are planted into the sample only; add --sample")
-    if options.sample:
-        _write_sample(folder, options.seed, options.defects)
+    planted = _write_sample(folder, options.seed, options.defects) if options.sample else ()
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder; name one that holds data/..., or add --sample to have one made")
     server = ArchiveServer(
@@ -47,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         port=options.port,
         latency_seconds=options.latency,
         bytes_per_second=options.limit_rate,
-        api=SampleApi(demo_market(options.seed)) if options.sample else None,
+        api=SampleApi(demo_market(options.seed), holes=rest_holes(planted)) if options.sample else None,
     )
     # A process started in the background by a shell ignores Ctrl-C; whoever sends it here means it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -70,14 +69,14 @@ async def _serve(server: ArchiveServer, has_api: bool) -> None:
         await asyncio.Event().wait()
 
 
-def _write_sample(folder: Path, seed: int, defects: int | tuple[str, ...]) -> None:
+def _write_sample(folder: Path, seed: int, defects: int | tuple[str, ...]) -> tuple[Planted, ...]:
+    """Have the sample lie in the folder, and say what was planted into it."""
     print(f"preparing the sample archive in {folder}", file=sys.stderr)
     market = demo_market(seed)
     try:
         restore(folder)
         counts = write_archive(market, folder, DEMO_SHELVES)
-        if defects:
-            _plant(market, folder, defects)
+        planted = _plant(market, folder, defects) if defects else ()
     except OSError as error:
         raise StorageError(f"cannot write the sample to {folder}: {error.strerror}; choose another folder") from error
     size = f"{counts.size_bytes / 1e6:.1f} MB"
@@ -85,15 +84,18 @@ def _write_sample(folder: Path, seed: int, defects: int | tuple[str, ...]) -> No
         f"{counts.zips} archives, {counts.rows} rows, {size}{'' if counts.is_new else ' (already there)'}",
         file=sys.stderr,
     )
+    return planted
 
 
-def _plant(market: SampleMarket, folder: Path, wanted: int | tuple[str, ...]) -> None:
+def _plant(market: SampleMarket, folder: Path, wanted: int | tuple[str, ...]) -> tuple[Planted, ...]:
     """Plant defects, and print a line for each."""
     plans, without_place = _plans(market, folder, wanted)
-    for planted in plant(market, folder, plans):
-        print(planted)
+    planted = plant(market, folder, plans)
+    for each in planted:
+        print(each)
     for name in without_place:
         print(f"{name}: {DEFECTS[name].what}; this sample has no place for it")
+    return planted
 
 
 def _plans(

@@ -1,5 +1,6 @@
 """What every exchange's public API can do for us: rows that its archive lacks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +36,12 @@ class Api(Protocol):
         """The rows of a span; an empty table is an answer: nothing there. Raises NotPublished for a symbol that the API
         does not know, RemoteError where there is a reason against it or an answer is no use, Throttled, ConnectionLost
         and SourceDown in the end."""
+        ...
+
+    async def funding_of_all(self, market: Market, span: Span) -> Mapping[str, ApiRows] | None:
+        """The settlements of a span of every symbol that has some, by symbol: one question instead of one for each, as
+        calls for funding are scarce. None: the market has no such question. `requests` is that of the whole question
+        in each. Raises what `rows` does."""
         ...
 
     async def server_time_us(self, market: Market) -> int:

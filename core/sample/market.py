@@ -39,13 +39,7 @@ class SampleMarket:
 
     def series(self, dataset: str, interval: str | None = None) -> tuple[Series, ...]:
         """The series of one kind that the exchange publishes; an index once per pair."""
-        kind = DATASETS[dataset]
-        names = {
-            Series(each.market, dataset, kind.directory(each.symbol), interval): None
-            for each in self.instruments
-            if each.market in kind.markets and (each.is_perpetual or dataset not in ("premium_index", "funding_rate"))
-        }
-        return tuple(each for each in names if self.life(each) is not None)
+        return _published(self, dataset, interval)
 
     def life(self, series: Series) -> Span | None:
         """From the listing to the delisting or the end of the history; None if it was never listed by then."""
@@ -110,6 +104,17 @@ def _arrow(values: Values, kind: Kind) -> pa.Array:
     if isinstance(values, Decimals):
         return pa.array(values.floats(), mask=None if values.known is None else ~values.known)
     return pa.array(values).cast(ARROW_TYPES[kind])
+
+
+@lru_cache(maxsize=64)
+def _published(market: SampleMarket, dataset: str, interval: str | None) -> tuple[Series, ...]:
+    kind = DATASETS[dataset]
+    names = {
+        Series(each.market, dataset, kind.directory(each.symbol), interval): None
+        for each in market.instruments
+        if each.market in kind.markets and (each.is_perpetual or dataset not in ("premium_index", "funding_rate"))
+    }
+    return tuple(each for each in names if market.life(each) is not None)
 
 
 @lru_cache(maxsize=4)

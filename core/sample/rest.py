@@ -16,26 +16,25 @@ import numpy as np
 
 from core.datasets import DATASETS
 from core.dates import DAY_US, HOUR_US
-from core.errors import NoData
 from core.sample.http import Reply, Request
 from core.sample.market import SampleMarket, times_of
-from core.sample.rest_limits import Gate, Refusal
-from core.sample.rest_rows import candles_json, funding_json, rows_at, trades_json
+from core.sample.rest_limits import (
+    CANDLES,
+    FUNDING,
+    FUNDING_CALLS,
+    FUNDING_SECONDS,
+    WEIGHTS,
+    Gate,
+    Refusal,
+    weight_of,
+)
+from core.sample.rest_rows import Settlements, candles_json, rows_at, trades_json
 from core.sample.values import Columns, integers
 from core.types import Market, Series, Span
 
 PATHS = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1", Market.CM: "/dapi/v1"}
-WEIGHTS = {Market.SPOT: 6000, Market.UM: 2400, Market.CM: 1200}
-_CANDLES = {
-    "klines": "klines",
-    "markPriceKlines": "mark_price",
-    "indexPriceKlines": "index_price",
-    "premiumIndexKlines": "premium_index",
-}
 _ALL = ("time", "exchangeInfo", "klines", "aggTrades")
 _FUTURES = (*_ALL, "markPriceKlines", "indexPriceKlines", "premiumIndexKlines", "fundingRate", "fundingInfo")
-_FUNDING = ("fundingRate", "fundingInfo")
-_FUNDING_CALLS, _FUNDING_SECONDS = 500, 300
 _CM_RANGE_MS = 200 * DAY_US // 1000
 _HOUR_MS = HOUR_US // 1000
 _NEWEST_FUNDING = 200
@@ -70,7 +69,8 @@ class SampleApi:
         self._now_us = now_us or (lambda: market.span.end_us)
         self._holes = holes or {}
         self._gates = {each: Gate((limits or {}).get(each, WEIGHTS[each])) for each in Market}
-        self._funding = Gate(_FUNDING_CALLS, _FUNDING_SECONDS)
+        self._settlements = Settlements(market)
+        self._funding = Gate(FUNDING_CALLS, FUNDING_SECONDS)
 
     def routes(self) -> dict[str, Callable[[Request], Awaitable[Reply]]]:
         """Handlers by path."""
@@ -88,13 +88,14 @@ class SampleApi:
             headers["Retry-After"] = str(refusal.retry_after)
             return self._counted(api_error(refusal.status, refusal.text, headers))
         try:
-            body = await asyncio.to_thread(_Question(self._market, market, request, now_us, self._holes).answer, name)
+            question = _Question(self._market, market, request, now_us, self._holes, self._settlements)
+            body = await asyncio.to_thread(question.answer, name)
         except ApiError as error:
             return self._counted(api_error(400, str(error), headers, error.code))
         return self._counted(Reply.of(200, _json(self._with_limits(market, name, body)), headers | _TYPE))
 
     def _enter(self, market: Market, name: str, request: Request, now_us: int) -> Refusal | None:
-        if market is Market.UM and name in _FUNDING and (refusal := self._funding.enter(now_us, 1)) is not None:
+        if market is Market.UM and name in FUNDING and (refusal := self._funding.enter(now_us, 1)) is not None:
             return refusal
         return self._gates[market].enter(now_us, weight_of(market, name, request.query))
 
@@ -118,23 +119,6 @@ def api_error(status: int, message: str, headers: Mapping[str, str] | None = Non
     return Reply.of(status, _json(body), _TYPE | dict(headers or {}))
 
 
-def weight_of(market: Market, name: str, query: Mapping[str, str]) -> int:
-    """What a request costs; one that names no proper limit as much as by default."""
-    if name == "exchangeInfo":
-        return 20 if market is Market.SPOT else 1
-    if name == "aggTrades":
-        return 4 if market is Market.SPOT else 20
-    if name in _FUNDING:
-        return 0 if market is Market.UM else 1
-    if name not in _CANDLES:
-        return 1
-    if market is Market.SPOT:
-        return 2
-    text = query.get("limit", "500")
-    limit = int(text) if re.fullmatch("[0-9]{1,6}", text) else 500
-    return 1 if limit < 100 else 2 if limit < 500 else 5 if limit <= 1000 else 10
-
-
 class _Question:
     """One request and what there is to answer it."""
 
@@ -145,8 +129,10 @@ class _Question:
         request: Request,
         now_us: int,
         holes: Mapping[Series, tuple[Span, ...]],
+        settlements: Settlements,
     ) -> None:
         self._sample = sample
+        self._settlements = settlements
         self._market = market
         self._query = request.query
         self._in_microseconds = (
@@ -165,7 +151,7 @@ class _Question:
             return self._funding_rules()
         if name == "fundingRate":
             return self._funding()
-        return self._trades() if name == "aggTrades" else self._candles(_CANDLES[name])
+        return self._trades() if name == "aggTrades" else self._candles(CANDLES[name])
 
     def _time(self, us: int) -> int:
         return us if self._in_microseconds else us // 1000
@@ -235,23 +221,38 @@ class _Question:
 
     def _funding(self) -> list[Any]:
         limit = self._limit(100, 1000)
-        series, rows = self._rows("funding_rate", self._text("symbol"), None)
         start, end = self._bounds()
         if start is None and end is None and "limit" not in self._query:
             limit = _NEWEST_FUNDING
         if start == 0:
             start, limit = None, 1
-        rows = _limited(_between(series, rows, start, end), limit, start is None)
-        return funding_json(self._sample, series, rows)
+        rows = [
+            row
+            for series in self._funded()
+            for row in self._settlements.until(series, self._now_us, self._holes)
+            if (start is None or start <= row["fundingTime"]) and (end is None or row["fundingTime"] <= end)
+        ]
+        rows.sort(key=lambda row: (row["fundingTime"], row["symbol"]))
+        return rows[-limit:] if start is None else rows[:limit]
+
+    def _funded(self) -> list[Series]:
+        """Of the symbol that is asked for; um answers for all of them where none is."""
+        if self._market is Market.CM or "symbol" in self._query:
+            return [self._series("funding_rate", self._text("symbol"))]
+        return [each for each in self._sample.series("funding_rate") if each.market is self._market]
 
     # parameters
 
     def _rows(self, dataset: str, symbol: str, interval: str | None) -> tuple[Series, Columns]:
+        series = self._series(dataset, symbol, interval)
+        return series, rows_at(self._sample, series, self._now_us, self._holes.get(series, ()))
+
+    def _series(self, dataset: str, symbol: str, interval: str | None = None) -> Series:
+        """Raises ApiError for one that there is not."""
         series = Series(self._market, dataset, symbol, interval)
-        try:
-            return series, rows_at(self._sample, series, self._now_us, self._holes.get(series, ()))
-        except NoData:
-            raise ApiError(-1121, "Invalid symbol.") from None
+        if not self._sample.instruments_of(series) or series not in self._sample.series(dataset, interval):
+            raise ApiError(-1121, "Invalid symbol.")
+        return series
 
     def _text(self, name: str) -> str:
         text = self._query.get(name, "")

@@ -1,7 +1,23 @@
 """How the sample exchange counts what it is asked: windows of time, 429 over the limit, 418 for who does not listen."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from core.types import Market
+
+WEIGHTS = {Market.SPOT: 6000, Market.UM: 2400, Market.CM: 1200}
+"""A minute."""
+FUNDING = ("fundingRate", "fundingInfo")
+FUNDING_CALLS, FUNDING_SECONDS = 500, 300
+"""um counts these calls by themselves."""
+CANDLES = {
+    "klines": "klines",
+    "markPriceKlines": "mark_price",
+    "indexPriceKlines": "index_price",
+    "premiumIndexKlines": "premium_index",
+}
+"""Dataset by endpoint."""
 _SECOND_US = 1_000_000
 IGNORED_MOST = 3
 """Refusals in a row that are forgiven."""
@@ -54,3 +70,20 @@ class Gate:
 
 def _seconds_up(us: int) -> int:
     return -(-us // _SECOND_US)
+
+
+def weight_of(market: Market, name: str, query: Mapping[str, str]) -> int:
+    """What a request costs; one that names no proper limit as much as by default."""
+    if name == "exchangeInfo":
+        return 20 if market is Market.SPOT else 1
+    if name == "aggTrades":
+        return 4 if market is Market.SPOT else 20
+    if name in FUNDING:
+        return 0 if market is Market.UM else 1
+    if name not in CANDLES:
+        return 1
+    if market is Market.SPOT:
+        return 2
+    text = query.get("limit", "500")
+    limit = int(text) if re.fullmatch("[0-9]{1,6}", text) else 500
+    return 1 if limit < 100 else 2 if limit < 500 else 5 if limit <= 1000 else 10

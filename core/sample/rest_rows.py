@@ -1,6 +1,6 @@
 """What the sample exchange's API has at a moment: rows up to then, the open candle among them, and their JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,8 +41,10 @@ def rows_at(market: SampleMarket, series: Series, now_us: int, holes: tuple[Span
     """
     rows = market.rows(series, Span(_oldest_us(series, now_us), max(now_us, _oldest_us(series, now_us))))
     if DATASETS[series.dataset].has_interval:
-        ended = integers(rows["close_time"]) < now_us
-        rows = _joined(_kept(rows, ended), _open_candle(market, series, now_us, _kept(rows, ended)))
+        ended = _kept(rows, slice(int(np.searchsorted(integers(rows["close_time"]), now_us))))
+        rows = _joined(ended, _open_candle(market, series, now_us, ended))
+    if not holes:
+        return rows
     times = times_of(series, rows)
     shown = np.ones(len(times), dtype=np.bool_)
     for hole in holes:
@@ -76,19 +78,37 @@ def trades_json(series: Series, rows: Columns, in_microseconds: bool) -> list[di
     return _objects(columns)
 
 
-def funding_json(market: SampleMarket, series: Series, rows: Columns) -> list[dict[str, Any]]:
-    """Settlements as objects; um says the mark price of the moment too."""
-    times = integers(rows["calc_time"])
-    columns: dict[str, list[Any]] = {
-        "symbol": [series.symbol] * len(times),
-        "fundingTime": (times // 1000).tolist(),
-        "fundingRate": _texts(rows["last_funding_rate"], series.market),
-    }
-    if series.market is Market.UM:
-        points = prices.points_of(market.seed, market.instruments_of(series)[0], market.span)
-        places = np.minimum(points.rows(times), len(points.mark) - 1)
-        columns["markPrice"] = _texts(Decimals(points.mark[places], prices.PLACES), series.market)
-    return _objects(columns)
+class Settlements:
+    """Funding as objects; um says the mark price of the moment too. Each series is worked out once."""
+
+    def __init__(self, market: SampleMarket) -> None:
+        self._market = market
+        self._all: dict[Series, list[dict[str, Any]]] = {}
+
+    def until(self, series: Series, now_us: int, holes: Mapping[Series, tuple[Span, ...]]) -> Iterator[dict[str, Any]]:
+        """Those before `now_us` and outside the holes, in order of time."""
+        if series not in self._all:
+            self._all[series] = self._worked_out(series)
+        for row in self._all[series]:
+            time_us = row["fundingTime"] * 1000
+            is_in_hole = any(hole.start_us <= time_us < hole.end_us for hole in holes.get(series, ()))
+            if time_us < now_us and not is_in_hole:
+                yield row
+
+    def _worked_out(self, series: Series) -> list[dict[str, Any]]:
+        market = self._market
+        rows = market.rows(series, market.span)
+        times = integers(rows["calc_time"])
+        columns: dict[str, list[Any]] = {
+            "symbol": [series.symbol] * len(times),
+            "fundingTime": (times // 1000).tolist(),
+            "fundingRate": _texts(rows["last_funding_rate"], series.market),
+        }
+        if series.market is Market.UM:
+            points = prices.points_of(market.seed, market.instruments_of(series)[0], market.span)
+            places = np.minimum(points.rows(times), len(points.mark) - 1)
+            columns["markPrice"] = _texts(Decimals(points.mark[places], prices.PLACES), series.market)
+        return _objects(columns)
 
 
 def _oldest_us(series: Series, now_us: int) -> int:

@@ -25,6 +25,7 @@ from core.exchanges.binance.rest import RestApi
 from core.exchanges.binance.weights import SHARE, Budget, Clock, Turn
 from core.sample.faults import Rule, cut, first_of, garbage, on, reset, status, truncated
 from core.sample.http import Reply, Request
+from core.sample.instruments import Instrument
 from core.settings import DownloadSettings
 from core.types import Market, Series, Span
 
@@ -71,6 +72,8 @@ def test_every_market_and_kind_equals_the_truth(interval: str) -> None:
         assert same(found, truth), series
         life = MARKET.life(series)
         assert (found.table.num_rows > 0) == (life is not None and life.overlaps(within)), series
+        if series.dataset == "premium_index":
+            assert pc.min(found.table["low"]).as_py() < 0
     assert {series.market for series in wanted} == set(Market)
     assert set(world.api.statuses) == {200}
 
@@ -220,13 +223,15 @@ def test_a_candle_is_over_when_its_last_instant_has_passed() -> None:
 def test_the_time_is_asked_again_only_where_a_row_could_be_younger() -> None:
     world = World()
     old = span("2024-12-20", "2024-12-21")
+    last_day = Span(NOW - DAY_US, NOW)  # what a nightly run asks for
 
     async def ask(api: RestApi) -> int:
-        for _ in range(3):
-            await api.rows(BTC_1H, old)
+        for interval in ("1m", "1h", "1d"):
+            await api.rows(Series(UM, "klines", "BTCUSDT", interval), old)
+            await api.rows(Series(UM, "klines", "BTCUSDT", interval), last_day)
         await api.rows(FUNDING, Span(NOW - HOUR_US, NOW))
         before = world.asked("time")
-        await api.rows(BTC_1H, Span(NOW - HOUR_US, NOW))
+        await api.rows(BTC_1H, Span(NOW - HOUR_US, NOW + 1))
         return before
 
     assert world.ask(ask) == 0
@@ -307,6 +312,47 @@ def test_long_funding_is_paged() -> None:
     world = World()
     assert same(world.rows(series, MARKET.span), MARKET.truth(series, MARKET.span))
     assert world.asked("fundingRate") == 3
+
+
+@pytest.mark.parametrize("days", [1, 3, 30])
+def test_funding_of_all_symbols_is_each_ones_truth(days: int) -> None:
+    """Symbols settle at the same time and pages end between them."""
+    market = replace(MARKET, instruments=(*MARKET.instruments, *many_perpetuals(40)))
+    wanted = Span(NOW - days * DAY_US, NOW)
+    world = World(market)
+    found = world.ask(lambda api: api.funding_of_all(UM, wanted))
+    assert found is not None
+    with_rows = [each for each in market.series("funding_rate") if each.market is UM]
+    truths = {each.symbol: market.truth(each, wanted) for each in with_rows}
+    assert set(found) == {symbol for symbol, truth in truths.items() if truth.num_rows}
+    assert [symbol for symbol, rows in found.items() if not same(rows, truths[symbol])] == []
+    rows = sum(truth.num_rows for truth in truths.values())
+    assert world.asked("fundingRate") <= rows / 900 + 3
+    assert {each.requests for each in found.values()} == {len(world.server.requests)}
+
+
+def many_perpetuals(count: int) -> list[Instrument]:
+    """They share a price, and so cost little."""
+    return [Instrument(UM, f"T{i}USDT", "BTC", 95000.0, 1, 3, 60, 1, MARKET.span.start_us) for i in range(count)]
+
+
+def test_more_symbols_in_one_millisecond_than_a_page_holds_are_not_missed_silently() -> None:
+    start = NOW - DAY_US
+    rows = [{"symbol": f"S{i}", "fundingTime": start // 1000, "fundingRate": "0.0001"} for i in range(1001)]
+
+    async def crowded(request: Request) -> Reply:
+        later = [row for row in rows if int(str(row["fundingTime"])) >= int(request.query["startTime"])]
+        return Reply.of(200, json.dumps(later[:1000]).encode())
+
+    world = World(prepare=lambda server: server.routes.update({"/fapi/v1/fundingRate": crowded}))
+    with pytest.raises(RemoteError, match="ask for each symbol"):
+        world.ask(lambda api: api.funding_of_all(UM, Span(start, NOW)))
+
+
+def test_only_um_answers_for_all_symbols() -> None:
+    world = World()
+    assert world.ask(lambda api: api.funding_of_all(CM, RECENT)) is None
+    assert world.server.requests == []
 
 
 # limits

@@ -58,6 +58,13 @@ def funding_table(series: Series, rows: Sequence[Any]) -> pa.Table:
     return _table(series, _columns(series, rows, _FUNDING_KEYS))
 
 
+def joined(series: Series, tables: Sequence[pa.Table]) -> pa.Table:
+    """The rows of several pages in the order of their key, each once. Raises RemoteError if two rows have one key and
+    different content."""
+    empty = schema_of(DATASETS[series.dataset], series.market).empty_table()
+    return _in_order(series, pa.concat_tables([empty, *tables]))
+
+
 def funding_time_us(series: Series, row: Any) -> int:
     """When a settlement was."""
     time_ms = row.get("fundingTime") if isinstance(row, dict) else None

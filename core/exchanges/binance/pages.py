@@ -1,7 +1,7 @@
 """How rows are asked for page by page, by the rules of each endpoint. Times here are the API's: milliseconds, and
 `end_ms` is included."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from core.dates import INTERVAL_US, MICROSECONDS_FROM
@@ -28,21 +28,19 @@ _DISORDER_MS: Final = 1000
 """Times of trades may go back a little while their ids rise."""
 
 
-async def candles(ask: Ask, series: Series, start_ms: int, end_ms: int) -> list[list[Any]]:
-    """All candles whose open time lies in the range, as the API's arrays."""
-    rows: list[list[Any]] = []
+async def candles(ask: Ask, series: Series, start_ms: int, end_ms: int) -> AsyncIterator[list[Any]]:
+    """All candles whose open time lies in the range, as the API's arrays, page by page."""
     step_ms = _step_ms(series)
     at_ms = start_ms
     while at_ms <= end_ms:
         limit, until_ms = _candle_page(series.market, at_ms, end_ms, step_ms)
         page = await _page(ask, series, {"startTime": at_ms, "endTime": until_ms, "limit": limit}, limit)
-        rows += page
+        yield page
         if len(page) < limit or series.market is Market.CM:
             at_ms = until_ms + 1
         else:
             # Not one interval on: around old halts of spot candles lie off the grid.
             at_ms = _advanced(at_ms, _time_ms(page[-1], 0, series) + 1, series)
-    return rows
 
 
 def _candle_page(market: Market, at_ms: int, end_ms: int, step_ms: int) -> tuple[int, int]:
@@ -79,22 +77,40 @@ async def funding(ask: Ask, series: Series, start_ms: int, end_ms: int) -> list[
     return rows
 
 
-async def agg_trades(ask: Ask, series: Series, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
-    """All aggregated trades of the range and some beside it, as the API's objects, in the order of their ids.
+async def funding_of_all(ask: Ask, market: Market, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
+    """All settlements of all symbols of the range. Many symbols settle in one millisecond, so the next page begins with
+    the last time of the one before; what comes twice is once here."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    series = Series(market, "funding_rate", "*")
+    at_ms = max(start_ms, 1)
+    while at_ms <= end_ms:
+        query = {"startTime": at_ms, "endTime": end_ms, "limit": PAGE_ROWS}
+        page = _list(await ask(ENDPOINTS[series.dataset].name, query, funding_cost(market)), series)
+        times = [_time_ms(row, "fundingTime", series) for row in page]
+        known = len(found)
+        found |= {(str(row.get("symbol")), time): row for row, time in zip(page, times, strict=True)}
+        if len(page) < FUNDING_SHORT or (len(page) < PAGE_ROWS and len(found) == known):
+            break
+        if times[-1] == at_ms and len(page) >= PAGE_ROWS:
+            raise RemoteError(f"{series}: more symbols settle at {at_ms} than a page holds; ask for each symbol")
+        at_ms = max(at_ms, times[-1])
+    return list(found.values())
+
+
+async def agg_trades(ask: Ask, series: Series, start_ms: int, end_ms: int) -> AsyncIterator[list[Any]]:
+    """All aggregated trades of the range and some beside it, as the API's objects, page by page in the order of ids.
 
     The first is looked for in windows below an hour; from its id on pages follow without times, as both are not to be
     sent together.
     """
     # Spot's times have microseconds: whether a last millisecond is meant whole is nowhere said.
     first = await _first_trade(ask, series, start_ms, end_ms + 1)
-    rows: list[dict[str, Any]] = []
     at = None if first is None else _whole(first, "a", series)
     while at is not None:
         page = await _trades(ask, series, {"fromId": at})
-        rows += page
+        yield page
         is_over = len(page) < PAGE_ROWS or _time_ms(page[-1], "T", series) > end_ms + _DISORDER_MS
         at = None if is_over else _advanced(at, _whole(page[-1], "a", series) + 1, series)
-    return rows
 
 
 async def _first_trade(ask: Ask, series: Series, start_ms: int, end_ms: int) -> dict[str, Any] | None:

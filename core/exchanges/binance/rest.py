@@ -19,6 +19,7 @@ from core.exchanges.binance.answers import (
     funding_hours,
     funding_table,
     funding_time_us,
+    joined,
     rules_hours,
     trade_table,
 )
@@ -78,7 +79,7 @@ class RestApi:
         reason = self.reason_against(series, span, span.start_us + 1)
         if reason is None:
             await session.open(series.symbol, count)
-            if session.server_us < span.end_us + _longest_us(series) or _ages(series):
+            if session.server_us < _last_end_us(series, span) or _ages(series):
                 await session.time_us(count)
             reason = self.reason_against(series, span, session.server_us)
         if reason is not None:
@@ -86,35 +87,80 @@ class RestApi:
         server_us = session.server_us
         asked = Span(span.start_us, max(span.start_us, min(span.end_us, server_us)))
 
-        async def ask(name: str, query: Mapping[str, object], cost: Mapping[str, int]) -> Any:
-            return await session.ask(name, query, cost, count)
-
+        ask = _asking(session, count)
         table = _within(await _READERS.get(series.dataset, _candles)(ask, series, asked), asked)
         if DATASETS[series.dataset].has_interval:
             table = table.filter(pc.less(table["close_time"].cast(pa.int64()), server_us))
         table = table.combine_chunks()
         return ApiRows(table, count.requests, server_us, await asyncio.to_thread(content_sha256, table))
 
+    async def funding_of_all(self, market: Market, span: Span) -> Mapping[str, ApiRows] | None:
+        """The settlements of every symbol by symbol; only um answers for all, see `Api.funding_of_all`."""
+        if market is not Market.UM:
+            return None
+        session, count = self._sessions[market], Count()
+        await session.open("", count)
+        if session.server_us < span.end_us:
+            await session.time_us(count)
+        server_us = session.server_us
+        asked = Span(span.start_us, max(span.start_us, min(span.end_us, server_us)))
+        ask = _remembering(_asking(session, count))
+        by_symbol: dict[str, list[Any]] = {}
+        for row in await pages.funding_of_all(ask, market, *_bounds_ms(_around(asked))):
+            by_symbol.setdefault(str(row.get("symbol")), []).append(row)
+        found = {}
+        for symbol, rows in by_symbol.items():
+            series = Series(market, "funding_rate", symbol)
+            table = _within(await _settlements(ask, series, rows, asked), asked).combine_chunks()
+            if table.num_rows:
+                found[symbol] = (table, content_sha256(table))
+        return {symbol: ApiRows(table, count.requests, server_us, sha) for symbol, (table, sha) in found.items()}
+
+
+def _asking(session: Session, count: Count) -> pages.Ask:
+    async def ask(name: str, query: Mapping[str, object], cost: Mapping[str, int]) -> Any:
+        return await session.ask(name, query, cost, count)
+
+    return ask
+
+
+def _remembering(ask: pages.Ask) -> pages.Ask:
+    """Questions without a parameter are asked once."""
+    answers: dict[str, Any] = {}
+
+    async def remembered(name: str, query: Mapping[str, object], cost: Mapping[str, int]) -> Any:
+        if query:
+            return await ask(name, query, cost)
+        if name not in answers:
+            answers[name] = await ask(name, query, cost)
+        return answers[name]
+
+    return remembered
+
 
 async def _candles(ask: pages.Ask, series: Series, span: Span) -> pa.Table:
-    return candle_table(series, await pages.candles(ask, series, *_bounds_ms(span)))
+    found = pages.candles(ask, series, *_bounds_ms(span))
+    return joined(series, [candle_table(series, page) async for page in found])
 
 
 async def _agg_trades(ask: pages.Ask, series: Series, span: Span) -> pa.Table:
-    rows = await pages.agg_trades(ask, series, *_bounds_ms(span))
-    return await asyncio.to_thread(trade_table, series, rows)
+    found = pages.agg_trades(ask, series, *_bounds_ms(span))
+    return joined(series, [trade_table(series, page) async for page in found])
 
 
 async def _funding(ask: pages.Ask, series: Series, span: Span) -> pa.Table:
+    rows = await pages.funding(ask, series, *_bounds_ms(_around(span)))
+    return await _settlements(ask, series, rows, span)
+
+
+async def _settlements(ask: pages.Ask, series: Series, rows: list[Any], span: Span) -> pa.Table:
     """Settlements, each with the interval that the archive gives it.
 
     The API does not say it: it is the hours since the settlement before, which is asked for too. Where there is none
     it is the hours to the next one; where there is neither, what `fundingInfo` says of the symbol; a symbol that is not
     in there has the standard interval.
     """
-    around = Span(max(0, span.start_us - _AROUND_US), span.end_us + _AROUND_US)
-    rows = await pages.funding(ask, series, *_bounds_ms(around))
-    rows.sort(key=lambda row: funding_time_us(series, row))
+    rows = sorted(rows, key=lambda row: funding_time_us(series, row))
     times = [funding_time_us(series, row) for row in rows]
     hours = funding_hours(times, 0)
     wanted = [span.start_us <= time < span.end_us for time in times]
@@ -125,14 +171,19 @@ async def _funding(ask: pages.Ask, series: Series, span: Span) -> pa.Table:
     return funding_table(series, [row | {"interval": each} for row, each, is_wanted in found if is_wanted])
 
 
+def _around(span: Span) -> Span:
+    return Span(max(0, span.start_us - _AROUND_US), span.end_us + _AROUND_US)
+
+
 _READERS: Final = {"agg_trades": _agg_trades, "funding_rate": _funding}
 
 
-def _longest_us(series: Series) -> int:
-    """How long after the end of a span a row of it may not have ended yet."""
+def _last_end_us(series: Series, span: Span) -> int:
+    """When the last row of a span has ended: candles of up to a day end at multiples of their length."""
     if series.interval is None:
-        return 0
-    return INTERVAL_US[series.interval] or _LONGEST_MONTH_US
+        return span.end_us
+    step_us = INTERVAL_US[series.interval] or _LONGEST_MONTH_US
+    return -(-span.end_us // step_us) * step_us if step_us <= DAY_US else span.end_us + step_us
 
 
 def _ages(series: Series) -> bool:
