@@ -88,7 +88,8 @@ os.write(int(sys.argv[1]), json.dumps([os.waitstatus_to_exitcode(status), *used]
 def measured(command: list[str]) -> Run:
     """Run a command to its end; its output is shown only if it fails.
 
-    A small process stands between: a child's peak memory begins with that of the process that starts it.
+    A small process stands between: a child's peak memory begins with that of the process that starts it. Processes that
+    the command starts and waits for count for its time; its peak is that of the largest of them.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as figures:
         number = figures.fileno()

@@ -38,14 +38,22 @@ _SOURCE: Final = tuple(c.name for c in SOURCES.c if c.name not in ("id", "partit
 
 
 def put(connection: Connection, partitions: Iterable[Partition]) -> None:
-    """Enter partitions, unless what is there is of a newer file."""
+    """Enter partitions, in their order, unless what is there is of a newer file."""
+    entered: dict[int, Partition] = {}
     for partition in partitions:
         number = connection.execute(_PUT, _partition_row(partition)).scalar_one_or_none()
-        if number is None:
-            continue
-        connection.execute(_CLEAR, {"row": number})
-        sources = [_source_row(source) | {"place": place} for place, source in enumerate(partition.sources)]
-        connection.execute(insert(SOURCES), [row | {"partition_id": number} for row in sources])
+        if number is not None:
+            entered[number] = partition
+    if entered:
+        connection.execute(_CLEAR, [{"row": number} for number in entered])
+        connection.execute(
+            insert(SOURCES),
+            [
+                _source_row(source) | {"place": place, "partition_id": number}
+                for number, partition in entered.items()
+                for place, source in enumerate(partition.sources)
+            ],
+        )
 
 
 def drop(connection: Connection, removed: Iterable[tuple[Series, Period]]) -> None:

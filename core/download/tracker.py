@@ -403,10 +403,15 @@ def _record(connection: Connection, state: State, changes: Sequence[Change], now
             connection.execute(_DROP_EQUAL, {"rows": list(replaced)})
     elif state is State.STORED:
         connection.execute(_STORED, rows)
+        entering: list[Partition] = []
         for stored in {id(change.stored): change.stored for change in changes}.values():
             if stored is not None:
-                catalog.drop(connection, stored.removed)
-                catalog.put(connection, stored.partitions)
+                if stored.removed:
+                    catalog.put(connection, entering)
+                    entering = []
+                    catalog.drop(connection, stored.removed)
+                entering += stored.partitions
+        catalog.put(connection, entering)
     else:
         for row, change in zip(rows, changes, strict=True):
             row.update({"end": state, "reason": change.error, "proved": change.proof})

@@ -106,8 +106,9 @@ class ArchiveCsv:
         with open_member(self.path, self.quality) as member:
             if member.declared >= LARGE_BYTES:
                 raise MalformedArchive(f"{self.path.name} is large")
-            start = self._look(member)
-            lines = (start.partition(b"\n")[2] if self.has_header else start) + member.read()
+            whole = member.read()
+        self._look_at(whole[:START_BYTES])
+        lines = whole.partition(b"\n")[2] if self.has_header else whole
         return lines if lines.endswith(b"\n") else lines + b"\n"
 
     def joined(self, others: Sequence["ArchiveCsv"], period: Period) -> "ArchiveCsv | None":
@@ -194,6 +195,11 @@ class ArchiveCsv:
         start = b""
         while start.count(b"\n") < 2 and len(start) < START_BYTES and (data := member.read(START_BYTES)):
             start += data
+        self._look_at(start)
+        return start
+
+    def _look_at(self, start: bytes) -> None:
+        """The same, from what a file begins with."""
         lines = start.split(b"\n")
         self.has_header = bool(start) and not start[:1].isdigit()
         if self.is_salvaged and has_number(lines[0]):
@@ -206,7 +212,6 @@ class ArchiveCsv:
             self._choose_form(lines[0])
         else:
             self._choose_columns(lines)
-        return start
 
     def _choose_form(self, header: bytes) -> None:
         """Number of columns and time unit by the good rows; where there is a header, it has as many."""
