@@ -41,6 +41,7 @@ from core.types import (
     Partition,
     PartitionFacts,
     Period,
+    Proof,
     Series,
     Source,
     Span,
@@ -181,7 +182,7 @@ class StorageManager:
             file = fetched.file
             sources = [source for partition in here for source in partition.sources]
             longer = [s for s in sources if _is_longer(s, file)]
-            same = [s for s in sources if (s.key, s.sha256) == (file.key, fetched.sha256)]
+            same = [s for s in sources if _is_in_place(s, fetched)]
             is_split = is_by_day(file.series) and file.period.cadence is not Cadence.DAILY
             if longer:
                 found[file.key] = _nothing_of(fetched, longer[0])
@@ -295,6 +296,12 @@ class StorageManager:
             rows_at_once=self._settings.row_group_rows,
             quarantine=quarantine,
         )
+
+
+def _is_in_place(source: Source, fetched: FetchedFile) -> bool:
+    """Whether a partition has just these bytes; what was accepted without proof is stored anew once it is proved."""
+    is_proved = source.proof in (Proof.SHA256_BY_ETAG, Proof.SHA256_BY_CHECKSUM) or source.proof is fetched.proof
+    return (source.key, source.sha256) == (fetched.file.key, fetched.sha256) and is_proved
 
 
 def _is_longer(source: Source, file: ArchiveFile) -> bool:

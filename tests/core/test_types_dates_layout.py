@@ -104,10 +104,13 @@ def test_words_that_others_store_or_print_do_not_change() -> None:
         ("cm", "futures/cm"),
     ]
     assert [cadence.value for cadence in Cadence] == ["daily", "monthly", "yearly"]
-    assert [state.value for state in State] == ["planned", "active", "fetched", "stored", "missing", "failed"]
+    assert [state.value for state in State] == [
+        *("planned", "active", "fetched", "stored", "missing", "failed"),
+        *("unverified", "corrupt-upstream", "mismatch-upstream"),
+    ]
     assert [proof.value for proof in Proof] == [
         *("sha256-by-etag", "sha256-by-checksum"),
-        *("unverified", "disputed"),
+        *("unverified", "disputed", "rest"),
     ]
     assert str(Series(Market.CM, "funding_rate", "BTCUSD_PERP")) == "cm/funding_rate/BTCUSD_PERP"
     with pytest.raises(FrozenInstanceError):

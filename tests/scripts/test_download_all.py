@@ -34,7 +34,7 @@ def test_the_main_job_and_then_again(market: SampleMarket, archive: Path, data: 
         summary = first.json
         assert set(summary) == {
             *("planned", "downloaded", "stored", "skipped", "missing", "failed", "replaced", "quarantined"),
-            *("bytes_downloaded", "seconds", "failures"),
+            *("unverified", "corrupt", "mismatched", "waiting", "bytes_downloaded", "seconds", "failures", "faults"),
         }
         published = {path.name: path.stat().st_size for path in archive.glob("data/futures/um/**/BTCUSDT-*.zip")}
         hits = zip_hits(server)
