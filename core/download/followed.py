@@ -52,8 +52,8 @@ def followed(connection: Connection) -> list[Followed]:
     """Every series that has archives, in order."""
     found = []
     for row in connection.execute(_EXTENT):
-        newest = max(Period.parse(label).last for label in (row.day, row.month) if label)
-        found.append(Followed(_series(row), Period.parse(row.first).first, newest))
+        first = Period.parse(row.first).first
+        found.append(Followed(_series(row), first, _newest(row.day, row.month)))
     return sorted(found, key=lambda one: str(one.series))
 
 
@@ -94,6 +94,14 @@ def see(connection: Connection, market: Market, dataset: str, symbols: Iterable[
     rows = [{"market": market.value, "dataset": dataset, "symbol": symbol} for symbol in symbols]
     if rows:
         connection.execute(_SEE, rows)
+
+
+def _newest(day: str | None, month: str | None) -> date:
+    """The newest day, also where a month's archive is here: of a delisted symbol that goes on for longer."""
+    if month is None or (day is not None and day >= month):
+        assert day is not None, "every group has a row"
+        return Period.parse(day).last
+    return Period.parse(month).last
 
 
 def _series(row: Any) -> Series:

@@ -87,8 +87,9 @@ class Tail:
             if not files:
                 continue
             self._listed.setdefault(look.series, set()).update(file.period for file in files)
-            last = min(files[-1].period.last, self.window.last)
-            self._newest[look.series] = max(self._newest[look.series], last)
+            if look.cadence is Cadence.DAILY or not has_days(look.series):  # a month goes on behind a delisting
+                last = min(files[-1].period.last, self.window.last)
+                self._newest[look.series] = max(self._newest[look.series], last)
             wanted = [file for file in files if self._is_wanted(file, look.since)]
             if wanted:
                 first = wanted[0].period.first
@@ -118,6 +119,10 @@ class Tail:
                 yield list(found.values())
             left = [self.archive.unlisted(one, period) for one in series if one not in found]
             (self.late if standing(period, self.today) is Standing.LATE else self.missing).extend(left)
+
+    def is_covered(self, series: Series, period: Period) -> bool:
+        """Whether the month of a day is stored."""
+        return self.recent.get(series, {}).get(period.within(Cadence.MONTHLY)) is State.STORED
 
     def is_tail(self, series: Series, period: Period) -> bool:
         """Whether a series has nothing after a period that is not there: it may have been delisted."""
@@ -173,7 +178,8 @@ class Tail:
         self.probed += len(series)
         answers = in_order([functools.partial(self.archive.probe, one, period) for one in series])
         found = {file.series: file async for file in answers if file is not None}
-        self._newest |= {one: max(self._newest[one], period.last) for one in found}
+        if found and (period.cadence is Cadence.DAILY or not has_days(series[0])):
+            self._newest |= {one: max(self._newest[one], period.last) for one in found}
         return found
 
     def _newest_of_kinds(self) -> dict[Kind, date]:

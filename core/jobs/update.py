@@ -221,7 +221,8 @@ class _Night:
             series, period = row.file.series, row.file.period
             if series not in selection or row.file.key in met:
                 continue
-            is_gone = row.state is State.MISSING and series in self.tail.over and self.tail.is_tail(series, period)
+            is_over = series in self.tail.over and self.tail.is_tail(series, period)
+            is_gone = row.state is State.MISSING and (is_over or self.tail.is_covered(series, period))
             if (is_due and not is_gone) or row.state in self.asking.accept:
                 due.append(row.file)
             elif not is_gone:
@@ -264,7 +265,7 @@ class _Night:
             first = some[0]
             span = Span.of_days(first.newest + timedelta(days=1), gap_from)
             detail = (
-                f"{_names([one.series for one in some])}: nothing was here of the days from {first.newest} to {gap_from}, "
+                f"{_names([one.series for one in some])}: nothing was here of {first.newest} to {gap_from}, "
                 "and an update looks back no further; --fill-gaps or download_all.py brings them"
             )
             emit(FindingRaised(Finding(first.series, span, "behind", detail, count)))
