@@ -18,6 +18,7 @@ MarketDataError
     WorkersLost                                 the processes that store keep ending: the run stops
   TrackerError                                  the status database                             exit 1
   NoData                                        nothing there for the request                   exit 3
+  AlreadyRunning                                another process does the same on this folder    exit 4
                                                                                   * worth another try
 Every message names the file, series or option and says what to do next.
 """
@@ -95,9 +96,17 @@ class ChecksumMismatch(ContentError):
 
 
 class Disputed(ChecksumMismatch):
-    """The bytes are those that the source lists, whole and twice the same, and its own `.CHECKSUM` says otherwise."""
+    """The bytes are those that the source lists, whole and twice the same, and its own `.CHECKSUM` says otherwise.
+
+    They are kept in `path`; `sha256` is theirs.
+    """
 
     retryable = False
+
+    def __init__(self, message: str, expected: str, actual: str, path: Path, sha256: str) -> None:
+        super().__init__(message, expected, actual)
+        self.path = path
+        self.sha256 = sha256
 
 
 class MalformedArchive(ContentError):
@@ -135,6 +144,12 @@ class NoData(MarketDataError):
     """Nothing is published, or stored, for what was asked."""
 
     exit_code = 3
+
+
+class AlreadyRunning(MarketDataError):
+    """Another process does the same on this data folder, and one is enough."""
+
+    exit_code = 4
 
 
 _NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

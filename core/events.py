@@ -86,6 +86,15 @@ class FileMissing:
 
 
 @dataclass(frozen=True, slots=True)
+class FileAtFault:
+    """An archive has a fault at the source and is not stored: `state` says which, `detail` more."""
+
+    key: str
+    state: State
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class FileFailed:
     """An archive could not be had; the run goes on with the next."""
 
@@ -134,6 +143,7 @@ Event = (
     | FileFetched
     | FileStored
     | FileMissing
+    | FileAtFault
     | FileFailed
     | FindingRaised
     | RunWaiting
@@ -174,6 +184,8 @@ def log_event(event: Event) -> None:
             LOGGER.debug("stored %s: %d rows", key, rows)
         case FileMissing(key):
             LOGGER.info("missing %s: listed, but not there", key)
+        case FileAtFault(key, state, detail):
+            LOGGER.info("%s %s: %s", state, key, detail)
         case RunStarted(run, goal):
             LOGGER.info("run %d begins: archives are to be %s", run, goal)
         case RunPlanned(files, size, skipped, is_whole):
@@ -251,6 +263,9 @@ class Snapshot:
             case FileMissing(key):
                 self.active.pop(key, None)
                 self.counts["missing"] += 1
+            case FileAtFault(key):
+                self.active.pop(key, None)
+                self.counts["at fault"] += 1
             case FileFailed(key):
                 self.active.pop(key, None)
                 self.counts["failed"] += 1
@@ -277,7 +292,7 @@ class Snapshot:
     @property
     def finished_files(self) -> int:
         """Archives that need nothing more in this run."""
-        return self.counts[self.goal] + self.counts["missing"] + self.counts["failed"]
+        return sum(self.counts[name] for name in (self.goal, "missing", "at fault", "failed"))
 
     @property
     def seconds(self) -> float:

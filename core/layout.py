@@ -51,6 +51,10 @@ class Layout:
         """Held by whoever writes partitions of a series."""
         return self.root / "metadata" / "locks" / f"{str(series).replace('/', '-')}.lock"
 
+    def command_lock(self, command: str) -> Path:
+        """Held by the one process that does this."""
+        return self.root / "metadata" / "locks" / f"{command}.lock"
+
     @property
     def logs(self) -> Path:
         return self.root / "logs"

@@ -17,7 +17,7 @@ from core.datasets import DATASETS
 from core.errors import ConfigError
 from core.layout import SYMBOL
 from core.nearest import did_you_mean
-from core.types import Market
+from core.types import ACCEPTABLE, Market, State
 
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 SETTINGS_FILE: Final = CHECKOUT / "config" / "settings.yaml"
@@ -80,13 +80,21 @@ class QualitySettings:
 
     `max_csv_bytes` and `max_compression_ratio` bound what a zip may unpack to. `period_slack_hours`: rows further than
     this outside the period in the file's name mean a wrong time unit or a wrong file. `salvage`: a file in which lines
-    are at fault is not refused; its good rows are stored, and those lines kept in `quarantine/`.
+    are at fault is not refused; its good rows are stored, and those lines kept in `quarantine/`. `accept`: faults of
+    the source with which archives are stored all the same (`unverified`, `mismatch-upstream`); `corrupt-upstream` is
+    another word for `salvage`.
     """
 
     max_csv_bytes: int = 200_000_000_000
     max_compression_ratio: int = 200
     period_slack_hours: int = 24
     salvage: bool = False
+    accept: tuple[str, ...] = ()
+
+    @property
+    def accepted(self) -> frozenset[State]:
+        """The faults of the source that are no reason against storing."""
+        return frozenset(State(name) for name in self.accept) | ({State.CORRUPT} if self.salvage else set())
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +277,8 @@ _CHOICES: Final = {
     "storage.extracted_format": ("csv", "csv.gz", "arrow", "parquet"),
     "storage.parser": ("auto", "compiled", "arrow"),
 }
+_WORDS_OF: Final = {"storage.csv_datasets": tuple(DATASETS), "quality.accept": tuple(map(str, ACCEPTABLE))}
+"""What the items of a list may be."""
 _NOT_NEGATIVE: Final = {"download.backoff_seconds", "download.backoff_cap_seconds", "quality.period_slack_hours"}
 
 
@@ -280,9 +290,10 @@ def _check(value: Any, name: str, node: yaml.Node, path: Path) -> None:
         raise _wrong(path, node, f"{name} should not be below 0")
     if name in _CHOICES and value not in _CHOICES[name]:
         raise _wrong(path, node, f"{name}: {value!r} is none of {', '.join(_CHOICES[name])}")
-    for dataset in value if name == "storage.csv_datasets" else ():
-        if dataset not in DATASETS:
-            raise _wrong(path, node, f"{name}: unknown data type {dataset!r}{did_you_mean(dataset, DATASETS)}")
+    for word in value if name in _WORDS_OF else ():
+        if word not in _WORDS_OF[name]:
+            what = "data type" if name == "storage.csv_datasets" else "fault"
+            raise _wrong(path, node, f"{name}: unknown {what} {word!r}{did_you_mean(word, _WORDS_OF[name])}")
 
 
 def _wrong(path: Path, node: yaml.Node, problem: str) -> ConfigError:

@@ -58,6 +58,12 @@ class State(StrEnum):
     MISMATCH = "mismatch-upstream"
 
 
+FAULTS: Final = (State.MISSING, State.UNVERIFIED, State.CORRUPT, State.MISMATCH)
+"""States in which it is the source's turn: it is asked again, ever more rarely."""
+ACCEPTABLE: Final = (State.UNVERIFIED, State.MISMATCH, State.CORRUPT)
+"""Faults that a user can accept; of a corrupt archive, the rows that can be read."""
+
+
 class Proof(StrEnum):
     """What vouches for the bytes of an archive.
 
@@ -215,7 +221,11 @@ class ArchiveFile:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """The tracker's view of one archive file; `id` is its row, `owner` the run that holds it."""
+    """The tracker's view of one archive file; `id` is its row, `owner` the run that holds it.
+
+    `fault` is what was wrong with it at the source when that was asked last (None: nothing), and `asks` how often in a
+    row it was asked and had a fault.
+    """
 
     id: int
     file: ArchiveFile
@@ -226,6 +236,8 @@ class Download:
     sha256: str | None = None
     proof: Proof | None = None
     error: str | None = None
+    fault: State | None = None
+    asks: int = 0
 
 
 @dataclass(frozen=True, slots=True)

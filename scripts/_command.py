@@ -30,7 +30,7 @@ from core.events import LOGGER
 from core.jobs.request import Request
 from core.nearest import did_you_mean, one_of
 from core.settings import Settings, load_settings, load_symbols
-from core.types import Market
+from core.types import ACCEPTABLE, Market, State
 
 INTERRUPTED = 130
 FUTURES_TYPES = ("klines", "mark_price", "index_price", "premium_index", "funding_rate")
@@ -64,15 +64,32 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """The options of every script that downloads; users' cron jobs depend on them."""
-    where = parser.add_argument_group("where from and where to")
-    add_data_options(where)
-    where.add_argument("--source", metavar="URL", help="archive; without --listing it serves the listing too")
-    where.add_argument("--listing", metavar="URL", help="bucket listing, where it differs from the archive")
-    where.add_argument("--rest", metavar="URL", help="REST API, for what the archive lacks")
+    add_source_options(parser.add_argument_group("where from and where to"))
     add_request_options(parser.add_argument_group("what"))
-    how = parser.add_argument_group("how")
-    add_run_options(how)
-    how.add_argument("--workers", type=_positive, metavar="N", help="archives at once (default: settings, 32)")
+    add_download_options(parser.add_argument_group("how"))
+
+
+def add_source_options(group: "argparse._ArgumentGroup") -> None:
+    """Where from, and where to."""
+    add_data_options(group)
+    group.add_argument("--source", metavar="URL", help="archive; without --listing it serves the listing too")
+    group.add_argument("--listing", metavar="URL", help="bucket listing, where it differs from the archive")
+    group.add_argument("--rest", metavar="URL", help="REST API, for what the archive lacks")
+
+
+def add_download_options(group: "argparse._ArgumentGroup") -> None:
+    """How much at once, what of doubtful archives, and what is said."""
+    add_run_options(group)
+    group.add_argument("--workers", type=positive, metavar="N", help="archives at once (default: settings, 32)")
+    group.add_argument(
+        "--accept",
+        metavar="a,b",
+        help="store archives with these faults of the source too: unverified, mismatch-upstream, corrupt-upstream "
+        "(of this, the lines that can be read; a zip that does not open never)",
+    )
+    group.add_argument(
+        "--salvage", action="store_true", help="store the good rows of files with lines at fault; keep those apart"
+    )
 
 
 def add_data_options(group: "argparse._ArgumentGroup") -> None:
@@ -113,7 +130,17 @@ def settings_from(options: argparse.Namespace) -> Settings:
     for name in ("source", "listing", "rest"):
         if not str(download.get(name, "http://")).startswith(("http://", "https://")):
             raise ConfigError(f"--{name}: {download[name]!r} is not a URL; it starts with http:// or https://")
-    return settings.replace(download=download)
+    return settings.replace(download=download, quality=_quality(options, settings))
+
+
+def _quality(options: argparse.Namespace, settings: Settings) -> dict[str, object]:
+    """What is accepted, by settings and options together."""
+    words = words_from(options.accept, "--accept")
+    for word in words:
+        if word not in ACCEPTABLE:
+            raise ConfigError(f"--accept: unknown fault {word!r}{one_of(word, list(map(str, ACCEPTABLE)))}")
+    accept = tuple(dict.fromkeys([*settings.quality.accept, *words]))
+    return {"accept": accept, "salvage": settings.quality.salvage or options.salvage or State.CORRUPT in accept}
 
 
 def local_settings_from(options: argparse.Namespace) -> Settings:
@@ -298,7 +325,8 @@ def bytes_from(text: str) -> int:
     return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(unit.upper() or " "))
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """An option's whole number above 0."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)

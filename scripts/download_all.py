@@ -31,6 +31,8 @@ from _command import (
     settings_from,
     shown,
 )
+from core.download.asking import Asking
+from core.download.database import now_us
 from core.download.process import ProcessIdentity
 from core.download.smart import SmartDownloader
 from core.download.tracker import DownloadTracker
@@ -66,10 +68,8 @@ def main(arguments: Sequence[str]) -> int:
     settings = settings_from(options)
     if options.limit_rate:
         settings = settings.replace(download={"limit_rate_bytes": _rate(options.limit_rate)})
-    if options.salvage:
-        settings = settings.replace(quality={"salvage": True})
-        if options.scope in (Scope.DOWNLOAD, Scope.REBUILD):
-            raise ConfigError("--salvage is about storing rows, which --download-only and --rebuild-status do not do")
+    if options.salvage and options.scope in (Scope.DOWNLOAD, Scope.REBUILD):
+        raise ConfigError("--salvage is about storing rows, which --download-only and --rebuild-status do not do")
     request = request_from(options)
     if options.priority_only and request.symbols:
         raise ConfigError("--priority-only and --symbols exclude each other")
@@ -85,7 +85,7 @@ async def _run(options: argparse.Namespace, settings: Settings, request: Request
         smart = SmartDownloader(transport, settings.download, emit, adopts=not options.no_resume)
         archive = EXCHANGES["binance"](settings.download, layout, smart, emit)
         if options.dry_run:
-            return await _report_dry_run(options, _listed(options, request, archive), layout)
+            return await _report_dry_run(options, settings, _listed(options, request, archive), layout)
         prepare_data_root(layout.root)
         log_to_file(layout.logs)
         is_rebuilt = options.scope is Scope.REBUILD
@@ -104,6 +104,7 @@ async def _run(options: argparse.Namespace, settings: Settings, request: Request
                 scope=options.scope,
                 workers=settings.download.workers,
                 fresh=options.no_resume,
+                asking=Asking(now_us(), settings.quality.accepted),
                 progress=lambda: {key: file.bytes_done for key, file in snapshot.active.copy().items()},
             )
             wanted = _wanted(options, settings, request, archive, tracker)
@@ -119,7 +120,7 @@ async def _run(options: argparse.Namespace, settings: Settings, request: Request
             _put_in_place(layout)
         summary = replace(summary, seconds=round(time.monotonic() - began, 3))
         _report(options, summary, snapshot, layout)
-        return 1 if summary.failed else 0
+        return 1 if summary.failed or any(fault.state is not State.MISSING for fault in summary.faults) else 0
 
 
 def _storage(
@@ -168,7 +169,7 @@ async def _listed(
 
 def _known_files(tracker: DownloadTracker, layout: Layout, request: Request) -> tuple[ArchiveFile, ...]:
     """Archives that are here already and belong to the request."""
-    failed = tracker.known(request.market, [State.FAILED])
+    failed = tracker.known(request.market, [State.FAILED, State.CORRUPT, State.UNVERIFIED])
     here = tracker.known(request.market, [State.FETCHED, State.STORED])
     here += [file for file in failed if layout.raw(file.series, file.period).exists()]
     files = tuple(file for file in here if request.wants(file))
@@ -266,13 +267,15 @@ def _report(options: argparse.Namespace, summary: SyncSummary, snapshot: Snapsho
         return
     for failure in summary.failures[:10]:
         print(f"failed {failure.key}: {failure.error}", file=sys.stderr)
+    for fault in [fault for fault in summary.faults if fault.state is not State.MISSING][:10]:
+        print(f"{fault.state} {fault.key}: {fault.detail}", file=sys.stderr)
     if options.quiet:
         return
     console = Console()
     console.print(_table(summary, snapshot, layout))
     if summary.failed:
         console.print("Run the same command again to try the failed files once more.")
-    elif not (summary.downloaded or summary.stored):
+    elif not (summary.downloaded or summary.stored or summary.faults or summary.waiting):
         console.print("Nothing to download: everything is already here.")
 
 
@@ -286,6 +289,10 @@ def _table(summary: SyncSummary, snapshot: Snapshot, layout: Layout) -> Table:
         "downloaded": f"{summary.downloaded} ({decimal(summary.bytes_downloaded)})",
         "stored": f"{summary.stored} ({snapshot.rows:,} rows)",
         "missing at the source": summary.missing,
+        "no checksum at the source": summary.unverified,
+        "corrupt at the source": summary.corrupt,
+        "not what its checksum says": summary.mismatched,
+        "waiting for the source": summary.waiting,
         "failed": summary.failed,
         "lines in quarantine": summary.quarantined,
         "replaced by the exchange since": summary.replaced,
@@ -300,20 +307,23 @@ def _table(summary: SyncSummary, snapshot: Snapshot, layout: Layout) -> Table:
 
 
 async def _report_dry_run(
-    options: argparse.Namespace, batches: AsyncIterator[Sequence[ArchiveFile]], layout: Layout
+    options: argparse.Namespace, settings: Settings, batches: AsyncIterator[Sequence[ArchiveFile]], layout: Layout
 ) -> int:
-    files = fetch = size = 0
+    files = fetch = waiting = size = 0
+    asking = Asking(now_us(), settings.quality.accepted)
     with contextlib.ExitStack() as stack, _listing_status(options):
         tracker = stack.enter_context(DownloadTracker(layout.database)) if layout.database.exists() else None
         async for batch in batches:
-            plan = tracker.look(batch) if tracker else None
+            plan = tracker.look(batch, asking) if tracker else None
             files += len(batch)
             fetch += len(plan.fetch) if plan else len(batch)
+            waiting += len(plan.waiting) if plan else 0
             size += plan.fetch_bytes if plan else sum(file.size for file in batch)
     if options.json:
-        print(json.dumps({"planned": files, "to_fetch": fetch, "bytes_to_fetch": size}))
+        print(json.dumps({"planned": files, "to_fetch": fetch, "bytes_to_fetch": size, "waiting": waiting}))
     else:
-        print(f"would fetch {fetch} of {files} archives, {decimal(size)}; {files - fetch} are here")
+        later = f", {waiting} wait for the source" if waiting else ""
+        print(f"would fetch {fetch} of {files} archives, {decimal(size)}; {files - fetch - waiting} are here{later}")
     return 0
 
 
@@ -338,9 +348,6 @@ def _parser() -> argparse.ArgumentParser:
         "--process-only", dest="scope", action="store_const", const=Scope.PROCESS, help="convert what is downloaded"
     )
     mine.add_argument("--dry-run", action="store_true", help="say how many files and bytes would be fetched")
-    mine.add_argument(
-        "--salvage", action="store_true", help="store the good rows of files with lines at fault; keep those apart"
-    )
     mine.add_argument("--limit-rate", metavar="20M", help="bytes a second over all workers")
     scope.add_argument(
         "--rebuild-status",

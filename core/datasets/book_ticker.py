@@ -1,5 +1,7 @@
 """Every change of the best bid and ask. Ended in 2024, in both markets."""
 
+from datetime import date
+
 from core.datasets.dataset import Column, Dataset, Kind
 from core.types import Cadence, Market
 
@@ -32,6 +34,7 @@ BOOK_TICKER = Dataset(
         "Ended: the um month 2024-04 holds only hours. Large: a busy day of um BTCUSDT is about 185 MB zipped.",
     ),
     history={Market.UM: "2023-05-16 to 2024-03-30", Market.CM: "until 2024-10-15"},
+    ended={Market.UM: date(2024, 3, 30), Market.CM: date(2024, 10, 15)},
     closed=Cadence.DAILY,
     open=Cadence.DAILY,
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import Enum
 from typing import Final
 
@@ -69,6 +70,8 @@ class Dataset:
     of a kind that is `closed` by day is split. Times within one `grain_us` are the same where rows of the exchange's
     API are held against archives.
 
+    `ended` says of which day the exchange has published the last archive, where it publishes the kind no longer.
+
     `doc` is a phrase; `notes` are what a user has to know beside the columns, `history` from when to when each market
     has it, where that is known, and `repair` what is done about a file that is not in order. Of `usual_repairs`, kinds
     of findings, there is some in so many files that they are no news: they are counted and not reported.
@@ -88,6 +91,7 @@ class Dataset:
     grain_us: int = 1
     notes: tuple[str, ...] = ()
     history: Mapping[Market, str] = field(default_factory=dict)
+    ended: Mapping[Market, date] = field(default_factory=dict)
     repair: str = REPAIR
     usual_repairs: tuple[str, ...] = ()
 

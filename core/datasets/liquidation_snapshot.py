@@ -5,6 +5,8 @@ distinct liquidations of one millisecond all stay, and two that agree in everyth
 The order of the key puts the fills of one order into the order of their filling.
 """
 
+from datetime import date
+
 from core.datasets.dataset import BY_DAY_ONLY, Column, Dataset, Kind
 from core.types import Market
 
@@ -58,6 +60,7 @@ LIQUIDATION_SNAPSHOT = Dataset(
         "Ended. The um folder is empty today; files of it that were kept elsewhere are read.",
     ),
     history={Market.UM: "until 2024-03-31, since removed", Market.CM: "2023-06-25 to 2024-10-14"},
+    ended={Market.UM: date(2024, 3, 31), Market.CM: date(2024, 10, 14)},
     repair="There is no id, so all columns together are the key: exact duplicates are dropped and counted, which is "
     "half of every file, and rows that differ in anything all stay. Rows out of order are sorted by key and counted. A "
     "row that two files both have is stored with both and given once to whoever reads.",

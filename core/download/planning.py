@@ -4,20 +4,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, Update, bindparam, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from core.download.database import now_us
+from core.download.asking import Asking, is_due
 from core.download.rows import file_row, to_download
 from core.download.tables import FILES, REVISIONS
-from core.types import ArchiveFile, Download, Proof, State
+from core.types import FAULTS, ArchiveFile, Download, Proof, State
 
-KNOWN: Final = select(
-    *(FILES.c[name] for name in ("id", "key", "size", "etag", "checksum_etag", "state", "owner", "sha256", "proof"))
-).where(FILES.c.key.in_(bindparam("keys", expanding=True)))
+_NAMES: Final = ("id", "key", "size", "etag", "checksum_etag", "state", "owner", "sha256", "proof", "asks", "asked_us")
+KNOWN: Final = select(*(FILES.c[name] for name in _NAMES)).where(FILES.c.key.in_(bindparam("keys", expanding=True)))
 _NEW: Final = upsert(FILES).on_conflict_do_nothing()
 _LISTED: Final = ("size", "etag", "checksum_etag", "modified", "changed_us")
-_PLAN_AGAIN: Final = (
+_ASK_AGAIN: Final = (
     update(FILES)
     .where(FILES.c.key == bindparam("file_key"), FILES.c.owner.is_(None))
     .values(
@@ -25,6 +24,7 @@ _PLAN_AGAIN: Final = (
         | {"state": State.PLANNED, "attempts": 0, "bytes_done": 0, "sha256": None, "proof": None, "error": None}
     )
 )
+_PLAN_AGAIN: Final = _ASK_AGAIN.values(fault=None, asks=0, asked_us=None)
 _STORE_AGAIN: Final = (
     update(FILES)
     .where(FILES.c.key == bindparam("file_key"), FILES.c.owner.is_(None))
@@ -38,47 +38,60 @@ _ROWS: Final = select(FILES).where(FILES.c.key.in_(bindparam("keys", expanding=T
 class Plan:
     """What a request comes to: rows to fetch, rows whose verified bytes only need storing, rows that are done.
 
-    `to_fetch` are the files of the rows `fetch`; `process` and `done` say which file each row is.
-    `changed` are the rows, as they were, of files that the exchange
-    has replaced since they were planned.
+    `to_fetch` are the files of the rows `fetch`; `process`, `done` and `waiting` say which file each row is. What is
+    `waiting` had a fault at the source, which is not asked again yet. `changed` are the rows, as they were, of files
+    that the exchange has replaced since they were planned.
     """
 
     fetch: tuple[int, ...]
     to_fetch: tuple[ArchiveFile, ...]
     process: Mapping[int, ArchiveFile]
     done: Mapping[int, ArchiveFile]
+    waiting: Mapping[int, ArchiveFile]
     changed: tuple[Download, ...]
     fetch_bytes: int
 
     @property
     def files(self) -> int:
-        return len(self.fetch) + len(self.process) + len(self.done)
+        return len(self.fetch) + len(self.process) + len(self.done) + len(self.waiting)
 
 
 def plan_chunk(
-    connection: Connection, files: Sequence[ArchiveFile]
+    connection: Connection, files: Sequence[ArchiveFile], asking: Asking
 ) -> tuple[list[tuple[Row[Any] | None, ArchiveFile]], list[Download]]:
     """The rows of these files as they are planned now, and the old view of those that were replaced."""
     known = known_rows(connection, files)
-    now = now_us()
+    now = asking.now_us
     new = [file_row(file, now) for file in files if file.key not in known]
     if new:
         connection.execute(_NEW, new)
-    again = [file for file in files if file.key in known and _is_stale(known[file.key], file)]
+    again = [file for file in files if file.key in known and _is_stale(known[file.key], file, asking)]
     if not (new or again):
         return [(known[file.key], file) for file in files], []
     keys = [file.key for file in again if _is_replaced(known[file.key], file)]
     replaced = [to_download(row) for row in connection.execute(_ROWS, {"keys": keys})] if keys else []
-    listed = {file.key: file for file in again}
-    _note_revisions(connection, [(row, listed[row.file.key]) for row in replaced], now)
-    verified = [file for file in again if _is_only_unstored(known[file.key], file)]
-    if verified:
-        connection.execute(_STORE_AGAIN, [{"file_key": file.key, "changed_us": now} for file in verified])
-    if len(verified) < len(again):
-        rest = [file for file in again if not _is_only_unstored(known[file.key], file)]
-        connection.execute(_PLAN_AGAIN, [file_row(file, now) | {"file_key": file.key} for file in rest])
+    by_key = {file.key: file for file in again}
+    _note_revisions(connection, [(row, by_key[row.file.key]) for row in replaced], now)
+    for statement, group in _ways(known, again, asking).items():
+        listed = [file_row(file, now) if statement is not _STORE_AGAIN else {"changed_us": now} for file in group]
+        connection.execute(statement, [row | {"file_key": file.key} for row, file in zip(listed, group, strict=True)])
     known = known_rows(connection, files)
     return [(known[file.key], file) for file in files], replaced
+
+
+def _ways(
+    known: Mapping[str, Row[Any]], again: Sequence[ArchiveFile], asking: Asking
+) -> dict[Update, list[ArchiveFile]]:
+    """How these files are planned again: stored from the bytes that are here, asked for once more, or begun anew."""
+    ways: dict[Update, list[ArchiveFile]] = {}
+    for file in again:
+        row = known[file.key]
+        if _is_only_unstored(row, file, asking):
+            way = _STORE_AGAIN
+        else:
+            way = _ASK_AGAIN if row.state in FAULTS and not _is_changed(row, file) else _PLAN_AGAIN
+        ways.setdefault(way, []).append(file)
+    return ways
 
 
 def _note_revisions(connection: Connection, replaced: Sequence[tuple[Download, ArchiveFile]], now: int) -> None:
@@ -102,28 +115,31 @@ def _is_replaced(row: Row[Any], file: ArchiveFile) -> bool:
     return (row.etag, row.size) != (file.etag, file.size)
 
 
-def _is_stale(row: Row[Any], file: ArchiveFile) -> bool:
-    return row.owner is None and (
-        row.state in (State.FAILED, State.MISSING)
-        or _is_replaced(row, file)
-        or row.checksum_etag != file.checksum_etag  # the bytes are proved anew; they are not fetched for it
-    )
+def _is_changed(row: Row[Any], file: ArchiveFile) -> bool:
+    """Another archive, or another checksum: then bytes that are here are proved anew, and not fetched for it."""
+    return _is_replaced(row, file) or row.checksum_etag != file.checksum_etag
 
 
-def _is_only_unstored(row: Row[Any], file: ArchiveFile) -> bool:
-    """Whether a file failed with its verified bytes in place."""
-    return (
-        row.state == State.FAILED
-        and row.sha256 is not None
-        and row.proof not in (None, Proof.DISPUTED)
-        and not _is_replaced(row, file)
-        and row.checksum_etag == file.checksum_etag
-    )
+def _is_stale(row: Row[Any], file: ArchiveFile, asking: Asking) -> bool:
+    if row.owner is not None:
+        return False
+    if row.state == State.FAILED or _is_changed(row, file):
+        return True
+    return row.state in FAULTS and (row.state in asking.accept or is_due(row.asks, row.asked_us, asking.now_us))
 
 
-def current(row: Row[Any] | None, file: ArchiveFile) -> Row[Any] | None:
+def _is_only_unstored(row: Row[Any], file: ArchiveFile, asking: Asking) -> bool:
+    """Whether nothing but storing is left to do: it failed, or a fault of these bytes is accepted now."""
+    if row.sha256 is None or row.proof in (None, Proof.DISPUTED) or _is_changed(row, file):
+        return False
+    if row.state == State.CORRUPT:
+        return row.state in asking.accept and not is_due(row.asks, row.asked_us, asking.now_us)
+    return row.state == State.FAILED or (row.state == State.UNVERIFIED and row.state in asking.accept)
+
+
+def current(row: Row[Any] | None, file: ArchiveFile, asking: Asking) -> Row[Any] | None:
     """The row if `plan` would leave it as it is."""
-    return None if row is None or _is_stale(row, file) else row
+    return None if row is None or _is_stale(row, file, asking) else row
 
 
 def as_plan(rows: Sequence[tuple[Row[Any] | None, ArchiveFile]], changed: Sequence[Download]) -> Plan:
@@ -133,6 +149,7 @@ def as_plan(rows: Sequence[tuple[Row[Any] | None, ArchiveFile]], changed: Sequen
         to_fetch=tuple(file for _, file in fetch),
         process={row.id: file for row, file in rows if row is not None and row.state == State.FETCHED},
         done={row.id: file for row, file in rows if row is not None and row.state == State.STORED},
+        waiting={row.id: file for row, file in rows if row is not None and row.state in FAULTS},
         changed=tuple(changed),
         fetch_bytes=sum(file.size for _, file in fetch),
     )

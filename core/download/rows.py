@@ -36,6 +36,17 @@ def to_download(row: Row[Any]) -> Download:
     series = series_named(row.market, row.dataset, row.symbol, row.interval)
     file = ArchiveFile(series, Period.parse(row.period), row.key, row.size, row.etag, row.checksum_etag, row.modified)
     proof = Proof(row.proof) if row.proof else None
+    fault = State(row.fault) if row.fault else None
     return Download(
-        row.id, file, State(row.state), row.attempts, row.bytes_done, row.owner, row.sha256, proof, row.error
+        row.id,
+        file,
+        State(row.state),
+        row.attempts,
+        row.bytes_done,
+        row.owner,
+        row.sha256,
+        proof,
+        row.error,
+        fault,
+        row.asks,
     )

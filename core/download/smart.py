@@ -361,7 +361,7 @@ class SmartDownloader:
                 proof = expected.proves(sha256) or await expected.verify(digests)
             except ChecksumMismatch as error:
                 if path != target:
-                    raise _disputed(error, path) from error
+                    raise _disputed(error, path, sha256) from error
                 continue
             if path != target:
                 await self._publisher.publish(os.open(path, os.O_RDONLY), expected.size, path, target)
@@ -372,7 +372,7 @@ class SmartDownloader:
         """Keep bytes that the source lists and contradicts: asking for them again would bring the same."""
         apart = apart_of(transfer.part.target)
         await transfer.part.publish(self._publisher, apart)
-        return _disputed(error, apart)
+        return _disputed(error, apart, transfer.bodies[-1])
 
 
 class _GivenUp(Exception):
@@ -483,9 +483,9 @@ async def _is_what_is_listed(transfer: _Transfer) -> bool:
     return len(bodies) >= 2 and bodies[-1] == bodies[-2]
 
 
-def _disputed(error: ChecksumMismatch, path: Path) -> Disputed:
+def _disputed(error: ChecksumMismatch, path: Path, sha256: str) -> Disputed:
     text = f"{error}; the source lists just these bytes, so asking again will not help: they are kept apart in {path}"
-    return Disputed(text, error.expected, error.actual)
+    return Disputed(text, error.expected, error.actual, path, sha256)
 
 
 def _size_of(path: Path) -> int | None:

@@ -5,6 +5,7 @@ files         one row an archive: what the exchange lists, where we stand, who h
 catalog_partitions   one row a partition: what its footer says, so that a reader needs no look at folders
 catalog_sources      one row an archive in a partition: where rows came from, what was repaired
 gaps          one row a gap: how many rows are missing, how it ended, when the sources were asked last
+symbols_seen  one row a folder of symbols that the source had, by market and data type: any other one is newly listed
 revisions     one row for each time that the exchange replaced an archive which was here: both ETags, both digests
 schema_steps  which migrations were applied
 """
@@ -65,6 +66,9 @@ FILES: Final = Table(
     Column("proof", String),
     Column("error", String),
     Column("changed_us", BigInteger, nullable=False),
+    Column("fault", String, doc="what was wrong at the source when it was asked last"),
+    Column("asks", Integer, nullable=False, default=0, server_default="0", doc="how often in a row it had a fault"),
+    Column("asked_us", BigInteger, doc="when it was asked last and had a fault"),
     Index("files_by_state", "state"),
     Index("files_by_owner", "owner"),
 )
@@ -144,6 +148,14 @@ GAPS: Final = Table(
     UniqueConstraint("market", "dataset", "symbol", "interval", "start_us", "end_us"),
 )
 
+SYMBOLS_SEEN: Final = Table(
+    "symbols_seen",
+    METADATA,
+    Column("market", String, primary_key=True),
+    Column("dataset", String, primary_key=True),
+    Column("symbol", String, primary_key=True),
+)
+
 SCHEMA_STEPS: Final = Table(
     "schema_steps",
     METADATA,
@@ -192,6 +204,21 @@ def create_gaps(connection: Connection) -> None:
     METADATA.create_all(connection, [GAPS])
 
 
+def add_asks(connection: Connection) -> None:
+    """Version 7: faults of the source have states of their own, and a schedule by which it is asked again."""
+    there = {column["name"] for column in inspect(connection).get_columns(FILES.name)}
+    columns = {"fault": "VARCHAR", "asks": "INTEGER DEFAULT '0' NOT NULL", "asked_us": "BIGINT"}
+    for column, kind in columns.items():
+        if column not in there:
+            connection.exec_driver_sql(f"ALTER TABLE {FILES.name} ADD COLUMN {column} {kind}")
+    METADATA.create_all(connection, [SYMBOLS_SEEN])
+    asked = {"asks": 1, "asked_us": FILES.c.changed_us}
+    connection.execute(update(FILES).where(FILES.c.state == "missing").values(fault="missing", **asked))
+    disputed = (FILES.c.state == "failed") & (FILES.c.proof == "disputed")
+    at_fault = {"state": "mismatch-upstream", "fault": "mismatch-upstream"}
+    connection.execute(update(FILES).where(disputed).values(**at_fault, **asked))
+
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     create_first_tables,
     create_revisions,
@@ -199,6 +226,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     add_stamps,
     add_beside,
     create_gaps,
+    add_asks,
 )
 """In order; never edited, only added to. Each runs once, in one transaction with its row in `schema_steps`."""
 

@@ -2,8 +2,10 @@
 
     planned --claim--> active --advance--> fetched --advance--> stored
                           |                                        a new ETag in the listing re-plans any of these
-                          +--advance--> missing | failed           and notes a revision where bytes were here;
-                                                                   a later run asks again for missing and failed
+                          +--advance--> failed                     and notes a revision where bytes were here;
+                          |                                        a later run asks again for what failed, and for
+                          +--advance--> missing | unverified |     faults of the source when they are due
+                             corrupt-upstream | mismatch-upstream  (`core.download.asking`) or accepted
 
 A row belongs to the run in `owner`, and to no one when that is empty. Rows of a run whose process is gone are
 released by the next run: to `fetched` if verified bytes are on disk, else to `planned`.
@@ -12,6 +14,7 @@ released by the next run: to `fetched` if verified bytes are on disk, else to `p
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +34,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from core.download import catalog, gaps
+from core.download import catalog, followed, gaps
+from core.download.asking import Asking
 from core.download.database import chunks, now_us, open_engine, tracker_error
 from core.download.planning import KNOWN, Plan, as_plan, current, known_rows, plan_chunk
 from core.download.process import ProcessIdentity
@@ -40,6 +44,7 @@ from core.download.tables import FILES, MIGRATIONS, REVISIONS, RUNS, applied_ste
 from core.errors import TrackerError, storage_error
 from core.layout import Layout
 from core.types import (
+    FAULTS,
     ArchiveFile,
     Download,
     FetchedFile,
@@ -87,12 +92,15 @@ _FETCHED: Final = _ROW.values(
     error=None,
     **_CHANGED,
 )
-_STORED: Final = _ROW.values(state=State.STORED, owner=None, error=None, **_CHANGED)
+_STORED: Final = _ROW.values(state=State.STORED, owner=None, error=None, fault=None, asks=0, asked_us=None, **_CHANGED)
 _GIVEN_UP: Final = _ROW.values(
     state=bindparam("end"),
     owner=None,
     proof=func.coalesce(bindparam("proved"), FILES.c.proof),
     error=bindparam("reason"),
+    fault=func.coalesce(bindparam("wrong"), FILES.c.fault),
+    asks=FILES.c.asks + bindparam("asked"),
+    asked_us=func.coalesce(bindparam("asked_at"), FILES.c.asked_us),
     **_CHANGED,
 )
 _OPEN_REVISIONS: Final = select(REVISIONS.c.file_id).where(
@@ -111,8 +119,8 @@ _DROP_EQUAL: Final = delete(REVISIONS).where(
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became of a claimed row: FETCHED with `fetched`, STORED with `stored`, FAILED or MISSING with `error`
-    (and with `proof` DISPUTED where the source contradicts itself)."""
+    """What became of a claimed row: FETCHED with `fetched`, STORED with `stored`, FAILED or a fault of the source with
+    `error` (MISMATCH with `proof` DISPUTED too). `asked_us`: the source was asked for it, then; None: it was not."""
 
     download: Download
     state: State
@@ -120,6 +128,7 @@ class Change:
     stored: Stored | None = None
     error: str | None = None
     proof: Proof | None = None
+    asked_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,28 +240,31 @@ class DownloadTracker:
 
     # files
 
-    def plan(self, files: Sequence[ArchiveFile]) -> Plan:
-        """One row per key: new keys are planned, changed ones (another ETag or size) and old failures planned again.
+    def plan(self, files: Sequence[ArchiveFile], asking: Asking | None = None) -> Plan:
+        """One row per key: new keys are planned, changed ones (another ETag or size) and old failures planned again,
+        and so are faults of the source that are due by `asking` (None: now, with nothing accepted).
 
         A file that failed only to be stored is verified: it is stored again, not fetched.
         A row that a live run holds is left as it is, and is among `fetch`.
         """
+        asking = asking or Asking(now_us())
         rows: list[tuple[Row[Any] | None, ArchiveFile]] = []
         changed: list[Download] = []
         for chunk in chunks(files):
             with self._write() as connection:
-                planned, replaced = plan_chunk(connection, chunk)
+                planned, replaced = plan_chunk(connection, chunk, asking)
             rows += planned
             changed += replaced
         return as_plan(rows, changed)
 
-    def look(self, files: Sequence[ArchiveFile]) -> Plan:
+    def look(self, files: Sequence[ArchiveFile], asking: Asking | None = None) -> Plan:
         """What `plan` would come to, without writing anything."""
+        asking = asking or Asking(now_us())
         rows: list[tuple[Row[Any] | None, ArchiveFile]] = []
         with self._read() as connection:
             for chunk in chunks(files):
                 known = known_rows(connection, chunk)
-                rows += [(current(known.get(file.key), file), file) for file in chunk]
+                rows += [(current(known.get(file.key), file, asking), file) for file in chunk]
         return as_plan(rows, [])
 
     def claim(self, run: int, rows: Sequence[int]) -> list[Download]:
@@ -327,6 +339,46 @@ class DownloadTracker:
                 for chunk in chunks(rows)
                 for row in connection.execute(select(FILES).where(FILES.c.id.in_(chunk)))
             ]
+
+    # series that are kept up to date
+
+    def followed(self) -> list[followed.Followed]:
+        """Every series that has archives, in order."""
+        with self._read() as connection:
+            return followed.followed(connection)
+
+    def recent(self, since: date) -> dict[Series, dict[Period, State]]:
+        """The archives of months and days from the month of `since` on, and how each stands."""
+        with self._read() as connection:
+            return followed.recent(connection, since)
+
+    def at_fault(self, now_us: int) -> list[tuple[Download, bool]]:
+        """The archives that had a fault at the source, and whether it is to be asked again."""
+        with self._read() as connection:
+            return list(followed.at_fault(connection, now_us))
+
+    def entered(self, files: Sequence[ArchiveFile]) -> set[str]:
+        """The keys among these that have a row."""
+        with self._read() as connection:
+            return {key for chunk in chunks(files) for key in followed.entered(connection, chunk)}
+
+    def note_missing(self, files: Sequence[ArchiveFile], now_us: int) -> set[str]:
+        """Enter archives that should be there and are not, as MISSING; the keys that had no row yet."""
+        found: set[str] = set()
+        for chunk in chunks(files):
+            with self._write() as connection:
+                found |= followed.note_missing(connection, chunk, now_us)
+        return found
+
+    def seen(self, market: Market, dataset: str) -> frozenset[str]:
+        """The folders of symbols that the source was known to have; none before anybody looked."""
+        with self._read() as connection:
+            return followed.seen(connection, market, dataset)
+
+    def see(self, market: Market, dataset: str, symbols: Iterable[str]) -> None:
+        """Enter folders of symbols."""
+        with self._write() as connection:
+            followed.see(connection, market, dataset, symbols)
 
     def catalog(self, layout: Layout, series: Series | None = None) -> list[Partition]:
         """What the footers of the partitions say, of one series or of all; no folder is looked into."""
@@ -414,7 +466,8 @@ def _record(connection: Connection, state: State, changes: Sequence[Change], now
         catalog.put(connection, entering)
     else:
         for row, change in zip(rows, changes, strict=True):
-            row.update({"end": state, "reason": change.error, "proved": change.proof})
+            row.update({"end": state, "reason": change.error, "proved": change.proof, "asked_at": change.asked_us})
+            row.update({"wrong": state if state in FAULTS else None, "asked": int(change.asked_us is not None)})
         connection.execute(_GIVEN_UP, rows)
 
 

@@ -1,9 +1,10 @@
 """What every exchange's public archive can do for us."""
 
+from datetime import date
 from typing import Protocol
 
 from core.datasets import Dataset
-from core.types import ArchiveFile, Download, FetchedFile, Market, Series, Span
+from core.types import ArchiveFile, Cadence, Download, FetchedFile, Market, Period, Series, Span
 
 
 class Archive(Protocol):
@@ -19,6 +20,22 @@ class Archive(Protocol):
 
     async def list_all(self, series: Series) -> tuple[ArchiveFile, ...]:
         """Every archive of a series, months and days alike, in order of time."""
+        ...
+
+    async def list_since(self, series: Series, cadence: Cadence, first: date) -> tuple[ArchiveFile, ...]:
+        """The archives of one cadence that end on `first` or later, in order of time."""
+        ...
+
+    async def first_day(self, series: Series, cadence: Cadence) -> date | None:
+        """The first day that archives of a cadence cover; None if there are none."""
+        ...
+
+    async def probe(self, series: Series, period: Period) -> ArchiveFile | None:
+        """An archive that is not listed, if it is there all the same; what is not known of it is 0 or empty."""
+        ...
+
+    def unlisted(self, series: Series, period: Period) -> ArchiveFile:
+        """How an archive is called that is not listed; nobody is asked."""
         ...
 
     async def adopt(self, download: Download) -> FetchedFile | None:

@@ -57,7 +57,7 @@ async def find_files(request: Request, archive: Archive) -> AsyncIterator[tuple[
     symbols = request.symbols if request.symbols is not None else await listed_symbols(request, archive)
     named = [symbol for symbol in symbols if SYMBOL.fullmatch(symbol)]  # the others are refused below
     series = sorted({request.series(dataset, symbol) for dataset in request.datasets for symbol in named})
-    listed = _in_order([functools.partial(archive.list_files, one, request.span) for one in series])
+    listed = in_order([functools.partial(archive.list_files, one, request.span) for one in series])
     is_empty = True
     if request.symbols is not None and not request.are_listed:
         groups = [files async for files in listed if files]  # somebody named these symbols: they are few
@@ -74,7 +74,7 @@ async def find_files(request: Request, archive: Archive) -> AsyncIterator[tuple[
         raise NoData(_nothing(request))
 
 
-async def _in_order(questions: Sequence[Callable[[], Coroutine[None, None, T]]]) -> AsyncIterator[T]:
+async def in_order(questions: Sequence[Callable[[], Coroutine[None, None, T]]]) -> AsyncIterator[T]:
     """The answers in the order of the questions, of which a few are asked ahead."""
     ahead: deque[asyncio.Task[T]] = deque()
     try:
@@ -96,7 +96,7 @@ async def find_on_disk(layout: Layout, archive: Archive) -> AsyncIterator[tuple[
     for one, period in layout.archives():
         here.setdefault(one, set()).add(period)
     series = sorted(here)
-    async for files in _in_order([functools.partial(archive.list_all, one) for one in series]):
+    async for files in in_order([functools.partial(archive.list_all, one) for one in series]):
         present = tuple(file for file in files if file.period in here[file.series])
         if present:
             yield present
@@ -128,11 +128,12 @@ def _is_filed(symbol: str, request: Request, folders: Collection[str]) -> bool:
 async def with_all(request: Request, archive: Archive, symbols: SymbolSettings) -> Request:
     """The request for every listed symbol that passes the filters."""
     listed = await listed_symbols(request, archive)
-    chosen = tuple(symbol for symbol in listed if _passes(symbol, symbols))
+    chosen = tuple(symbol for symbol in listed if passes(symbol, symbols))
     return replace(request, symbols=chosen, are_listed=True)
 
 
-def _passes(symbol: str, symbols: SymbolSettings) -> bool:
+def passes(symbol: str, symbols: SymbolSettings) -> bool:
+    """Whether a symbol that nobody named is wanted."""
     quoted = not symbols.quotes or symbol.partition("_")[0].endswith(symbols.quotes)
     return quoted and not any(fnmatchcase(symbol, pattern) for pattern in symbols.exclude)
 

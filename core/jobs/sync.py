@@ -8,7 +8,7 @@ others waits for them.
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -17,6 +17,8 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from core.datasets import DATASETS
+from core.download.asking import Asking
+from core.download.database import now_us
 from core.download.part import digest_of
 from core.download.planning import Plan
 from core.download.smart import unfinished
@@ -34,6 +36,7 @@ from core.errors import (
 )
 from core.events import (
     Emit,
+    FileAtFault,
     FileFailed,
     FileFetched,
     FileMissing,
@@ -45,6 +48,7 @@ from core.events import (
     RunWaiting,
 )
 from core.exchanges.archive import Archive
+from core.jobs.faults import DOUBTS, accepted, finding, taken_in, without_checksum
 from core.jobs.gathering import gathered
 from core.jobs.groups import Groups
 from core.jobs.recorder import Recorder
@@ -52,6 +56,7 @@ from core.jobs.stock import not_held
 from core.jobs.store import Store
 from core.layout import Layout
 from core.types import (
+    FAULTS,
     ArchiveFile,
     Download,
     FetchedFile,
@@ -86,14 +91,25 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """An archive that turned out to have a fault at the source which it was not known to have."""
+
+    key: str
+    state: State
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class SyncSummary:
     """What a run did.
 
     `planned` archives belong to the request; `skipped` of them were complete before, or another run completed them
     meanwhile. `downloaded` were fetched and verified, `stored` became partitions, in this run. `missing` are listed but
-    not there, `failed` could not be had or stored. `quarantined` lines of the stored ones are no rows and kept apart.
-    `replaced` of the downloaded ones took the place of an archive that the exchange has published anew.
-    `bytes_downloaded` came over the network for what was downloaded.
+    not there, `unverified`, `corrupt` and `mismatched` ones have these faults at the source and are not stored: all
+    that were asked for in this run. `waiting` ones had a fault before, and the source is not asked again yet. `failed`
+    could not be had or stored. `quarantined` lines of the stored ones are no rows and kept apart. `replaced` of the
+    downloaded ones took the place of an archive that the exchange has published anew. `bytes_downloaded` came over the
+    network for what was downloaded. `faults` are those at the source that are news.
     """
 
     planned: int = 0
@@ -101,12 +117,17 @@ class SyncSummary:
     stored: int = 0
     skipped: int = 0
     missing: int = 0
+    unverified: int = 0
+    corrupt: int = 0
+    mismatched: int = 0
+    waiting: int = 0
     failed: int = 0
     quarantined: int = 0
     replaced: int = 0
     bytes_downloaded: int = 0
     seconds: float = 0.0
     failures: tuple[Failure, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
 
 @dataclass(slots=True)
@@ -114,6 +135,7 @@ class Sync:
     """One run's collaborators and what it has counted so far.
 
     `storage` is None where nothing is stored. `fresh`: archives and partitions are made again though they are here.
+    `asking` says which faults of the source are accepted, and what time it is for those that are asked for again.
     `progress` says how many bytes of each active key are here; it goes into the database for monitors.
     """
 
@@ -125,6 +147,7 @@ class Sync:
     scope: Scope = Scope.ALL
     workers: int = 32
     fresh: bool = False
+    asking: Asking = field(default_factory=lambda: Asking(now_us()))
     progress: Callable[[], Mapping[str, int]] = dict
     _run: int = 0
     _recorder: Recorder | None = None
@@ -143,7 +166,9 @@ class Sync:
     _done_elsewhere: int = 0
     _downloaded: int = 0
     _stored: int = 0
-    _missing: int = 0
+    _at_fault: Counter[State] = field(default_factory=Counter)
+    _waiting: int = 0
+    _faults: list[Fault] = field(default_factory=list)
     _quarantined: int = 0
     _replaced: int = 0
     _bytes: int = 0
@@ -162,6 +187,9 @@ class Sync:
         `batches` raises stop the run. Whatever happens, also cancellation, this run's rows are let go of.
         """
         began = time.monotonic()
+        if self.scope is Scope.PROCESS:  # nobody is asked: whatever is here is read, once more if need be
+            accept = {State.CORRUPT, *(self.asking.accept & {State.UNVERIFIED})}
+            self.asking = Asking(0, frozenset(accept))
         self._run = self.tracker.begin_run(command)
         self._recorder = Recorder(self.tracker, self._run, self._landed, self._elsewhere.update)
         try:
@@ -184,13 +212,13 @@ class Sync:
         """Enter the listed archives as they come, and queue the rows that need work: only their numbers."""
         async with aclosing(gathered(batches)) as together:
             async for files in together:
-                plan = self.tracker.plan(files)
+                plan = self.tracker.plan(files, self.asking)
                 self._note_replaced(plan)
                 if self.fresh:
                     self._forget(plan)
-                    plan = self.tracker.plan(files)
+                    plan = self.tracker.plan(files, self.asking)
                 elif self._forget_lost(plan):
-                    plan = self.tracker.plan(files)
+                    plan = self.tracker.plan(files, self.asking)
                 self._queue(plan)
 
     def _note_replaced(self, plan: Plan) -> None:
@@ -208,7 +236,7 @@ class Sync:
 
     def _forget(self, plan: Plan) -> None:
         """Rows back to the start, parts removed. Verified archives are replaced when the new ones are."""
-        rows = self.tracker.states([*plan.fetch, *plan.process, *plan.done])
+        rows = self.tracker.states([*plan.fetch, *plan.process, *plan.done, *plan.waiting])
         for row in rows:
             self._remove_unfinished(row)
         self.tracker.demote([row.id for row in rows], State.PLANNED)
@@ -234,6 +262,7 @@ class Sync:
             self.storage.expect(sum(plan.process[row].size for row in ready) + sum(file.size for _, file in fetch))
         self._enqueue([*((row, plan.process[row]) for row in ready), *fetch])
         self._planned += plan.files
+        self._waiting += len(plan.waiting)
         self._to_do += len(ready) + len(fetch)
         self._bytes_to_fetch += plan.fetch_bytes
         self._tell_planned(is_whole=False)
@@ -315,12 +344,15 @@ class Sync:
         group = self._group_of.pop(download.id)
         try:
             fetched = await self._fetched(download)
-            if self.storage is not None:
+            if not await self._is_trusted(fetched):
+                self._add_fault(download, State.UNVERIFIED, without_checksum(download.file.key))
+            elif self.storage is not None:
                 self._groups.arrive(group, download, fetched)
         except NotPublished:
-            self._note.add(Change(download, State.MISSING, error="listed, but the source has no such object"))
+            was = "listed" if download.file.etag else "expected"
+            self._add_fault(download, State.MISSING, f"{was}, but the source has no such object")
         except Disputed as error:
-            self._note.add(Change(download, State.FAILED, error=str(error), proof=Proof.DISPUTED))
+            self._add_fault(download, State.MISMATCH, str(error), Proof.DISPUTED)
         except (DiskFull, TrackerError, SourceDown):
             raise
         except Exception as error:
@@ -349,7 +381,7 @@ class Sync:
         for download, _ in arrived:
             key = download.file.key
             if key in stored.refused:
-                self._note.add(Change(download, State.FAILED, error=stored.refused[key]))
+                self._add_fault(download, State.CORRUPT, stored.refused[key])
             elif key in stored.sources:
                 self._note.add(Change(download, State.STORED, stored=stored))
 
@@ -367,9 +399,32 @@ class Sync:
                 return FetchedFile(file, path, path.stat().st_size, download.sha256, proof)
             if self.scope is Scope.PROCESS:
                 raise ContentError(f"{path} has changed since it was verified; run again without --process-only")
-        fetched = await (self._from_disk(download) if self.scope is Scope.REBUILD else self.archive.download(download))
+        try:
+            asked = self._from_disk if self.scope is Scope.REBUILD else self.archive.download
+            fetched = await asked(download)
+        except Disputed as error:
+            path = self.layout.raw(file.series, file.period)
+            if not await self._is_trusted(FetchedFile(file, error.path, 0, error.sha256, Proof.DISPUTED)):
+                raise
+            fetched = taken_in(error, file, path)
         self._note.add(Change(download, State.FETCHED, fetched=fetched))
         return fetched
+
+    async def _is_trusted(self, fetched: FetchedFile) -> bool:
+        """Whether these bytes may be stored: the source vouches for them, or the user does, now or when they were."""
+        doubt = DOUBTS.get(fetched.proof)
+        if doubt is None or doubt in self.asking.accept:
+            return True
+        if self.storage is None:
+            return False
+        here = (await asyncio.to_thread(self.storage.held, [fetched])).sources.get(fetched.file.key)
+        return here is not None and here.rows > 0
+
+    def _add_fault(self, download: Download, state: State, detail: str, proof: Proof | None = None) -> None:
+        """The source is to blame. What was only read again from this disk is not counted as asked for."""
+        is_asked = download.sha256 is None or download.fault is not state
+        asked_us = (self.asking.now_us or now_us()) if is_asked else None
+        self._note.add(Change(download, state, error=detail, proof=proof, asked_us=asked_us))
 
     async def _from_disk(self, download: Download) -> FetchedFile:
         fetched = await self.archive.adopt(download)
@@ -391,14 +446,23 @@ class Sync:
                 self._stored += 1
                 self._quarantined += source.quarantined
                 self.emit(FileStored(key, source.rows))
-                for finding in _findings(self.layout, change.download.file.series, source):
-                    self.emit(FindingRaised(finding))
-            case State.MISSING:
-                self._missing += 1
-                self.emit(FileMissing(key))
+                for found in _findings(self.layout, change.download.file.series, source):
+                    self.emit(FindingRaised(found))
+                if (doubt := accepted(change.download, source)) is not None:
+                    self.emit(FindingRaised(doubt))
+            case state if state in FAULTS:
+                self._tell_fault(change.download, state, change.error or state)
             case _:
                 self._failures.append(Failure(key, change.error or "failed"))
                 self.emit(FileFailed(key, change.error or "failed"))
+
+    def _tell_fault(self, download: Download, state: State, detail: str) -> None:
+        key = download.file.key
+        self._at_fault[state] += 1
+        self.emit(FileMissing(key) if state is State.MISSING else FileAtFault(key, state, detail))
+        if download.fault is not state:
+            self._faults.append(Fault(key, state, detail))
+            self.emit(FindingRaised(finding(download, state, detail)))
 
     def _tell_replaced(self, download: Download, fetched: FetchedFile) -> None:
         old = self._old_digests.pop(download.id, None)
@@ -436,9 +500,8 @@ class Sync:
             if row.state is State.FAILED:
                 self._failures.append(Failure(row.file.key, row.error or "failed in another run"))
                 self.emit(FileFailed(row.file.key, row.error or "failed in another run"))
-            elif row.state is State.MISSING:
-                self._missing += 1
-                self.emit(FileMissing(row.file.key))
+            elif row.state in FAULTS:
+                self._tell_fault(row, row.state, row.error or row.state)
             else:
                 self._done_elsewhere += 1
 
@@ -451,14 +514,19 @@ class Sync:
             planned=self._planned,
             downloaded=self._downloaded,
             stored=self._stored,
-            skipped=self._planned - self._to_do + self._done_elsewhere,
-            missing=self._missing,
+            skipped=self._planned - self._to_do - self._waiting + self._done_elsewhere,
+            missing=self._at_fault[State.MISSING],
+            unverified=self._at_fault[State.UNVERIFIED],
+            corrupt=self._at_fault[State.CORRUPT],
+            mismatched=self._at_fault[State.MISMATCH],
+            waiting=self._waiting,
             failed=len(self._failures),
             quarantined=self._quarantined,
             replaced=self._replaced,
             bytes_downloaded=self._bytes,
             seconds=round(seconds, 3),
             failures=tuple(self._failures),
+            faults=tuple(self._faults),
         )
 
 

@@ -46,6 +46,7 @@ from core.types import (
     Partition,
     PartitionFacts,
     Period,
+    Proof,
     Series,
     Source,
     Span,
@@ -213,7 +214,7 @@ class StorageManager:
         for fetched in files:
             file = fetched.file
             sources = [source for partition in here for source in partition.sources]
-            same = [s for s in sources if (s.key, s.sha256) == (file.key, fetched.sha256)]
+            same = [s for s in sources if _is_in_place(s, fetched)]
             is_split = is_by_day(file.series) and file.period.cadence is not Cadence.DAILY
             if same and not fresh and not is_split:
                 found[file.key] = same[0]
@@ -332,6 +333,12 @@ def _in_longer(files: Sequence[FetchedFile], here: Sequence[Partition]) -> dict[
         if longer:
             found[fetched.file.key] = _nothing_of(fetched, longer[0])
     return found
+
+
+def _is_in_place(source: Source, fetched: FetchedFile) -> bool:
+    """Whether a partition has just these bytes; what was accepted without proof is stored anew once it is proved."""
+    is_proved = source.proof in (Proof.SHA256_BY_ETAG, Proof.SHA256_BY_CHECKSUM) or source.proof is fetched.proof
+    return (source.key, source.sha256) == (fetched.file.key, fetched.sha256) and is_proved
 
 
 def _is_longer(source: Source, file: ArchiveFile) -> bool:

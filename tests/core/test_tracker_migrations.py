@@ -96,7 +96,7 @@ def test_a_database_of_an_older_version_becomes_one_of_this(tmp_path: Path, scri
         1: (stored, "1111", 100, None),
         2: (State.FETCHED, "2222", 100, None),
         3: (State.PLANNED, None, 40, None),
-        4: (State.FAILED, None, 0, "because"),
+        4: (State.MISMATCH, None, 0, "because"),
     }
     if script is V3:
         assert known is not None

@@ -34,7 +34,7 @@ def test_the_main_job_and_then_again(market: SampleMarket, archive: Path, data: 
         summary = first.json
         assert set(summary) == {
             *("planned", "downloaded", "stored", "skipped", "missing", "failed", "replaced", "quarantined"),
-            *("bytes_downloaded", "seconds", "failures"),
+            *("unverified", "corrupt", "mismatched", "waiting", "bytes_downloaded", "seconds", "failures", "faults"),
         }
         published = {path.name: path.stat().st_size for path in archive.glob("data/futures/um/**/BTCUSDT-*.zip")}
         hits = zip_hits(server)
@@ -122,7 +122,7 @@ def test_a_dry_run_counts_and_writes_nothing(archive: Path, data: Path) -> None:
         sizes = [
             path.stat().st_size for path in archive.glob("data/futures/um/daily/klines/BTCUSDT/1h/*-2025-01-2?.zip")
         ]
-        assert done.json == {"planned": 6, "to_fetch": 6, "bytes_to_fetch": sum(sizes)}
+        assert done.json == {"planned": 6, "to_fetch": 6, "bytes_to_fetch": sum(sizes), "waiting": 0}
         assert not data.exists()
         command(server, data).run(*KLINES)
         assert command(server, data).run(*KLINES, "--dry-run").json["to_fetch"] == 0

@@ -1,8 +1,11 @@
 """`download_all.py` asked wrongly, or by a bad source: one clear line, an exit code, nothing half-written."""
 
+import hashlib
 import re
 import resource
+import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +19,7 @@ from script_world import (
     zip_hits,
 )
 
+from core.dates import DAY_US
 from core.download.tracker import DownloadTracker
 from core.layout import Layout
 from core.sample.faults import Rule, cut, first_of, flip, garbage, not_found, on, status
@@ -204,10 +208,10 @@ def test_a_bad_archive_fails_alone_and_leaves_nothing(tmp_path: Path, data: Path
     with running_server(folder) as server:
         done = command(server, data, "--data-types", "klines").run()
     assert done.code == 1, done.err
-    assert (done.json["stored"], done.json["failed"]) == (1, 1)
-    (failure,) = done.json["failures"]
-    assert failure["key"] == kline_key("2024-01")
-    assert message in failure["error"]
+    assert (done.json["stored"], done.json["corrupt"], done.json["failed"]) == (1, 1, 0)
+    (fault,) = done.json["faults"]
+    assert (fault["key"], fault["state"]) == (kline_key("2024-01"), "corrupt-upstream")
+    assert message in fault["detail"]
     assert [path.name for path in data.rglob("*.parquet")] == ["BTCUSDT-1h-2024.parquet"]
     assert_nothing_half_written(data)
 
@@ -220,10 +224,10 @@ def test_a_wrong_checksum_is_asked_for_again_and_then_disputed_with_both_digests
         done = command(server, data, "--data-types", "klines").run()
         assert server.hits[kline_key()] == 1  # these are the listed bytes: another copy would not help
         assert server.hits[kline_key() + ".CHECKSUM"] == 3
-    (failure,) = done.json["failures"]
-    assert done.code == 1
-    assert wrong in failure["error"]
-    assert __import__("hashlib").sha256(content).hexdigest() in failure["error"]
+    (fault,) = done.json["faults"]
+    assert (done.code, done.json["mismatched"], fault["state"]) == (1, 1, "mismatch-upstream")
+    assert wrong in fault["detail"]
+    assert hashlib.sha256(content).hexdigest() in fault["detail"]
     assert list(data.rglob("*.zip")) == []
     (apart,) = data.rglob("*.zip.disputed")
     assert apart.read_bytes() == content
@@ -247,11 +251,21 @@ def test_a_bad_night_is_survived_in_one_command(market: SampleMarket, archive: P
     assert_nothing_half_written(data)
 
 
-def test_what_is_listed_but_not_there_is_missing_and_asked_for_again(archive: Path, data: Path) -> None:
+def test_what_is_listed_but_not_there_is_missing_and_asked_for_again_when_it_is_time(archive: Path, data: Path) -> None:
     key = "data/futures/um/daily/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01-25.zip"
     with running_server(archive, faults=on("01-25.zip", not_found(), times=1)) as server:
         done = command(server, data, "--data-types", "klines").run()
         assert (done.code, done.json["missing"], done.json["failed"]) == (0, 1, 0)
+        soon = command(server, data, "--data-types", "klines").run()
+        assert (soon.code, soon.json["waiting"], soon.json["skipped"], server.hits[key]) == (
+            0,
+            1,
+            soon.json["planned"] - 1,
+            1,
+        )
+        yesterday = time.time_ns() // 1000 - DAY_US
+        with sqlite3.connect(Layout(data).database) as database:
+            database.execute("UPDATE files SET asked_us = ? WHERE state = 'missing'", (yesterday,))
         again = command(server, data, "--data-types", "klines").run()
     assert (again.json["missing"], again.json["downloaded"], server.hits[key]) == (0, 1, 2)
 
@@ -261,9 +275,15 @@ def test_a_file_without_a_checksum_is_kept_and_called_unverified(tmp_path: Path,
     target = publish(folder, kline_key(), zip_bytes({"BTCUSDT-1h-2024-01.csv": kline_csv()}))
     target.with_name(f"{target.name}.CHECKSUM").unlink()
     with running_server(folder) as server:
-        done = command(server, data, "--data-types", "klines").run()
-    assert (done.code, done.json["stored"]) == (0, 1)
-    assert "no-checksum" in done.err
+        run = command(server, data, "--data-types", "klines")
+        done = run.run()
+        assert (done.code, done.json["unverified"], done.json["stored"]) == (1, 1, 0)
+        assert "finding no-checksum" in done.err
+        again = run.run()
+        assert (again.code, again.json["waiting"], again.err) == (0, 1, "")
+        accepted = run.run("--accept", "unverified")
+        assert (accepted.code, accepted.json["stored"], accepted.json["downloaded"]) == (0, 1, 0)
+        assert server.hits[kline_key()] == 1
 
 
 def test_a_republished_archive_is_noticed_and_fetched_again(tmp_path: Path, data: Path) -> None:

@@ -66,10 +66,10 @@ def test_a_damaged_archive_is_refused_and_then_salvaged_from_what_is_here(
         run = command(server, data, "--data-types", series.dataset)
         strict = run.run()
         assert strict.code == 1
-        (failure,) = strict.json["failures"]
-        assert failure["key"] == KEYS[series]
-        assert f"{raw.name}, line 6: " in failure["error"]
-        assert failure["error"].endswith(f"{spoilt[6]}; run again with --salvage to store the other rows")
+        (fault,) = strict.json["faults"]
+        assert (fault["key"], fault["state"]) == (KEYS[series], "corrupt-upstream")
+        assert f"{raw.name}, line 6: " in fault["detail"]
+        assert fault["detail"].endswith(f"{spoilt[6]}; run again with --salvage to store the other rows")
         assert (strict.json["quarantined"], kept.exists(), raw.exists()) == (0, False, True)
         hits = zip_hits(server)
 
@@ -102,7 +102,9 @@ def test_what_is_downloaded_can_be_salvaged_without_the_exchange(
         assert run.run("--download-only").code == 0
         requests = dict(server.hits)
         refused = run.run("--process-only")
-        assert (refused.code, refused.json["failed"]) == (1, 1)
+        assert (refused.code, refused.json["corrupt"]) == (1, 1)
+        assert (again := run.run("--process-only")).json["corrupt"] == 1  # read once more, and no news
+        assert again.code == 0
         done = run.run("--process-only", "--salvage")
         assert (done.code, done.json["stored"], done.json["quarantined"]) == (0, 1, 2), done.err
         assert dict(server.hits) == requests
@@ -130,8 +132,8 @@ def test_a_file_without_a_good_row_fails_with_salvage_too(data: Path, tmp_path: 
     publish(tmp_path / "exchange", key, zip_bytes({f"{Path(key).stem}.csv": b"1,2,3\n4,5,6\n"}))
     with running_server(tmp_path / "exchange") as server:
         done = command(server, data, "--data-types", "klines").run("--salvage")
-    assert (done.code, done.json["failed"], done.json["quarantined"]) == (1, 1, 0)
-    assert "none of its lines is a row of 2025-01-24" in done.json["failures"][0]["error"]
+    assert (done.code, done.json["corrupt"], done.json["quarantined"]) == (1, 1, 0)
+    assert "none of its lines is a row of 2025-01-24" in done.json["faults"][0]["detail"]
     assert list((data / "quarantine").rglob("*.csv")) == []
 
 

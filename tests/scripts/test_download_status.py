@@ -10,6 +10,7 @@ import pytest
 from factories import ROOT, Command, finished, kline_csv, kline_key, publish, zip_bytes
 from script_world import assert_loads_the_truth, assert_nothing_half_written, command, wait_until, zip_hits
 
+from core.dates import DAY_US
 from core.exchanges.binance.urls import parse_key
 from core.layout import Layout
 from core.sample.faults import Fault, RequestInfo, on, reset, status
@@ -106,6 +107,9 @@ def test_the_old_archive_stays_until_the_new_one_is_verified(tmp_path: Path, dat
         assert hashlib.sha256(raw.read_bytes()).hexdigest() == old
         assert closes(data) == {42050.25}
         server.faults = None
+        assert command(server, data, *KLINES).run().json["waiting"] == 1
+        with sqlite3.connect(database(data)) as connection:  # a day later
+            connection.execute(f"update files set asked_us = asked_us - {DAY_US}")
         assert command(server, data, *KLINES).run().json["downloaded"] == 1
     assert hashlib.sha256(raw.read_bytes()).hexdigest() == new
     assert rows(data, "select old_sha256, new_sha256 from revisions") == [(old, new)]

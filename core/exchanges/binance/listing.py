@@ -32,13 +32,17 @@ class ListingPage:
     next_marker: str | None
 
 
-def listing_url(base: str, prefix: str, marker: str | None, delimiter: str | None = "/") -> str:
-    """The URL of a page."""
+def listing_url(
+    base: str, prefix: str, marker: str | None, delimiter: str | None = "/", most: int | None = None
+) -> str:
+    """The URL of a page, of at most so many names."""
     query = {"prefix": prefix}
     if delimiter:
         query["delimiter"] = delimiter
     if marker:
         query["marker"] = marker
+    if most:
+        query["max-keys"] = str(most)
     return f"{base}?{urlencode(query)}" if base.count("/") > 2 else f"{base}/?{urlencode(query)}"
 
 

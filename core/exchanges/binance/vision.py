@@ -17,13 +17,15 @@ from core.errors import ChecksumMismatch, NotPublished
 from core.events import Emit, FindingRaised
 from core.exchanges.binance.listing import PAGE_BYTES, ListedObject, ListingPage, listing_url, parse_page, walk
 from core.exchanges.binance.selection import choose, uncovered, whole_months
-from core.exchanges.binance.urls import folder_of, parse_key, prefix_of, url_of
+from core.exchanges.binance.urls import folder_of, key_of, parse_key, prefix_of, url_of
 from core.layout import SYMBOL, Layout
 from core.settings import DownloadSettings
-from core.types import ArchiveFile, Cadence, Download, FetchedFile, Finding, Market, Proof, Series, Span
+from core.types import ArchiveFile, Cadence, Download, FetchedFile, Finding, Market, Period, Proof, Series, Span, State
 
 CHECKSUM: Final = ".CHECKSUM"
 CHECKSUM_BYTES: Final = 4096
+FIRST_KEYS: Final = 4
+"""Names of odd shape may come before the first archive."""
 EVER: Final = Span.of_days(date(1970, 1, 1), date(9000, 1, 1))
 _CHECKSUM_LINE: Final = re.compile(r"([0-9a-fA-F]{64})\s+\*?(\S+)\s*")
 
@@ -73,23 +75,55 @@ class DataVisionDownloader:
             found = await asyncio.gather(*(self._listed(series, cadence, EVER) for cadence in _cadences(series)))
         return tuple(file for objects in found for file in self._paired(series, objects, EVER))
 
+    async def list_since(self, series: Series, cadence: Cadence, first: date) -> tuple[ArchiveFile, ...]:
+        """The archives of one cadence that end on `first` or later, in order of time; one page is 500 of them."""
+        span = Span(Span.of_days(first, first).start_us, EVER.end_us)
+        async with self._series:
+            return tuple(self._paired(series, await self._listed(series, cadence, span), span))
+
+    async def first_day(self, series: Series, cadence: Cadence) -> date | None:
+        """The first day that archives of a cadence cover, by one small page of the listing; None if there are none."""
+        prefix = folder_of(series, cadence)
+        async with self._series:
+            page = await self._page(prefix, None, FIRST_KEYS)
+        known = [parsed for each in page.objects if (parsed := parse_key(each.key)) is not None]
+        return known[0][1].first if known else None
+
+    async def probe(self, series: Series, period: Period) -> ArchiveFile | None:
+        """An archive that is not listed, if its `.CHECKSUM` is there: one small request. Size and ETag are unknown."""
+        key = key_of(series, period)
+        try:
+            await self._smart.read(url_of(self._settings.source, key) + CHECKSUM, CHECKSUM_BYTES, key + CHECKSUM)
+        except NotPublished:
+            return None
+        return self.unlisted(series, period)
+
+    def unlisted(self, series: Series, period: Period) -> ArchiveFile:
+        """How an archive is called that is not listed; nobody is asked."""
+        return ArchiveFile(series, period, key_of(series, period), 0, "", None, "")
+
     async def adopt(self, download: Download) -> FetchedFile | None:
         """The archive that lies in `raw/` already, if it verifies; no byte of it is fetched."""
-        found = await self._smart.adopt(self._target(download.file), self._expected(download.file))
+        found = await self._smart.adopt(self._target(download.file), self._expected(download))
         return None if found is None else _fetched_file(download.file, found)
 
     async def download(self, download: Download) -> FetchedFile:
         """The verified archive under its place in `raw/`. Raises ChecksumMismatch when no proof can be had."""
         file = download.file
         url = url_of(self._settings.source, file.key)
-        return _fetched_file(file, await self._smart.fetch(url, self._target(file), self._expected(file), file.key))
+        return _fetched_file(file, await self._smart.fetch(url, self._target(file), self._expected(download), file.key))
 
     def _target(self, file: ArchiveFile) -> Path:
         return self._layout.raw(file.series, file.period)
 
-    def _expected(self, file: ArchiveFile) -> Expected:
-        verify, proves = functools.partial(self._verify, file), functools.partial(_proved_by_etag, file)
-        return Expected(file.size, file.etag or None, verify, proves)
+    def _expected(self, download: Download) -> Expected:
+        file = download.file
+        verify = functools.partial(self._verify, file)
+        if not file.etag:  # it was not listed
+            return Expected(None, None, verify)
+        if download.fault is State.CORRUPT:  # the listing vouched for these bytes already: ask for the `.CHECKSUM`
+            return Expected(file.size, file.etag, verify)
+        return Expected(file.size, file.etag, verify, functools.partial(_proved_by_etag, file))
 
     # listing
 
@@ -133,12 +167,12 @@ class DataVisionDownloader:
         return sorted(files, key=lambda file: file.period.span)
 
     def _walk(self, prefix: str, start_after: str | None = None) -> AsyncIterator[ListingPage]:
-        async def read_page(marker: str | None) -> ListingPage:
-            url = listing_url(self._settings.listing, prefix, marker)
-            body = await self._smart.read(url, PAGE_BYTES, f"listing of {prefix}")
-            return parse_page(body, f"the answer to {url}")
+        return walk(functools.partial(self._page, prefix), start_after)
 
-        return walk(read_page, start_after)
+    async def _page(self, prefix: str, marker: str | None, most: int | None = None) -> ListingPage:
+        url = listing_url(self._settings.listing, prefix, marker, most=most)
+        body = await self._smart.read(url, PAGE_BYTES, f"listing of {prefix}")
+        return parse_page(body, f"the answer to {url}")
 
     # verification
 
@@ -166,8 +200,6 @@ class DataVisionDownloader:
                 file.etag,
                 md5,
             )
-        detail = f"{file.key} has no .CHECKSUM; only size and MD5 agree with the listing"
-        self._emit(FindingRaised(Finding(file.series, file.period.span, "no-checksum", detail)))
         return Proof.UNVERIFIED
 
 

@@ -1,0 +1,284 @@
+"""The nightly update: what the exchange has published since, for every series that is here, and new symbols.
+
+Everything that depends on the day takes it from `now`. The cost follows what is new: a page of the listing for each
+series, and the archives that came.
+"""
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from core.datasets import DATASETS
+from core.download.asking import Asking
+from core.download.followed import Followed
+from core.download.tracker import DownloadTracker
+from core.errors import NoData
+from core.events import Emit, FindingRaised
+from core.exchanges.archive import Archive
+from core.jobs.expected import Window
+from core.jobs.listings import NewListings
+from core.jobs.symbols_info import Coverage, cover, record_symbols
+from core.jobs.sync import Sync, SyncSummary
+from core.jobs.tail import Tail
+from core.layout import Layout
+from core.settings import SymbolSettings
+from core.types import ArchiveFile, Download, Finding, Market, Series, Span, State
+
+if TYPE_CHECKING:
+    from core.storage.manager import StorageManager
+
+COMMAND: Final = "daily_update"
+DAYS_BACK: Final = 7
+RECHECK_DAYS: Final = 7
+NAMED: Final = 3
+"""Series that a finding about many names."""
+RECENT_DAYS: Final = timedelta(days=46)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which of the known series are updated; None means all. Symbols are as the user names them."""
+
+    markets: tuple[Market, ...] | None = None
+    datasets: tuple[str, ...] | None = None
+    intervals: tuple[str, ...] | None = None
+    symbols: tuple[str, ...] | None = None
+
+    def __contains__(self, series: Series) -> bool:
+        kind = DATASETS[series.dataset]
+        return (
+            (self.markets is None or series.market in self.markets)
+            and (self.datasets is None or series.dataset in self.datasets)
+            and (self.intervals is None or series.interval is None or series.interval in self.intervals)
+            and (self.symbols is None or series.symbol in {kind.directory(symbol) for symbol in self.symbols})
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateSummary:
+    """What a night came to.
+
+    `series` were looked at, `new_series` of newly listed symbols were begun, and of `over` ones nothing is expected any
+    more. `late` archives may still come; `missing_new` should be there since tonight. `behind` series had ended before
+    the days that were looked at, so that there is a hole now. `asked` counts questions to the listing (one page each,
+    as a rule), `probed` those for archives that are not listed. `sync` is what became of the archives; `waiting` ones
+    have a fault at the source, or are missing, and are not asked for again yet.
+    """
+
+    first: date
+    last: date
+    series: int
+    new_series: int
+    over: int
+    late: int
+    missing_new: tuple[str, ...]
+    behind: tuple[str, ...]
+    waiting: int
+    asked: int
+    probed: int
+    seconds: float
+    sync: SyncSummary = field(default_factory=SyncSummary)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing failed and nothing is newly missing or at fault."""
+        return not (self.sync.failed or self.sync.faults or self.missing_new)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there was nothing to do."""
+        return not (self.sync.planned or self.missing_new)
+
+
+FillGaps = Callable[[Sequence[Series], Window], Awaitable[None]]
+"""What fills gaps of these series once their tail is here."""
+
+
+async def update(
+    selection: Selection,
+    *,
+    archive: Archive,
+    tracker: DownloadTracker,
+    storage: "StorageManager",
+    layout: Layout,
+    now: datetime,
+    emit: Emit = lambda _: None,
+    symbols: SymbolSettings | None = None,
+    listing: str | None = None,
+    days_back: int = DAYS_BACK,
+    recheck_days: int = RECHECK_DAYS,
+    accept: frozenset[State] = frozenset(),
+    workers: int = 32,
+    new_listings: bool = True,
+    fill_gaps: FillGaps | None = None,
+    progress: Callable[[], Mapping[str, int]] = dict,
+) -> UpdateSummary:
+    """Bring every known series of the selection up to the day before `now` (UTC), from `days_back` days before.
+
+    `symbols` filters new listings, which are looked for unless symbols are named. `listing` is recorded with the
+    symbols' days. Once in `recheck_days` days a series is looked at from its beginning for archives that were published
+    anew. Raises NoData if nothing is known; what `Sync.run` raises.
+    """
+    began = time.monotonic()
+    today = now.astimezone(UTC).date()
+    window = Window(today - timedelta(days=days_back), today - timedelta(days=1))
+    known = [one for one in tracker.followed() if one.series in selection]
+    if not known:
+        raise NoData("no series is known here yet; download_all.py begins them, daily_update.py carries them on")
+    night = _night(known, archive, tracker, window, today, recheck_days, symbols or SymbolSettings({}, {}))
+    night.asking = Asking(int(now.timestamp() * 1_000_000), accept)
+    night.at_fault = tracker.at_fault(night.asking.now_us)
+    night.finds_new = new_listings and selection.symbols is None
+    sync = Sync(archive, tracker, storage, layout, emit, workers=workers, asking=night.asking, progress=progress)
+    done = await sync.run(night.files(selection), COMMAND)
+    night.new.settle()
+    missing_new = night.note_missing(emit)
+    behind = night.behind(emit)
+    if listing is not None:
+        record_symbols(layout.symbols_info, night.covered, listing)
+    if fill_gaps is not None:
+        await fill_gaps([one.series for one in known], window)
+    return UpdateSummary(
+        first=window.first,
+        last=window.last,
+        series=len(known),
+        new_series=len(night.new.new),
+        over=len(night.tail.over),
+        late=len(night.tail.late),
+        missing_new=missing_new,
+        behind=behind,
+        waiting=night.waiting,
+        asked=night.tail.asked + night.new.asked,
+        probed=night.tail.probed,
+        seconds=round(time.monotonic() - began, 3),
+        sync=done,
+    )
+
+
+def _night(
+    known: Sequence[Followed],
+    archive: Archive,
+    tracker: DownloadTracker,
+    window: Window,
+    today: date,
+    recheck_days: int,
+    symbols: SymbolSettings,
+) -> "_Night":
+    recent = tracker.recent(min(window.first, today - RECENT_DAYS))
+    kinds = {(one.series.market, one.series.dataset) for one in known}
+    unseen = {kind for kind in kinds if not tracker.seen(*kind)}
+    tail = Tail(archive, tracker, known, recent, window, today, recheck_days, unseen)
+    until = Span(0, Span.of_days(window.last, window.last).end_us)
+    return _Night(tracker, tail, NewListings(archive, tracker, symbols, until))
+
+
+@dataclass(slots=True)
+class _Night:
+    """What is looked at in one night, and what came of looking."""
+
+    tracker: DownloadTracker
+    tail: Tail
+    new: NewListings
+    asking: Asking = field(default_factory=lambda: Asking(0))
+    finds_new: bool = True
+    at_fault: Sequence[tuple[Download, bool]] = ()
+    covered: Coverage = field(default_factory=dict)
+    waiting: int = 0
+
+    async def files(self, selection: Selection) -> AsyncIterator[Sequence[ArchiveFile]]:
+        """The archives that need work, as they are found."""
+        met: set[str] = set()
+        async for files in self._found():
+            cover(self.covered, files)
+            if some := self._unfinished(files):
+                met.update(file.key for file in some)
+                yield some
+        if again := self._due(selection, met):
+            yield again
+
+    async def _found(self) -> AsyncIterator[Sequence[ArchiveFile]]:
+        async for files in self.tail.listed():
+            yield files
+        if self.finds_new:
+            async for some in self.new.files(self.tail.known):
+                yield some
+        async for files in self.tail.unlisted():
+            yield files
+
+    def _unfinished(self, files: Sequence[ArchiveFile]) -> list[ArchiveFile]:
+        """Those that are not stored as they are listed: a second look at the others would find nothing."""
+        plan = self.tracker.look(files, self.asking)
+        done = {file.key for group in (plan.done, plan.waiting) for file in group.values()}
+        return [file for file in files if file.key not in done]
+
+    def _due(self, selection: Selection, met: set[str]) -> list[ArchiveFile]:
+        """The archives at fault whose source is to be asked again; nobody waits for those of series that are over."""
+        due = []
+        for row, is_due in self.at_fault:
+            series, period = row.file.series, row.file.period
+            if series not in selection or row.file.key in met:
+                continue
+            is_over = series in self.tail.over and self.tail.is_tail(series, period)
+            is_gone = row.state is State.MISSING and (is_over or self.tail.is_covered(series, period))
+            if (is_due and not is_gone) or row.state in self.asking.accept:
+                due.append(row.file)
+            elif not is_gone:
+                self.waiting += 1
+        return due
+
+    def note_missing(self, emit: Emit) -> tuple[str, ...]:
+        """Enter what is missing now; the keys of which that is news. A series that ends is news once."""
+        new = self.tracker.note_missing(self.tail.missing, self.asking.now_us)
+        news = [file for file in self.tail.missing if file.key in new and not self._is_known_end(file)]
+        groups: dict[tuple[Market, str, str | None, date], list[ArchiveFile]] = {}
+        for file in news:
+            series = file.series
+            groups.setdefault((series.market, series.dataset, series.interval, file.period.first), []).append(file)
+        for files in groups.values():
+            emit(FindingRaised(_missing_finding(files)))
+        return tuple(file.key for file in news)
+
+    def _is_known_end(self, file: ArchiveFile) -> bool:
+        """Whether other days at the end of this series were missing before."""
+        if not self.tail.is_tail(file.series, file.period):
+            return False
+        recent = self.tail.recent.get(file.series, {})
+        return any(
+            state is State.MISSING and self.tail.is_tail(file.series, period) for period, state in recent.items()
+        )
+
+    def behind(self, emit: Emit) -> tuple[str, ...]:
+        """The series that go on, though there was nothing of the days before those that were looked at."""
+        gap_from = self.tail.window.first - timedelta(days=1)
+        found = [
+            one
+            for one in self.tail.known
+            if one.newest < gap_from
+            and one.series in self.tail.begun
+            and self.tail.begun[one.series] > one.newest + timedelta(days=1)
+        ]
+        for kind, count in Counter((one.series.market, one.series.dataset) for one in found).items():
+            some = [one for one in found if (one.series.market, one.series.dataset) == kind]
+            first = some[0]
+            span = Span.of_days(first.newest + timedelta(days=1), gap_from)
+            detail = (
+                f"{_names([one.series for one in some])}: nothing was here of {first.newest} to {gap_from}, "
+                "and an update looks back no further; --fill-gaps or download_all.py brings them"
+            )
+            emit(FindingRaised(Finding(first.series, span, "behind", detail, count)))
+        return tuple(str(one.series) for one in found)
+
+
+def _missing_finding(files: Sequence[ArchiveFile]) -> Finding:
+    """One finding for all series of a kind that lack the same archive."""
+    period = files[0].period
+    detail = f"{period.label}: no archive of {_names([file.series for file in files])}, and its time is over"
+    return Finding(files[0].series, period.span, "missing", detail, len(files))
+
+
+def _names(series: Sequence[Series]) -> str:
+    named = ", ".join(str(one) for one in series[:NAMED])
+    return named if len(series) <= NAMED else f"{named} and {len(series) - NAMED} more"
