@@ -18,7 +18,7 @@ GROUND = ("types", "errors", "dates", "nearest", "datasets", "layout", "events",
 FLOORS = {
     **dict.fromkeys((f"core.{name}" for name in GROUND), 0),
     **dict.fromkeys(("core.download", "core.storage"), 1),
-    **dict.fromkeys(("core.exchanges", "core.export", "core.sample"), 2),
+    **dict.fromkeys(("core.exchanges", "core.export", "core.integrity", "core.sample"), 2),
     **dict.fromkeys(("loader", "core.jobs", "core.monitor"), 3),
     "scripts": 4,
 }
@@ -71,7 +71,7 @@ def test_no_room_is_called_utils() -> None:
 
 
 def test_every_dataset_file_is_registered() -> None:
-    files = {path.stem for path in (ROOT / "core" / "datasets").glob("*.py")} - {"__init__", "dataset"}
+    files = {path.stem for path in (ROOT / "core" / "datasets").glob("*.py")} - {"__init__", "clock", "dataset", "grid"}
     assert files == set(DATASETS)
     assert all(dataset.name == name for name, dataset in DATASETS.items())
 

@@ -1,5 +1,8 @@
 """Every change of the best bid and ask. Ended in 2024, in both markets."""
 
+from datetime import date
+
+from core.datasets.clock import Beat, Clock
 from core.datasets.dataset import Column, Dataset, Kind
 from core.types import Cadence, Market
 
@@ -34,4 +37,5 @@ BOOK_TICKER = Dataset(
     history={Market.UM: "2023-05-16 to 2024-03-30", Market.CM: "until 2024-10-15"},
     closed=Cadence.DAILY,
     open=Cadence.DAILY,
+    clock=Clock(Beat.EVENTS, ended={Market.UM: date(2024, 3, 30), Market.CM: date(2024, 10, 15)}),
 )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from core.datasets.clock import UNPREDICTABLE, Clock
 from core.dates import INTERVAL_US
 from core.types import Cadence, Market, Span
 
@@ -69,7 +70,8 @@ class Dataset:
 
     `doc` is a phrase; `notes` are what a user has to know beside the columns, `history` from when to when each market
     has it, where that is known, and `repair` what is done about a file that is not in order. Of `usual_repairs`, kinds
-    of findings, there is some in so many files that they are no news: they are counted and not reported.
+    of findings, there is some in so many files that they are no news: they are counted and not reported. `clock` says
+    when rows are expected.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Dataset:
     history: Mapping[Market, str] = field(default_factory=dict)
     repair: str = REPAIR
     usual_repairs: tuple[str, ...] = ()
+    clock: Clock = UNPREDICTABLE
 
     @property
     def markets(self) -> tuple[Market, ...]:
