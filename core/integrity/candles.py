@@ -1,9 +1,10 @@
 """Checks of candles, each row by itself or against the one before."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from core.datasets.grid import Bools
 from core.dates import HOUR_US, INTERVAL_US, format_us
 from core.integrity.exact import text
 from core.integrity.rows import Faults, Floats, Rows
@@ -112,7 +113,7 @@ def taker_parts(rows: Rows) -> Iterator[Faults]:
             yield from rows.faults(
                 "taker-part",
                 wrong,
-                lambda n, w=whole, p=part, wn=whole_name, pn=part_name: f"{pn} {text(p[n])} of {wn} {text(w[n])}",
+                _told(f"{part_name} {{}} of {whole_name} {{}}", part, whole),
             )
 
 
@@ -127,14 +128,21 @@ def value_in_range(rows: Rows) -> Iterator[Faults]:
             yield from rows.faults(
                 "value-range",
                 wrong,
-                lambda n, q=quantity, w=worth, qn=quantity_name, wn=worth_name: (
-                    f"{wn} {text(w[n])} for {qn} {text(q[n])} between {text(rows.floats('low')[n])} "
-                    f"and {text(rows.floats('high')[n])}"
+                _told(
+                    f"{worth_name} {{}} for {quantity_name} {{}} between {{}} and {{}}",
+                    worth,
+                    quantity,
+                    rows.floats("low"),
+                    rows.floats("high"),
                 ),
             )
 
 
-def _fits(rows: Rows, quantity: Floats, worth: Floats, count: Floats) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+def _told(form: str, *columns: Floats) -> Callable[[int], str]:
+    return lambda row: form.format(*(text(column[row]) for column in columns))
+
+
+def _fits(rows: Rows, quantity: Floats, worth: Floats, count: Floats) -> Bools:
     low, high = rows.floats("low"), rows.floats("high")
     slack = RELATIVE * np.abs(worth) + PLACE * (count + 1)
     if rows.series.market is not Market.CM:

@@ -1,11 +1,13 @@
 """Checks of form that every kind of data has to pass: schema, numbers that are numbers, keys that rise."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from core.dates import MINUTE_US, format_us
-from core.integrity.rows import Faults, Rows
+from core.integrity.rows import Faults, Rows, told, told_value
 from core.storage.order import key_values, rises
 from core.storage.schema import schema_of
 
@@ -25,7 +27,7 @@ def schema(rows: Rows) -> Iterator[Faults]:
     for column in wanted:
         if not column.nullable and rows.table.column(column.name).null_count:
             empty = rows.table.column(column.name).is_null().to_numpy()
-            yield from rows.faults("empty-cells", empty, lambda _, name=column.name: f"{name} is empty")
+            yield from rows.faults("empty-cells", empty, told(column.name, "is empty"))
 
 
 def numbers(rows: Rows) -> Iterator[Faults]:
@@ -35,7 +37,7 @@ def numbers(rows: Rows) -> Iterator[Faults]:
         values = rows.floats(name)
         if not np.isfinite(values.sum()):
             wrong = ~np.isfinite(values) & column.is_valid().to_numpy()
-            yield from rows.faults("not-a-number", wrong, lambda n, name=name, v=values: f"{name} is {v[n]}")
+            yield from rows.faults("not-a-number", wrong, told_value(name, values))
 
 
 def empty_cells(rows: Rows) -> Iterator[Faults]:
@@ -55,17 +57,19 @@ def keys(rows: Rows) -> Iterator[Faults]:
     """The key rises from row to row."""
     if rows.table.num_rows < 2:
         return
-    wrong = ~rises(rows.table, rows.dataset.key)
+    wrong = ~rises(rows.table, rows.dataset)
     if wrong.any():
         names = ", ".join(rows.dataset.key)
         values = [key_values(rows.table.column(name)) for name in rows.dataset.key]
         yield from rows.pairs(
             "key-order",
             wrong,
-            lambda n: (
-                f"{names} {', '.join(str(v[n]) for v in values)} follows {', '.join(str(v[n - 1]) for v in values)}"
-            ),
+            lambda n: f"{names} {_key(values, n)} follows {_key(values, n - 1)}",
         )
+
+
+def _key(values: Sequence[npt.NDArray[Any]], row: int) -> str:
+    return ", ".join(str(column[row]) for column in values)
 
 
 def time_back(rows: Rows) -> Iterator[Faults]:

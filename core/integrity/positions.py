@@ -8,7 +8,7 @@ import numpy as np
 from core.datasets.grid import is_on_schedule, to_the_minute
 from core.dates import HOUR_US, format_us
 from core.integrity.exact import text
-from core.integrity.rows import Faults, Rows
+from core.integrity.rows import Faults, Rows, told_value
 from core.types import Market
 
 FUNDING_HOURS: Final = (1, 2, 4, 8)
@@ -48,7 +48,7 @@ def not_negative(rows: Rows) -> Iterator[Faults]:
         values = rows.floats(name)
         wrong = values < 0
         if name != "percentage" and wrong.any():
-            yield from rows.faults("negative", wrong, lambda n, name=name, v=values: f"{name} is {text(v[n])}")
+            yield from rows.faults("negative", wrong, told_value(name, values))
 
 
 def band_prices(rows: Rows) -> Iterator[Faults]:

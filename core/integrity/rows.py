@@ -12,6 +12,7 @@ from core.datasets import DATASETS, Dataset
 from core.datasets.dataset import Kind
 from core.datasets.grid import Bools, Grid, Ints
 from core.dates import DAY_US, format_us
+from core.integrity.exact import text
 from core.settings import QualitySettings
 from core.types import Finding, Series, Span
 
@@ -93,6 +94,16 @@ class Rows:
         """As `faults`, of the second rows of neighbours: shape of `wrong` is `(rows - 1,)`, for pairs."""
         if len(wrong):
             yield from self.faults(kind, np.append(False, wrong), say, cause)
+
+
+def told(name: str, what: str) -> Callable[[int], str]:
+    """Says the same of every row."""
+    return lambda _: f"{name} {what}"
+
+
+def told_value(name: str, values: Floats) -> Callable[[int], str]:
+    """Says the value of a row."""
+    return lambda row: f"{name} is {text(values[row])}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,9 +9,10 @@ from typing import Final
 
 import numpy as np
 
+from core.datasets.grid import Bools, Ints
 from core.dates import MINUTE_US
 from core.integrity.exact import text
-from core.integrity.rows import Floats, Ints, Rows
+from core.integrity.rows import Floats, Rows
 from core.types import Span
 
 EXPECTED_TRADES: Final = 100
@@ -57,9 +58,7 @@ class FlatRuns:
         self._counts = seen[-RATE_ROWS:]
         self._end_us = int(ends[-1])
 
-    def _runs(
-        self, flat: "np.ndarray[tuple[int], np.dtype[np.bool_]]", time: Ints, seen: Ints, offset: int
-    ) -> Iterator[Run]:
+    def _runs(self, flat: Bools, time: Ints, seen: Ints, offset: int) -> Iterator[Run]:
         edges = np.diff(np.concatenate(([False], flat, [False])).astype(np.int8))
         starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
         if self._open and not (len(starts) and starts[0] == 0):

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.datasets.grid import Bools, Ints
 from core.dates import format_us
 from core.integrity.candles import CONTRACT_USD, PLACE
 from core.integrity.exact import places_of, text
-from core.integrity.rows import Bools, Faults, Ints, Rows
+from core.integrity.rows import Faults, Rows, told_value
 from core.types import Market
 
 FEW_IDS = 50
@@ -87,7 +88,7 @@ def quantities(rows: Rows) -> Iterator[Faults]:
         values = rows.floats(name)
         wrong = ~(values > 0)
         if wrong.any():
-            yield from rows.faults("zero-quantity", wrong, lambda n, name=name, v=values: f"{name} is {text(v[n])}")
+            yield from rows.faults("zero-quantity", wrong, told_value(name, values))
 
 
 def prices(rows: Rows) -> Iterator[Faults]:
@@ -95,9 +96,7 @@ def prices(rows: Rows) -> Iterator[Faults]:
     for name in _PRICES[rows.series.dataset]:
         values = rows.floats(name)
         if not (values > 0).all():
-            yield from rows.faults(
-                "price-not-positive", ~(values > 0), lambda n, name=name, v=values: f"{name} is {text(v[n])}"
-            )
+            yield from rows.faults("price-not-positive", ~(values > 0), told_value(name, values))
 
 
 def price_jump(rows: Rows) -> Iterator[Faults]:
@@ -140,7 +139,7 @@ def crossed(rows: Rows) -> Iterator[Faults]:
 
 
 def fills(rows: Rows) -> Iterator[Faults]:
-    """A liquidation is filled to no more than its quantity, and a file does not hold rows behind the end of its kind."""
+    """A liquidation is filled to no more than its quantity."""
     original, filled = rows.floats("original_quantity"), rows.floats("accumulated_fill_quantity")
     wrong = ~(filled <= original)
     if wrong.any():
@@ -152,4 +151,5 @@ def lost_detail(rows: Rows, row: int) -> str:
     first, last = rows.dataset.clock.ids
     before, after = int(rows.ints(last)[row - 1]), int(rows.ints(first)[row])
     seconds = (int(rows.time[row]) - int(rows.time[row - 1])) / 1_000_000
-    return f"trades {before + 1} to {after - 1} are missing: last id {before}, next id {after}, {seconds:g} seconds apart from {format_us(int(rows.time[row - 1]))}"
+    when = format_us(int(rows.time[row - 1]))
+    return f"trades {before + 1} to {after - 1}: last id {before} at {when}, next id {after} {seconds:g} seconds later"
