@@ -94,7 +94,7 @@ def price_jump(rows: Rows) -> Iterator[Faults]:
 def flat_without_volume(rows: Rows) -> Iterator[Faults]:
     """A candle without volume has no trades and no range; one with volume has trades."""
     volume, value = (rows.floats(name) for name in _names(rows)[:2])
-    count = rows.ints("count")
+    count = rows.ints("trades")
     is_flat = (rows.floats("high") == rows.floats("low")) & (value == 0) & (count == 0)
     wrong = np.where(volume == 0, ~is_flat, count <= 0)
     if wrong.any():
@@ -120,7 +120,7 @@ def taker_parts(rows: Rows) -> Iterator[Faults]:
 def value_in_range(rows: Rows) -> Iterator[Faults]:
     """Value over volume is a price between low and high, to the published decimals."""
     volume_name, value_name, taken_name, taken_value_name = _names(rows)
-    count = rows.ints("count").astype(np.float64)
+    count = rows.ints("trades").astype(np.float64)
     for quantity_name, worth_name in ((volume_name, value_name), (taken_name, taken_value_name)):
         quantity, worth = rows.floats(quantity_name), rows.floats(worth_name)
         wrong = ~_fits(rows, quantity, worth, count)

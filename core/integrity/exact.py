@@ -28,14 +28,21 @@ def places_of(values: npt.NDArray[np.float64]) -> int:
 
 def sums(values: npt.NDArray[np.float64], first: Ints, places: int) -> list[int]:
     """The exact sum of each run of values that begins at `first`, in units of 1e-12."""
-    units = 10 ** (PLACES - places)
-    whole = np.rint(values * 10.0**places)
-    if np.abs(whole).sum() < _EXACT:
-        return [int(each) * units for each in np.add.reduceat(whole, first)] if len(first) else []
-    low = whole.astype(np.int64) if np.abs(whole).max() < 2.0**62 else None
-    if low is None or float(np.abs(whole).sum()) > 2.0**62:
-        return [sum(map(int, part)) * units for part in np.split(whole, first[1:])]
-    return [each * units for each in np.add.reduceat(low, first).tolist()]
+    return whole_sums(np.rint(values * 10.0**places), first, places)
+
+
+def whole_sums(whole: npt.NDArray[np.float64], first: Ints, places: int) -> list[int]:
+    """As `sums`, of whole numbers that count units of that many places; of more than 12, the rest is cut off."""
+    size = float(np.abs(whole).sum())
+    if size < _EXACT:
+        added = [int(each) for each in np.add.reduceat(whole, first)]
+    elif size < 2.0**62:
+        added = np.add.reduceat(whole.astype(np.int64), first).tolist()
+    else:
+        added = [sum(map(int, part)) for part in np.split(whole, first[1:])]
+    if places > PLACES:
+        return [each // 10 ** (places - PLACES) for each in added]
+    return [each * 10 ** (PLACES - places) for each in added]
 
 
 def doubles(sums_of: list[int]) -> npt.NDArray[np.float64]:

@@ -46,7 +46,7 @@ class FlatRuns:
 
     def update(self, rows: Rows) -> Iterator[Run]:
         """The runs that end in these rows."""
-        counts = rows.ints("count")[rows.before :]
+        counts = rows.ints("trades")[rows.before :]
         if not len(counts):
             return
         time, ends = rows.time[rows.before :], rows.ends()[rows.before :]
