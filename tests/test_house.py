@@ -31,7 +31,7 @@ def sources() -> list[Path]:
 
 def room_of(module: str) -> str | None:
     parts = module.split(".")
-    if parts[0] in ("_root", "_command"):
+    if parts[0] in ("_root", "_command", "_stored"):
         return "scripts"
     if parts[0] in ("loader", "scripts"):
         return parts[0]

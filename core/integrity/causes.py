@@ -29,11 +29,12 @@ class Hole:
     kind: str
     gap: Gap
     cause: str | None
+    detail: str
 
     @property
     def finding(self) -> Finding:
         gap = self.gap
-        return Finding(gap.series, gap.span, self.kind, gap.detail, max(gap.rows, 1), self.cause)
+        return Finding(gap.series, gap.span, self.kind, self.detail, max(gap.rows, 1), self.cause)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class Causes:
         is_long = jump.span.end_us - jump.span.start_us > RELISTED_US
         if is_long and series.market is Market.SPOT and status is GapStatus.OPEN and kind != "halt":
             kind, detail = "relisting", f"{detail}; possibly two lives of one name, listed anew"
-        return Hole(kind, Gap(series, jump.span, jump.rows, status, detail), cause)
+        why = f"{detail}; {cause}" if cause else detail
+        return Hole(kind, Gap(series, jump.span, jump.rows, status, why), cause, detail)
 
     def _why(self, series: Series, jump: Jump) -> tuple[GapStatus, str | None, str]:
         known = self.known_for(series, jump.span)

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from core.dates import DAY_US, HOUR_US, day_of
+from core.dates import HOUR_US, day_of
 from core.integrity.checker import Examined
-from core.types import Finding, GapStatus, Market, Series, Span
+from core.types import Finding, Market, Series, Span
 
 EVERY: Final = "*"
 """Stands for all symbols where a finding is of none in particular."""
@@ -45,9 +45,9 @@ def _common(members: Sequence[Examined]) -> Iterable[Span]:
     for each in members:
         if each.rows:
             edges += [(each.first_us, 1, 0), (each.last_us, -1, 0)]
-            for gap in each.gaps:
-                if gap.status in (GapStatus.OPEN, GapStatus.LATE):
-                    edges += [(gap.span.start_us, 0, 1), (gap.span.end_us, 0, -1)]
+            for finding in each.findings:
+                if _is_open(finding):
+                    edges += [(finding.span.start_us, 0, 1), (finding.span.end_us, 0, -1)]
     alive = lacking = 0
     start: int | None = None
     for at, lives, lacks in sorted(edges):
@@ -65,12 +65,14 @@ def _explained(one: Examined, spans: Iterable[Span]) -> Examined:
     if not spans:
         return one
     findings = tuple(
-        replace(each, cause=_CAUSE)
-        if each.cause is None and each.kind in ("gap", "trades-lost") and _is_within(each.span, spans)
-        else each
+        replace(each, cause=_CAUSE) if _is_open(each) and _is_within(each.span, spans) else each
         for each in one.findings
     )
     return replace(one, findings=findings)
+
+
+def _is_open(finding: Finding) -> bool:
+    return finding.cause is None and finding.kind in ("gap", "trades-lost")
 
 
 def _is_within(span: Span, spans: Iterable[Span]) -> bool:
@@ -79,7 +81,6 @@ def _is_within(span: Span, spans: Iterable[Span]) -> bool:
 
 def _detail(span: Span) -> str:
     hours = (span.end_us - span.start_us) / HOUR_US
-    days = (
-        f"{day_of(span.start_us)} to {day_of(span.end_us - 1)}" if hours * HOUR_US > DAY_US else day_of(span.start_us)
-    )
+    first, last = day_of(span.start_us), day_of(span.end_us - 1)
+    days = f"{first}" if first == last else f"{first} to {last}"
     return f"all symbols lack the same {hours:g} hours, {days}: the feed stood still; it may be filled later"
