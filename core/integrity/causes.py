@@ -117,7 +117,7 @@ class Causes:
         first_name, last_name = DATASETS[one.dataset].clock.ids
         before: int | None = None
         count = 0
-        for batch in self.storage.scan(one, near, [first_name, last_name, "timestamp"]):
+        for batch in self.storage.scan(one, near, list(dict.fromkeys([first_name, last_name, "timestamp"]))):
             times = batch.column("timestamp").cast(pa.int64()).to_numpy()
             first, last = batch.column(first_name).to_numpy(), batch.column(last_name).to_numpy()
             early, late = times < span.start_us, times >= span.end_us
