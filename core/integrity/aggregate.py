@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from core.datasets.grid import Grid, Ints
-from core.integrity.exact import doubles, places_of, sums, whole_sums
+from core.integrity.exact import doubles, places_of, products, sums, whole_sums
 from core.integrity.rows import Floats, Rows
 from core.types import Market
 
@@ -82,10 +82,9 @@ def of_trades(rows: Rows, grid: Grid) -> Candles:
     }
     candles.totals = {name: _sums(column, first) for name, column in columns.items()}
     if rows.series.market is not Market.CM:
-        places = places_of(price), places_of(quantity)
-        whole = np.rint(price * 10.0 ** places[0]) * np.rint(quantity * 10.0 ** places[1])
-        candles.totals["product"] = whole_sums(whole, first, sum(places))
-        candles.totals["taken_product"] = whole_sums(np.where(taken, whole, 0.0), first, sum(places))
+        whole, places = products(price, quantity)
+        candles.totals["product"] = whole_sums(whole, first, places)
+        candles.totals["taken_product"] = whole_sums(np.where(taken, whole, 0), first, places)
     candles.totals["count"] = [int(each) * 10**12 for each in candles.rows]
     return candles
 

@@ -11,6 +11,7 @@ PLACES: Final = 12
 """More than the exchange publishes."""
 SCALE: Final = 10**PLACES
 _EXACT: Final = float(2**53)
+_LONG: Final = float(2**62)
 
 
 def places_of(values: npt.NDArray[np.float64]) -> int:
@@ -31,12 +32,21 @@ def sums(values: npt.NDArray[np.float64], first: Ints, places: int) -> list[int]
     return whole_sums(np.rint(values * 10.0**places), first, places)
 
 
-def whole_sums(whole: npt.NDArray[np.float64], first: Ints, places: int) -> list[int]:
+def products(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> tuple[npt.NDArray[Any], int]:
+    """The exact products of decimals, as whole numbers, and of how many places these count units."""
+    places = places_of(one), places_of(other)
+    a, b = (np.rint(each * 10.0**n).astype(np.int64) for each, n in zip((one, other), places, strict=True))
+    if len(a) and float(np.abs(a).max()) * float(np.abs(b).max()) >= _LONG:
+        return a.astype(object) * b.astype(object), sum(places)
+    return a * b, sum(places)
+
+
+def whole_sums(whole: npt.NDArray[Any], first: Ints, places: int) -> list[int]:
     """As `sums`, of whole numbers that count units of that many places; of more than 12, the rest is cut off."""
-    size = float(np.abs(whole).sum())
-    if size < _EXACT:
+    size = float(np.abs(whole).sum(dtype=None if whole.dtype == object else np.float64))
+    if whole.dtype != object and size < _EXACT:
         added = [int(each) for each in np.add.reduceat(whole, first)]
-    elif size < 2.0**62:
+    elif whole.dtype != object and size < _LONG:
         added = np.add.reduceat(whole.astype(np.int64), first).tolist()
     else:
         added = [sum(map(int, part)) for part in np.split(whole, first[1:])]
