@@ -221,7 +221,8 @@ def _known_gap(node: yaml.Node, path: Path) -> KnownGap:
     return KnownGap(market, datasets, symbols, Span(start, end), said["cause"], said["source"], GapStatus(status))
 
 
-def _one_of(node: yaml.Node, word: Any, known: Sequence[str], path: Path) -> str:
+def _one_of(node: yaml.Node, word: Any, choices: Sequence[str], path: Path) -> str:
+    known = [str(choice) for choice in choices]  # those of an enum, too
     if word not in known:
         raise _wrong(path, node, f"{word!r} is none of {', '.join(known)}{did_you_mean(str(word), known)}")
     return str(word)

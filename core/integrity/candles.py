@@ -12,6 +12,8 @@ from core.types import Market
 
 CUT = "a halt cut the candle: its times are stored as published"
 RELATIVE = 1e-9
+TOLERANCE_US = 1_000_000
+"""How much too late a candle of spot may close: one of 2017 closes at the very hour."""
 PLACE = 1e-8
 """The last decimal of sums that the exchange publishes; each trade's share of one is rounded to it."""
 
@@ -40,19 +42,25 @@ def off_grid(rows: Rows) -> Iterator[Faults]:
 
 
 def close_time(rows: Rows) -> Iterator[Faults]:
-    """Candles close a millisecond or a microsecond before the next one opens; sooner where a halt cut one of spot."""
-    assert rows.grid is not None
-    closes = rows.ints("close_time")
-    ends = rows.grid.starts(rows.grid.slots(rows.time) + 1)
-    odd = (closes != ends - 1000) & (closes != ends - 1)
+    """Candles close right before the next one opens; elsewhere where a halt cut one of spot."""
+    closes, ends, odd = rows.ints("close_time"), rows.ends(), closes_oddly(rows)
     if odd.any():
-        inside = (closes > rows.time) & (closes < ends)
+        inside = (closes > rows.time) & (closes <= ends + TOLERANCE_US)
+        if rows.series.dataset == "klines":
+            inside |= rows.floats("volume") == 0  # those of a halt may close before they open
 
         def say(n: int) -> str:
             return f"it closes at {format_us(int(closes[n]))} instead of {format_us(int(ends[n]) - 1000)}, the candle"
 
         yield from rows.faults("close-time", odd & inside, say, _cause(rows))
         yield from rows.faults("close-time", odd & ~inside, say)
+
+
+def closes_oddly(rows: Rows) -> Bools:
+    """Whether each candle closes elsewhere than a millisecond or a microsecond before the next one opens."""
+    closes, ends = rows.ints("close_time"), rows.ends()
+    odd: Bools = (closes != ends - 1000) & (closes != ends - 1)
+    return odd
 
 
 def ohlc(rows: Rows) -> Iterator[Faults]:

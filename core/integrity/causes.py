@@ -9,6 +9,7 @@ import pyarrow as pa
 from core.datasets import DATASETS
 from core.dates import DAY_US, HOUR_US, INTERVAL_US
 from core.errors import StorageError
+from core.integrity.candles import CUT
 from core.integrity.gaps import Jump
 from core.integrity.runs import Run
 from core.settings import KnownGap
@@ -84,6 +85,8 @@ class Causes:
             cause = f"{known.cause} [{known.source}]"
         elif trades is not None and trades.is_halt:
             cause = HALTED
+        elif run.is_cut and series.market is Market.SPOT:
+            cause = CUT
         elif trades is not None and trades.count:
             detail = f"{detail}; {trades.count} trades of that time are stored"
         elif run.is_last:

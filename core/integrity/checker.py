@@ -77,7 +77,8 @@ class IntegrityChecker:
         found = Findings()
         partitions = self._partitions(series, span, found)
         walk = self._walk(series, span, partitions, found)
-        for finding in [*walk.findings(), *self._of_archives(series, span, partitions, walk)]:
+        is_readable = not found.all()
+        for finding in [*walk.findings(), *self._of_archives(series, span, partitions, walk if is_readable else None)]:
             found.add(finding, is_single=finding.kind in _SINGLE)
         for hole in walk.holes:
             found.add(hole.finding, is_single=True)
@@ -119,16 +120,17 @@ class IntegrityChecker:
         return walk
 
     def _of_archives(
-        self, series: Series, span: Span, partitions: Sequence[Partition], walk: Walk
+        self, series: Series, span: Span, partitions: Sequence[Partition], walk: Walk | None
     ) -> Iterator[Finding]:
+        """`walk`: None where not all rows could be read."""
         sources = archives.sources_of(partitions)
         near = [source for source in sources.values() if source.period.span.overlaps(span)]
         yield from archives.repairs(series, near)
         yield from archives.proofs(series, near)
         yield from archives.labels(series, near)
-        if walk.rows and all(span.contains(Span(part.first_us, part.last_us + 1)) for part in partitions):
+        if walk and walk.rows and all(span.contains(Span(part.first_us, part.last_us + 1)) for part in partitions):
             yield from archives.counts(series, partitions, walk.rows, walk.first_us, walk.last_us)
-        if walk.rows and self.now_us is not None:
+        if walk and walk.rows and self.now_us is not None:
             yield from archives.age(series, walk.last_us, self.now_us)
         if self.tracker is not None:
             entries = [each for each in self.tracker.catalog(self.layout, series) if each.period.span.overlaps(span)]

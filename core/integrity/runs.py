@@ -11,6 +11,7 @@ import numpy as np
 
 from core.datasets.grid import Bools, Ints
 from core.dates import MINUTE_US
+from core.integrity.candles import closes_oddly
 from core.integrity.exact import text
 from core.integrity.rows import Floats, Rows
 from core.types import Span
@@ -26,12 +27,14 @@ FROZEN_US: Final = 10 * MINUTE_US
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """`count` rows that say the same; `is_last`: nothing else comes behind them."""
+    """`count` rows that say the same; `is_last`: nothing else comes behind them; `is_cut`: one of them is a candle that
+    closes off the grid."""
 
     span: Span
     count: int
     detail: str
     is_last: bool = False
+    is_cut: bool = False
 
 
 class FlatRuns:
@@ -40,8 +43,8 @@ class FlatRuns:
     def __init__(self) -> None:
         self._counts: Ints = np.zeros(0, dtype=np.int64)
         """Trades of the last candles that were seen, newest last."""
-        self._open: tuple[int, int, float] | None = None
-        """A run at the end: where it began, its rows, and the trades to be expected in each."""
+        self._open: tuple[int, int, float, bool] | None = None
+        """A run at the end: where it began, its rows, the trades to be expected in each, and whether one is cut."""
         self._end_us = 0
 
     def update(self, rows: Rows) -> Iterator[Run]:
@@ -54,11 +57,11 @@ class FlatRuns:
         seen = np.append(self._counts, counts)
         offset = len(self._counts)
         if flat.any() or self._open:
-            yield from self._runs(flat, time, seen, offset)
+            yield from self._runs(flat, closes_oddly(rows)[rows.before :], time, seen, offset)
         self._counts = seen[-RATE_ROWS:]
         self._end_us = int(ends[-1])
 
-    def _runs(self, flat: Bools, time: Ints, seen: Ints, offset: int) -> Iterator[Run]:
+    def _runs(self, flat: Bools, odd: Bools, time: Ints, seen: Ints, offset: int) -> Iterator[Run]:
         edges = np.diff(np.concatenate(([False], flat, [False])).astype(np.int8))
         starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
         if self._open and not (len(starts) and starts[0] == 0):
@@ -68,10 +71,11 @@ class FlatRuns:
         known = np.minimum(before, RATE_ROWS)
         rate = (total[before] - total[before - known]) / np.maximum(known, 1) * (known >= LEAST_ROWS)
         for start, stop, expected in zip(starts.tolist(), stops.tolist(), rate.tolist(), strict=True):
+            is_cut = bool(odd[start:stop].any())
             if start == 0 and self._open:
-                self._open = (self._open[0], self._open[1] + stop, self._open[2])
+                self._open = (self._open[0], self._open[1] + stop, self._open[2], self._open[3] or is_cut)
             elif stop == len(time) or expected * (stop - start) >= EXPECTED_TRADES:
-                self._open = (int(time[start]), stop - start, expected)
+                self._open = (int(time[start]), stop - start, expected, is_cut)
             else:
                 continue
             if stop < len(time):
@@ -84,11 +88,11 @@ class FlatRuns:
 
     def _closed(self, end_us: int, is_last: bool) -> Iterator[Run]:
         assert self._open is not None
-        start, count, rate = self._open
+        start, count, rate, is_cut = self._open
         self._open = None
         if rate * count >= EXPECTED_TRADES:
             detail = f"{count} flat candles without volume where about {rate * count:.0f} trades were to be expected"
-            yield Run(Span(start, end_us), count, detail, is_last)
+            yield Run(Span(start, end_us), count, detail, is_last, is_cut)
 
 
 class FrozenBands:
