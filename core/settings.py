@@ -5,8 +5,9 @@ Only scripts, and `BacktestDataLoader()` when given no settings, load YAML. One 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
@@ -17,11 +18,12 @@ from core.datasets import DATASETS
 from core.errors import ConfigError
 from core.layout import SYMBOL
 from core.nearest import did_you_mean
-from core.types import ACCEPTABLE, Market, State
+from core.types import ACCEPTABLE, GapStatus, Market, Series, Span, State
 
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 SETTINGS_FILE: Final = CHECKOUT / "config" / "settings.yaml"
 SYMBOLS_FILE: Final = CHECKOUT / "config" / "symbols.yaml"
+KNOWN_GAPS_FILE: Final = CHECKOUT / "config" / "known_gaps.yaml"
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's where it was built in: both files in 0.7 ms, not in 5."""
 
@@ -83,6 +85,11 @@ class QualitySettings:
     are at fault is not refused; its good rows are stored, and those lines kept in `quarantine/`. `accept`: faults of
     the source with which archives are stored all the same (`unverified`, `mismatch-upstream`); `corrupt-upstream` is
     another word for `salvage`.
+
+    What is said of stored rows: `max_price_jump` is the highest ratio of two prices that follow each other (close and
+    next open, two trades; within a candle of an hour or less, high and low) that passes; a factor of 2 within a row is
+    a wrong digit more often than a market. `premium_tolerance`: how far a candle's premium may lie from mark / index -
+    1, for these are made of other moments, and of less of the book, than the premium.
     """
 
     max_csv_bytes: int = 200_000_000_000
@@ -90,6 +97,8 @@ class QualitySettings:
     period_slack_hours: int = 24
     salvage: bool = False
     accept: tuple[str, ...] = ()
+    max_price_jump: float = 2.0
+    premium_tolerance: float = 0.005
 
     @property
     def accepted(self) -> frozenset[State]:
@@ -135,6 +144,28 @@ class SymbolSettings:
     exclude: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class KnownGap:
+    """A time of which it is known why rows are missing or odd.
+
+    `datasets` and `symbols`: (), all of the market. `status` is how a gap in it ended: `halt`, `confirmed-hole`, or
+    `open` where filling is worth a try. `source` says who found out.
+    """
+
+    market: Market
+    datasets: tuple[str, ...]
+    symbols: tuple[str, ...]
+    span: Span
+    cause: str
+    source: str
+    status: GapStatus = GapStatus.OPEN
+
+    def concerns(self, series: Series) -> bool:
+        """Whether rows of the series may be missing in it."""
+        is_of = not self.symbols or series.symbol in {DATASETS[series.dataset].directory(each) for each in self.symbols}
+        return self.market is series.market and is_of and (not self.datasets or series.dataset in self.datasets)
+
+
 def load_settings(path: Path | None = None) -> Settings:
     """The defaults, overlaid by a YAML file and then by `TAPEVAULT_HOME`.
 
@@ -165,6 +196,54 @@ def load_symbols(path: Path | None = None) -> SymbolSettings:
         quotes=_texts(filters["quotes"], source) if "quotes" in filters else (),
         exclude=_texts(filters["exclude"], source) if "exclude" in filters else (),
     )
+
+
+def load_known_gaps(path: Path | None = None) -> tuple[KnownGap, ...]:
+    """`config/known_gaps.yaml`. Raises ConfigError that names file, line and key."""
+    source = path or KNOWN_GAPS_FILE
+    node = _read(source)
+    if node is None:
+        return ()
+    if not isinstance(node, yaml.SequenceNode):
+        raise _wrong(source, node, "expected a list, each entry `- {market: ..., from: ..., ...}`")
+    return tuple(_known_gap(entry, source) for entry in node.value)
+
+
+def _known_gap(node: yaml.Node, path: Path) -> KnownGap:
+    needed = ("market", "types", "symbols", "from", "to", "cause", "source")
+    given = dict(_entries(node, path, {*needed, "status"}))
+    for name in needed:
+        if name not in given:
+            raise _wrong(path, node, f"an entry needs {name!r}")
+    said = {name: _value(given[name], str, name, path) for name in ("market", "cause", "source")}
+    start, end = (_moment(given[name], name, path) for name in ("from", "to"))
+    if end <= start:
+        raise _wrong(path, given["to"], "the time ends before it begins")
+    market = Market(_one_of(given["market"], said["market"], list(Market), path))
+    datasets = () if given["types"].value == "all" else _texts(given["types"], path)
+    for dataset in datasets:
+        _one_of(given["types"], dataset, [name for name, kind in DATASETS.items() if market in kind.markets], path)
+    symbols = () if given["symbols"].value == "all" else _symbols(given["symbols"], path)
+    statuses = (GapStatus.OPEN, GapStatus.HALT, GapStatus.CONFIRMED)
+    status = _one_of(given["status"], given["status"].value, statuses, path) if "status" in given else GapStatus.OPEN
+    return KnownGap(market, datasets, symbols, Span(start, end), said["cause"], said["source"], GapStatus(status))
+
+
+def _one_of(node: yaml.Node, word: Any, choices: Sequence[str], path: Path) -> str:
+    known = [str(choice) for choice in choices]  # those of an enum, too
+    if word not in known:
+        raise _wrong(path, node, f"{word!r} is none of {', '.join(known)}{did_you_mean(str(word), known)}")
+    return str(word)
+
+
+def _moment(node: yaml.Node, name: str, path: Path) -> int:
+    """A UTC moment in microseconds; of a day its beginning, for `to` its end."""
+    try:
+        moment = datetime.fromisoformat(node.value).replace(tzinfo=UTC)
+    except (TypeError, ValueError):
+        raise _wrong(path, node, f"{name} should be a time like 2021-04-25 04:00 or a day like 2021-04-25") from None
+    is_whole_day = name == "to" and len(node.value) == len("2021-04-25")
+    return int((moment + timedelta(days=is_whole_day)).timestamp()) * 1_000_000
 
 
 def _read(path: Path) -> yaml.Node | None:
@@ -271,6 +350,7 @@ _POSITIVE: Final = {
     "storage.row_group_rows",
     "quality.max_csv_bytes",
     "quality.max_compression_ratio",
+    "quality.premium_tolerance",
     "loader.threads",
 }
 _CHOICES: Final = {
@@ -279,6 +359,7 @@ _CHOICES: Final = {
 }
 _WORDS_OF: Final = {"storage.csv_datasets": tuple(DATASETS), "quality.accept": tuple(map(str, ACCEPTABLE))}
 """What the items of a list may be."""
+_ABOVE_ONE: Final = {"quality.max_price_jump"}
 _NOT_NEGATIVE: Final = {"download.backoff_seconds", "download.backoff_cap_seconds", "quality.period_slack_hours"}
 
 
@@ -286,6 +367,8 @@ def _check(value: Any, name: str, node: yaml.Node, path: Path) -> None:
     """Values that have the right type but make no sense; written so that `.nan` is refused too."""
     if name in _POSITIVE and value is not None and not value > 0:
         raise _wrong(path, node, f"{name} should be above 0")
+    if name in _ABOVE_ONE and not value > 1:
+        raise _wrong(path, node, f"{name} should be above 1, for it is a ratio")
     if name in _NOT_NEGATIVE and not value >= 0:
         raise _wrong(path, node, f"{name} should not be below 0")
     if name in _CHOICES and value not in _CHOICES[name]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from _stored import add_stored_options, examined, wanted_from
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
@@ -22,17 +23,14 @@ from _command import (
     prepare_data_root,
     run_command,
     status_line,
-    symbols_from,
-    words_from,
 )
-from core.datasets import DATASETS, dataset_named, interval_named, market_named
 from core.download.tracker import DownloadTracker
-from core.errors import ConfigError, NoData
+from core.errors import ConfigError
+from core.integrity.checker import ALWAYS, Examined
+from core.integrity.days import DayGap, days_of
 from core.jobs.optimize import Merge, Optimizer, Outcome
 from core.layout import Layout
-from core.nearest import did_you_mean, one_of
 from core.storage.manager import StorageManager
-from core.types import Market, Series
 
 DEFAULT_MAX_SIZE = "256MB"
 """Files of this size are few, and each is still quick to work with: DuckDB finds a day in one by the times of its row
@@ -50,7 +48,17 @@ and the command can be killed at any moment. What is published later for such a 
 exit codes: 0 all well, 1 something could not be merged (it stays as it is) or is not stored, 2 wrong usage,
 3 nothing stored, 130 interrupted
 """
+VALIDATE_EXAMPLES = """examples:
+  python scripts/pipeline.py validate
+  python scripts/pipeline.py validate --check-daily-gaps --market um --data-types klines
+
+A gap lies between the first and the last row of a series. It is open (nothing was tried yet), late (it may still be
+published), halt (nothing was traded), confirmed-hole (every source lacks it) or type-ended: docs/integrity.md.
+exit codes: 0 nothing unexplained, 1 something unexplained was found or a symbol is not stored, 2 wrong usage,
+3 nothing stored, 130 interrupted
+"""
 _SHOWN = 20
+_DAYS_SHOWN = 200
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,7 +77,7 @@ def optimize(options: argparse.Namespace) -> int:
     storage = StorageManager(layout, settings.storage, settings.quality)
     today = datetime.now(UTC).date()
     optimizer = Optimizer(storage, layout, settings.storage.row_group_rows, most_bytes, today)
-    wanted, missing = _wanted(options, storage)
+    wanted, missing = wanted_from(options, storage)
     if options.dry_run:
         return _report(options, optimizer.look(wanted), missing, time.monotonic() - began)
     prepare_data_root(layout.root)
@@ -89,36 +97,86 @@ def _max_size(text: str) -> int:
     return size
 
 
-def _wanted(options: argparse.Namespace, storage: StorageManager) -> tuple[list[Series], list[str]]:
-    """The stored series that are asked for, and the named symbols that none of them has; every word is checked.
+def validate(options: argparse.Namespace) -> int:
+    """Look at what is stored: whether it can be read, is in order, and has no gaps."""
+    began = time.monotonic()
+    settings = local_settings_from(options)
+    storage = StorageManager(Layout(settings.data_root), settings.storage, settings.quality)
+    wanted, missing = wanted_from(options, storage)
+    with status_line(options, f"looking at {len(wanted)} series") as says:
+        found = examined(settings, wanted, ALWAYS, False, says)
+    for symbol in missing:
+        print(f"not stored: {symbol}; get it with download_all.py", file=sys.stderr)
+    days = days_of(gap for each in found for gap in each.gaps) if options.check_daily_gaps else []
+    open_findings = [finding for each in found for finding in each.findings if finding.cause is None]
+    seconds = time.monotonic() - began
+    if options.json:
+        print(json.dumps(_validated(options, found, days, missing, seconds)))
+    elif not options.quiet:
+        console = Console()
+        if days:
+            console.print(_days_table(days))
+        for finding in open_findings[:_SHOWN]:
+            console.print(f"{finding.series}: {finding.kind}: {finding.detail}", markup=False, soft_wrap=True)
+        if len(open_findings) > _SHOWN:
+            console.print(f"and {len(open_findings) - _SHOWN:,} more; monitor.py integrity shows all")
+        counts = f"{len(found):,} series, {sum(each.rows for each in found):,} rows, {len(open_findings):,} unexplained"
+        gaps = f"; {len(days):,} days with gaps" if options.check_daily_gaps else ""
+        console.print(f"{counts}{gaps}; {seconds:.1f} seconds")
+    return 1 if open_findings or missing else 0
 
-    Raises ConfigError, NoData.
-    """
-    markets = (market_named(options.market),) if options.market else tuple(Market)
-    kinds = words_from(options.data_types, "--data-types")
-    for name in kinds:
-        if name not in DATASETS:
-            raise ConfigError(f"unknown data type {name!r}{one_of(name, DATASETS)}")
-        if options.market:
-            dataset_named(name, markets[0])
-    if options.interval:
-        interval_named(options.interval, DATASETS["klines"], Market.SPOT)
-    stored = [one for market in markets for one in storage.series(market) if not kinds or one.dataset in kinds]
-    stored = [one for one in stored if not options.interval or one.interval in (None, options.interval)]
-    symbols = symbols_from(options.symbols)
-    if symbols is None:
-        wanted, missing = stored, []
-    else:
-        wanted = [one for one in stored if any(_is_of(one, symbol) for symbol in symbols)]
-        missing = [symbol for symbol in symbols if not any(_is_of(one, symbol) for one in stored)]
-    if not wanted:
-        near = did_you_mean(missing[0], sorted({one.symbol for one in stored})) if missing else ""
-        raise NoData(f"nothing of that is stored{near or '; get it with download_all.py'}")
-    return wanted, missing
+
+def _validated(
+    options: argparse.Namespace,
+    found: Sequence[Examined],
+    days: Sequence[DayGap],
+    missing: Sequence[str],
+    seconds: float,
+) -> dict[str, object]:
+    return {
+        "series": [
+            {
+                "series": str(each.series),
+                "rows": each.rows,
+                "gaps": len(each.gaps),
+                "unexplained": sum(finding.cause is None for finding in each.findings),
+            }
+            for each in found
+        ],
+        "unexplained": sum(finding.cause is None for each in found for finding in each.findings),
+        "days": [
+            {
+                "series": str(day.series),
+                "day": day.day.isoformat(),
+                "missing": "all" if day.is_whole else "part",
+                "rows": day.rows,
+                "status": day.status.value,
+                "detail": day.detail,
+            }
+            for day in days
+        ]
+        if options.check_daily_gaps
+        else None,
+        "missing": list(missing),
+        "seconds": round(seconds, 3),
+    }
 
 
-def _is_of(one: Series, symbol: str) -> bool:
-    return one.symbol == DATASETS[one.dataset].directory(symbol)
+def _days_table(days: Sequence[DayGap]) -> Table:
+    table = Table(title="Days with gaps", title_justify="left")
+    table.add_column("series", overflow="fold")
+    table.add_column("day", no_wrap=True)
+    table.add_column("missing")
+    table.add_column("rows", justify="right")
+    table.add_column("status", no_wrap=True)
+    table.add_column("what", overflow="fold")
+    for day in days[:_DAYS_SHOWN]:
+        rows = f"{day.rows:,}" if day.rows else ""
+        what = "all" if day.is_whole else "part"
+        table.add_row(str(day.series), day.day.isoformat(), what, rows, day.status, day.detail.replace("[", "\\["))
+    if len(days) > _DAYS_SHOWN:
+        table.add_row(f"and {len(days) - _DAYS_SHOWN:,} more; --json has all of them")
+    return table
 
 
 def _report(options: argparse.Namespace, outcome: Outcome, missing: Sequence[str], seconds: float) -> int:
@@ -206,14 +264,27 @@ def _parser() -> argparse.ArgumentParser:
         "--max-size", default=DEFAULT_MAX_SIZE, metavar="SIZE", help=f"of a merged file (default {DEFAULT_MAX_SIZE})"
     )
     mine.add_argument("--dry-run", action="store_true", help="say what would be merged")
-    what = command.add_argument_group("what; all that is stored by default")
-    what.add_argument("--market", help="um, cm or spot")
-    what.add_argument("--symbols", metavar="A,B", help="symbols, or @majors for a category")
-    what.add_argument("--data-types", metavar="a,b", help=f"of {', '.join(DATASETS)}")
-    what.add_argument("--interval", help="of candles")
+    _add_shared_options(command)
+    looking = commands.add_parser(
+        "validate",
+        help="look at what is stored: order, sanity, gaps",
+        description="Look at what is stored: whether it can be read, is in order, and has no gaps. Nothing is changed.",
+        epilog=VALIDATE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    looking.set_defaults(run=validate)
+    mine = looking.add_argument_group("this command")
+    mine.add_argument(
+        "--check-daily-gaps", action="store_true", help="also list the days that lack rows, and how each gap ended"
+    )
+    _add_shared_options(looking)
+    return parser
+
+
+def _add_shared_options(command: argparse.ArgumentParser) -> None:
+    add_stored_options(command.add_argument_group("what; all that is stored by default"))
     add_data_options(command.add_argument_group("where"))
     add_run_options(command.add_argument_group("how"))
-    return parser
 
 
 if __name__ == "__main__":

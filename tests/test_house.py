@@ -18,7 +18,7 @@ GROUND = ("types", "errors", "dates", "nearest", "datasets", "layout", "events",
 FLOORS = {
     **dict.fromkeys((f"core.{name}" for name in GROUND), 0),
     **dict.fromkeys(("core.download", "core.storage"), 1),
-    **dict.fromkeys(("core.exchanges", "core.export", "core.sample", "core.snapshot"), 2),
+    **dict.fromkeys(("core.exchanges", "core.export", "core.integrity", "core.sample", "core.snapshot"), 2),
     **dict.fromkeys(("loader", "core.jobs", "core.monitor"), 3),
     "scripts": 4,
 }
@@ -31,7 +31,7 @@ def sources() -> list[Path]:
 
 def room_of(module: str) -> str | None:
     parts = module.split(".")
-    if parts[0] in ("_root", "_command"):
+    if parts[0] in ("_root", "_command", "_stored"):
         return "scripts"
     if parts[0] in ("loader", "scripts"):
         return parts[0]
@@ -71,7 +71,7 @@ def test_no_room_is_called_utils() -> None:
 
 
 def test_every_dataset_file_is_registered() -> None:
-    files = {path.stem for path in (ROOT / "core" / "datasets").glob("*.py")} - {"__init__", "dataset"}
+    files = {path.stem for path in (ROOT / "core" / "datasets").glob("*.py")} - {"__init__", "clock", "dataset", "grid"}
     assert files == set(DATASETS)
     assert all(dataset.name == name for name, dataset in DATASETS.items())
 

@@ -3,6 +3,7 @@
 from core.datasets.agg_trades import AGG_TRADES
 from core.datasets.book_depth import BOOK_DEPTH
 from core.datasets.book_ticker import BOOK_TICKER
+from core.datasets.clock import Beat, Clock
 from core.datasets.dataset import SCHEMA_VERSION, Column, Dataset, Kind
 from core.datasets.funding_rate import FUNDING_RATE
 from core.datasets.index_price import INDEX_PRICE
@@ -20,6 +21,8 @@ __all__ = [
     "DATASETS",
     "FUNDING_RATE",
     "SCHEMA_VERSION",
+    "Beat",
+    "Clock",
     "Column",
     "Dataset",
     "Kind",

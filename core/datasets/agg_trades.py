@@ -1,6 +1,7 @@
 """Aggregated trades. Spot joins the fills of one taker order at one price and time; futures join what happens within
 100 ms at one price and side, and leave out insurance-fund and ADL trades."""
 
+from core.datasets.clock import Beat, Clock
 from core.datasets.dataset import Column, Dataset, Kind
 from core.datasets.trades import BEST_MATCH, IS_BUYER_MAKER, TRADE_TIME
 from core.types import Cadence, Market
@@ -37,4 +38,5 @@ AGG_TRADES = Dataset(
         "Some um files have rows of quantity 0 (2023-03 to 2023-05); they are stored as published.",
     ),
     history={Market.UM: "BTCUSDT and ETHUSDT since 2019-12-31 by day, 2020-01 by month"},
+    clock=Clock(Beat.TRADE_IDS, ids=("first_trade_id", "last_trade_id")),
 )

@@ -1,6 +1,8 @@
 """How much stands in the order book within a few percent of the mid price, about every thirty seconds."""
 
+from core.datasets.clock import Beat, Clock
 from core.datasets.dataset import BY_DAY_ONLY, Column, Dataset, Kind
+from core.dates import MINUTE_US
 from core.types import Cadence, Market
 
 
@@ -41,4 +43,5 @@ BOOK_DEPTH = Dataset(
     history={Market.UM: "since 2023-01-01"},
     closed=Cadence.MONTHLY,
     open=Cadence.DAILY,
+    clock=Clock(Beat.SNAPSHOTS, MINUTE_US // 2),
 )

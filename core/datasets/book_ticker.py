@@ -2,6 +2,7 @@
 
 from datetime import date
 
+from core.datasets.clock import Beat, Clock
 from core.datasets.dataset import Column, Dataset, Kind
 from core.types import Cadence, Market
 
@@ -37,4 +38,5 @@ BOOK_TICKER = Dataset(
     ended={Market.UM: date(2024, 3, 30), Market.CM: date(2024, 10, 15)},
     closed=Cadence.DAILY,
     open=Cadence.DAILY,
+    clock=Clock(Beat.EVENTS),
 )

@@ -6,6 +6,7 @@ from datetime import date
 from enum import Enum
 from typing import Final
 
+from core.datasets.clock import UNPREDICTABLE, Clock
 from core.dates import INTERVAL_US
 from core.types import Cadence, Market, Span
 
@@ -74,7 +75,8 @@ class Dataset:
 
     `doc` is a phrase; `notes` are what a user has to know beside the columns, `history` from when to when each market
     has it, where that is known, and `repair` what is done about a file that is not in order. Of `usual_repairs`, kinds
-    of findings, there is some in so many files that they are no news: they are counted and not reported.
+    of findings, there is some in so many files that they are no news: they are counted and not reported. `clock` says
+    when rows are expected.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Dataset:
     ended: Mapping[Market, date] = field(default_factory=dict)
     repair: str = REPAIR
     usual_repairs: tuple[str, ...] = ()
+    clock: Clock = UNPREDICTABLE
 
     @property
     def markets(self) -> tuple[Market, ...]:

@@ -1,5 +1,6 @@
 """Funding settlements of perpetual contracts. The archive has them by month only."""
 
+from core.datasets.clock import Beat, Clock
 from core.datasets.dataset import Column, Dataset, Kind
 from core.dates import MINUTE_US
 from core.types import Cadence, Market
@@ -42,4 +43,5 @@ FUNDING_RATE = Dataset(
         "let `load_aligned_data` join.",
     ),
     history={Market.UM: "since 2020-01"},
+    clock=Clock(Beat.FUNDING),
 )

@@ -1,5 +1,6 @@
 """Candles of the index price: the spot price of a pair, averaged over exchanges."""
 
+from core.datasets.clock import Beat, Clock
 from core.datasets.dataset import Dataset
 from core.datasets.mark_price import KNOWN_LATER, PRICE_HISTORY, price_columns
 from core.types import Market
@@ -16,4 +17,5 @@ INDEX_PRICE = Dataset(
     per_pair=True,
     notes=(KNOWN_LATER, "All contracts of a pair have one index: it is filed as `BTCUSD`, not as `BTCUSD_PERP`."),
     history=PRICE_HISTORY,
+    clock=Clock(Beat.CANDLES),
 )

@@ -3,6 +3,7 @@
 In `cm` the exchange's header words mislead: `volume` counts contracts and `quote_volume` is base asset.
 """
 
+from core.datasets.clock import Beat, Clock
 from core.datasets.dataset import Column, Dataset, Kind
 from core.types import Market
 
@@ -70,4 +71,5 @@ KLINES = Dataset(
         Market.SPOT: "BTCUSDT since 2017-08-17",
         Market.UM: "BTCUSDT and ETHUSDT since 2019-12-31 by day, 2020-01 by month",
     },
+    clock=Clock(Beat.CANDLES),
 )

@@ -7,6 +7,7 @@ The order of the key puts the fills of one order into the order of their filling
 
 from datetime import date
 
+from core.datasets.clock import Beat, Clock
 from core.datasets.dataset import BY_DAY_ONLY, Column, Dataset, Kind
 from core.types import Market
 
@@ -65,4 +66,5 @@ LIQUIDATION_SNAPSHOT = Dataset(
     "half of every file, and rows that differ in anything all stay. Rows out of order are sorted by key and counted. A "
     "row that two files both have is stored with both and given once to whoever reads.",
     usual_repairs=("duplicate-rows",),
+    clock=Clock(Beat.RARE),
 )

@@ -1,5 +1,6 @@
 """Candles of the mark price, from which unrealised profit and liquidations are computed."""
 
+from core.datasets.clock import Beat, Clock
 from core.datasets.dataset import Column, Dataset, Kind
 from core.datasets.klines import CLOSE_TIME
 from core.types import Market
@@ -38,4 +39,5 @@ MARK_PRICE = Dataset(
     has_interval=True,
     notes=(KNOWN_LATER, "Archives may begin before the contract was listed."),
     history=PRICE_HISTORY,
+    clock=Clock(Beat.CANDLES),
 )

@@ -12,7 +12,9 @@ So a row was known at `timestamp` under the first convention, and at `timestamp`
 of 2026-06-24 and 2026-06-25 both have a row of 2026-06-25 00:00:00, of two different windows.
 """
 
+from core.datasets.clock import Beat, Clock
 from core.datasets.dataset import BY_DAY_ONLY, REPAIR_OF_FILE, Column, Dataset, Kind
+from core.dates import MINUTE_US
 from core.types import Market
 
 
@@ -89,4 +91,5 @@ METRICS = Dataset(
     "are two empty cells. Of two files' rows of one time both are stored, and that of the later file is given to "
     "whoever reads. The exchange publishes many of these files unsorted.",
     usual_repairs=("duplicate-rows", "unsorted-rows"),
+    clock=Clock(Beat.STEPS, 5 * MINUTE_US),
 )

@@ -1,5 +1,6 @@
 """Every trade, as matched. `is_buyer_maker` true means that the taker sold."""
 
+from core.datasets.clock import Beat, Clock
 from core.datasets.dataset import Column, Dataset, Kind
 from core.types import Cadence, Market
 
@@ -47,4 +48,5 @@ TRADES = Dataset(
         "A jump in time without a jump in `id` is a halt of trading, not lost data.",
     ),
     history={Market.UM: "since 2019 by month, rows of 2019-10-11 are the earliest seen"},
+    clock=Clock(Beat.TRADE_IDS, ids=("id", "id")),
 )

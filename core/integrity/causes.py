@@ -1,0 +1,145 @@
+"""Why rows are missing, where that can be told: a known outage, a halt that trade ids prove, a kind that has ended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from core.datasets import DATASETS
+from core.dates import DAY_US, HOUR_US, INTERVAL_US
+from core.errors import StorageError
+from core.integrity.candles import CUT
+from core.integrity.gaps import Jump
+from core.integrity.runs import Run
+from core.settings import KnownGap
+from core.storage.manager import StorageManager
+from core.types import Finding, Gap, GapStatus, Market, Period, Series, Span
+
+RELISTED_US: Final = 30 * DAY_US
+"""A hole in a spot symbol that is longer than this may be the time between two lives of one name (D40)."""
+LATE_US: Final = 2 * DAY_US
+_REACHES_US: Final = (HOUR_US, 2 * DAY_US)
+HALTED = "halt: nothing was traded, as trade ids run on"
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A gap, the kind of finding it is, and why it is there; None: unexplained."""
+
+    kind: str
+    gap: Gap
+    cause: str | None
+    detail: str
+
+    @property
+    def finding(self) -> Finding:
+        gap = self.gap
+        return Finding(gap.series, gap.span, self.kind, self.detail, max(gap.rows, 1), self.cause)
+
+
+@dataclass(frozen=True, slots=True)
+class Causes:
+    """Explains jumps of series by what is known and by the trades that are stored. `now_us`: the time, where late is to
+    be told from missing."""
+
+    storage: StorageManager
+    known: Sequence[KnownGap] = ()
+    now_us: int | None = None
+
+    def hole(self, series: Series, jump: Jump) -> Hole:
+        """The gap that a jump is."""
+        status, cause, detail = self._why(series, jump)
+        kind = jump.kind
+        is_long = jump.span.end_us - jump.span.start_us > RELISTED_US
+        if is_long and series.market is Market.SPOT and status is GapStatus.OPEN and kind != "halt":
+            kind, detail = "relisting", f"{detail}; possibly two lives of one name, listed anew"
+        why = f"{detail}; {cause}" if cause else detail
+        return Hole(kind, Gap(series, jump.span, jump.rows, status, why), cause, detail)
+
+    def _why(self, series: Series, jump: Jump) -> tuple[GapStatus, str | None, str]:
+        known = self.known_for(series, jump.span)
+        if known is not None:
+            return known.status, f"{known.cause} [{known.source}]", jump.detail
+        if jump.status is GapStatus.HALT:
+            return GapStatus.HALT, HALTED, jump.detail
+        ended = DATASETS[series.dataset].ended.get(series.market)
+        if ended is not None and jump.span.start_us >= Period.day(ended).span.end_us:
+            return GapStatus.ENDED, f"the exchange ended this kind of data on {ended}", jump.detail
+        if self.now_us is not None and jump.span.end_us > self.now_us - LATE_US:
+            return GapStatus.LATE, "late: it may still be published", jump.detail
+        if series.dataset == "klines":
+            trades = self.trades_in(series, jump.span)
+            if trades is not None and trades.is_halt:
+                return GapStatus.HALT, HALTED, jump.detail
+            if trades is not None and trades.count:
+                return GapStatus.OPEN, None, f"{jump.detail}; {trades.count} trades of that time are stored"
+        return GapStatus.OPEN, None, jump.detail
+
+    def flat(self, series: Series, run: Run) -> Finding:
+        """What flat candles are: those of a halt, those behind the end of a symbol, or wrong."""
+        kind, cause, detail = "flat-tail" if run.is_last else "flat-run", None, run.detail
+        known = self.known_for(series, run.span)
+        trades = None if known else self.trades_in(series, run.span)
+        if known is not None:
+            cause = f"{known.cause} [{known.source}]"
+        elif trades is not None and trades.is_halt:
+            cause = HALTED
+        elif run.is_cut and series.market is Market.SPOT:
+            cause = CUT
+        elif trades is not None and trades.count:
+            detail = f"{detail}; {trades.count} trades of that time are stored"
+        elif run.is_last:
+            detail = f"{detail}, to the last row: the symbol may have been delisted before"
+        return Finding(series, run.span, kind, detail, run.count, cause)
+
+    def known_for(self, series: Series, span: Span) -> KnownGap | None:
+        """The known time around a span; half-lost candles at its ends belong to it."""
+        margin = min(INTERVAL_US.get(series.interval or "") or 0, DAY_US)
+        for each in self.known:
+            around = Span(each.span.start_us - margin, each.span.end_us + margin)
+            if around.contains(span) and each.concerns(series):
+                return each
+        return None
+
+    def trades_in(self, series: Series, span: Span) -> "Trades | None":
+        """The stored trades of the same symbol in a span; None where they do not reach from before it to behind it."""
+        for name in ("trades", "agg_trades"):
+            one = Series(series.market, name, series.symbol)
+            for reach in _REACHES_US:
+                near = Span(max(0, span.start_us - reach), span.end_us + reach)
+                try:
+                    found = self._trades(one, span, near)
+                except StorageError:
+                    break  # the check of that series says so
+                if found is not None:
+                    return found
+        return None
+
+    def _trades(self, one: Series, span: Span, near: Span) -> "Trades | None":
+        first_name, last_name = DATASETS[one.dataset].clock.ids
+        before: int | None = None
+        count = 0
+        for batch in self.storage.scan(one, near, list(dict.fromkeys([first_name, last_name, "timestamp"]))):
+            times = batch.column("timestamp").cast(pa.int64()).to_numpy()
+            first, last = batch.column(first_name).to_numpy(), batch.column(last_name).to_numpy()
+            early, late = times < span.start_us, times >= span.end_us
+            if early.any():
+                before = int(last[early].max())
+            inside = ~early & ~late
+            count += int((last[inside] - first[inside] + 1).sum())
+            if late.any():
+                return None if before is None else Trades(count, int(first[late].min()) - before - 1)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Trades:
+    """`count` trades are stored of a time, and by their ids there were `ids`."""
+
+    count: int
+    ids: int
+
+    @property
+    def is_halt(self) -> bool:
+        return self.count == 0 and self.ids == 0
