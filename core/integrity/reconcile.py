@@ -20,7 +20,7 @@ from core.integrity.sides import CANDLE_WINDOW_US, Differences, Side, covered, f
 from core.types import Finding, Market, Series, Span
 
 _TRADE_WINDOW_US: Final = DAY_US
-_DEPTH_SLACK: Final = 0.02
+_DEPTH_SLACK: Final = 0.01
 _AGGREGATE_US: Final = 1_000_000
 _PRICES: Final = ("open", "high", "low", "close")
 

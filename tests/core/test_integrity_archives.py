@@ -1,5 +1,6 @@
 """What footers, catalog, status database and disk say of archives, and what real archives and known gaps come to."""
 
+import ast
 import json
 from dataclasses import replace
 from datetime import date
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from factories import real_folder
+from factories import ROOT, real_folder
 from integrity_world import Stored, days
 from storage_world import CANDLES, JANUARY, Archive, Vault
 
@@ -288,3 +289,19 @@ def test_a_mistake_in_known_gaps_names_file_and_line(tmp_path: Path, text: str, 
         load_known_gaps(path)
     assert str(error.value).startswith(str(path))
     assert said in str(error.value)
+
+
+def test_every_kind_of_finding_is_explained_in_the_docs() -> None:
+    """Kinds are the words that stand in the code where a finding, a fault or a jump is made."""
+    makers = {"Finding", "faults", "pairs", "Jump", "Differences"}
+    kinds = set()
+    for path in (ROOT / "core" / "integrity").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                if name in makers:
+                    words = [each.value for each in node.args[:3] if isinstance(each, ast.Constant)]
+                    kinds |= {word for word in words if isinstance(word, str) and " " not in word}
+    assert len(kinds) > 30
+    text = (ROOT / "docs" / "integrity.md").read_text(encoding="utf-8")
+    assert {kind for kind in kinds if f"`{kind}`" not in text} == set()
