@@ -11,10 +11,15 @@ WAITS_DAYS: Final = (1, 2, 4, 7)
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What planning goes by: the time, and which faults of the source the user accepts."""
+    """What planning goes by: the time, which faults of the source the user accepts, and whether it is asked at all."""
 
     now_us: int
     accept: frozenset[State] = frozenset()
+    is_offline: bool = False
+
+    def is_due(self, asks: int, asked_us: int | None) -> bool:
+        """Whether the source is to be asked again about something that had a fault."""
+        return not self.is_offline and is_due(asks, asked_us, self.now_us)
 
 
 def is_due(asks: int, asked_us: int | None, now_us: int) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Update, bindparam, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from core.download.asking import Asking, is_due
+from core.download.asking import Asking
 from core.download.rows import file_row, to_download
 from core.download.tables import FILES, REVISIONS
 from core.types import FAULTS, ArchiveFile, Download, Proof, State
@@ -125,7 +125,7 @@ def _is_stale(row: Row[Any], file: ArchiveFile, asking: Asking) -> bool:
         return False
     if row.state == State.FAILED or _is_changed(row, file):
         return True
-    return row.state in FAULTS and (row.state in asking.accept or is_due(row.asks, row.asked_us, asking.now_us))
+    return row.state in FAULTS and (row.state in asking.accept or asking.is_due(row.asks, row.asked_us))
 
 
 def _is_only_unstored(row: Row[Any], file: ArchiveFile, asking: Asking) -> bool:
@@ -133,7 +133,7 @@ def _is_only_unstored(row: Row[Any], file: ArchiveFile, asking: Asking) -> bool:
     if row.sha256 is None or row.proof in (None, Proof.DISPUTED) or _is_changed(row, file):
         return False
     if row.state == State.CORRUPT:
-        return row.state in asking.accept and not is_due(row.asks, row.asked_us, asking.now_us)
+        return row.state in asking.accept and not asking.is_due(row.asks, row.asked_us)
     return row.state == State.FAILED or (row.state == State.UNVERIFIED and row.state in asking.accept)
 
 

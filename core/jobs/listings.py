@@ -3,14 +3,13 @@
 import functools
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 from core.datasets import DATASETS
 from core.download.followed import Followed
 from core.download.tracker import DownloadTracker
 from core.exchanges.archive import Archive
-from core.jobs.expected import has_days
 from core.jobs.request import in_order, passes
 from core.settings import SymbolSettings
 from core.types import ArchiveFile, Cadence, Market, Series, Span
@@ -73,14 +72,20 @@ class NewListings:
 
     async def _begun_after(self, like: Series, symbols: Sequence[str], day: date) -> AsyncIterator[str]:
         """Those of the symbols whose first archive is of a later day; of one that has none yet nobody knows."""
-        cadence = Cadence.DAILY if has_days(like) else Cadence.MONTHLY
-        series = [Series(like.market, like.dataset, symbol, like.interval) for symbol in symbols]
-        self.asked += len(series)
-        answers = in_order([functools.partial(self.archive.first_day, one, cadence) for one in series])
-        for symbol in symbols:
-            first = await anext(answers)
+        series = [replace(like, symbol=symbol) for symbol in symbols]
+        answers = in_order([functools.partial(self._first_day, one) for one in series])
+        async for symbol, first in answers:
             if first is None or first > day:
                 yield symbol
+
+    async def _first_day(self, series: Series) -> tuple[str, date | None]:
+        """The first day of a symbol, by its days or, where it ended before there were any, by its months."""
+        for cadence in (Cadence.DAILY, Cadence.MONTHLY):
+            if cadence in DATASETS[series.dataset].cadences_of(series.interval):
+                self.asked += 1
+                if (first := await self.archive.first_day(series, cadence)) is not None:
+                    return series.symbol, first
+        return series.symbol, None
 
 
 def _usual_intervals(followed: Sequence[Followed]) -> list[str | None]:

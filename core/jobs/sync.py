@@ -189,7 +189,7 @@ class Sync:
         began = time.monotonic()
         if self.scope is Scope.PROCESS:  # nobody is asked: whatever is here is read, once more if need be
             accept = {State.CORRUPT, *(self.asking.accept & {State.UNVERIFIED})}
-            self.asking = Asking(0, frozenset(accept))
+            self.asking = Asking(self.asking.now_us, frozenset(accept), is_offline=True)
         self._run = self.tracker.begin_run(command)
         self._recorder = Recorder(self.tracker, self._run, self._landed, self._elsewhere.update)
         try:
@@ -423,7 +423,7 @@ class Sync:
     def _add_fault(self, download: Download, state: State, detail: str, proof: Proof | None = None) -> None:
         """The source is to blame. What was only read again from this disk is not counted as asked for."""
         is_asked = download.sha256 is None or download.fault is not state
-        asked_us = (self.asking.now_us or now_us()) if is_asked else None
+        asked_us = self.asking.now_us if is_asked else None
         self._note.add(Change(download, state, error=detail, proof=proof, asked_us=asked_us))
 
     async def _from_disk(self, download: Download) -> FetchedFile:

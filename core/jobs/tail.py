@@ -73,6 +73,7 @@ class Tail:
     begun: dict[Series, date] = field(default_factory=dict)
     _newest: dict[Series, date] = field(default_factory=dict)
     _listed: dict[Series, set[Period]] = field(default_factory=dict)
+    _of_kinds: dict[Kind, date] = field(default_factory=dict)
 
     async def listed(self) -> AsyncIterator[list[ArchiveFile]]:
         """The archives that the ends of the listings show and that are wanted, a question at a time."""
@@ -119,6 +120,7 @@ class Tail:
                 yield list(found.values())
             left = [self.archive.unlisted(one, period) for one in series if one not in found]
             (self.late if standing(period, self.today) is Standing.LATE else self.missing).extend(left)
+        self._of_kinds = self._newest_of_kinds()
 
     def is_covered(self, series: Series, period: Period) -> bool:
         """Whether the month of a day is stored."""
@@ -127,6 +129,10 @@ class Tail:
     def is_tail(self, series: Series, period: Period) -> bool:
         """Whether a series has nothing after a period that is not there: it may have been delisted."""
         return period.first > self._newest[series]
+
+    def is_standstill(self, series: Series, period: Period) -> bool:
+        """Whether no series of the kind has anything as new as a period."""
+        return period.first > self._of_kinds[_kind(series)]
 
     # what to ask for
 

@@ -242,8 +242,8 @@ class _Night:
         return tuple(file.key for file in news)
 
     def _is_known_end(self, file: ArchiveFile) -> bool:
-        """Whether other days at the end of this series were missing before."""
-        if not self.tail.is_tail(file.series, file.period):
+        """Whether other days at the end of this series were missing before, while others of its kind went on."""
+        if not self.tail.is_tail(file.series, file.period) or self.tail.is_standstill(file.series, file.period):
             return False
         recent = self.tail.recent.get(file.series, {})
         return any(

@@ -62,6 +62,10 @@ def test_every_type_of_value_is_read(tmp_path: Path) -> None:
             "storage:\n  csv_datasets: [kline]\n",
             ":2: storage.csv_datasets: unknown data type 'kline'; did you mean 'klines'",
         ),
+        (
+            "quality:\n  accept: [unverified, missing]\n",
+            ":2: quality.accept: unknown fault 'missing'",
+        ),
         ("storage:\n  csv_datasets: [~]\n", ":2: storage.csv_datasets: unknown data type '~'"),
         ("storage:\n  csv_datasets: null\n", ":2: storage.csv_datasets needs a value"),
         ("storage:\n  csv_datasets: {klines: 1}\n", ":2: expected a list like [a, b]"),

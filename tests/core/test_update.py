@@ -102,10 +102,12 @@ def test_a_feed_that_stands_still_costs_few_probes(tmp_path: Path) -> None:
     missing = world.night("2024-01-14")
     assert (missing.late, len(missing.missing_new), missing.probed) == (60, 30, 15)
     assert world.findings == [("missing", 30)]
+    again = world.night("2024-01-15")  # another day is missing now, and that is news; the first one is due again
+    assert (len(again.missing_new), again.sync.missing, again.probed, again.is_well) == (30, 30, 15, False)
     for one in many:
-        world.publish_days(one, "2024-01-11", "2024-01-14")
-    back = world.night("2024-01-15")
-    assert (back.sync.stored, back.late, back.probed) == (120, 0, 0)
+        world.publish_days(one, "2024-01-11", "2024-01-15")
+    back = world.night("2024-01-16")
+    assert (back.sync.stored, back.late, back.probed) == (150, 0, 0)
 
 
 def test_a_stale_listing_does_not_hide_what_is_there(world: World) -> None:
@@ -209,6 +211,7 @@ def test_symbols_that_nobody_chose_are_not_new(tmp_path: Path) -> None:
     for one in THREE:
         world.publish_days(one, "2024-01-01", "2024-01-11")
     world.publish_days(klines("NEWUSDT"), "2024-01-11", "2024-01-11")
+    world.publish(klines("OLDUSDT"), "2021-03")  # and gone before there were days
     world.begin(BTC, last="2024-01-10")
     done = world.night("2024-01-12")
     assert (done.new_series, world.zips) == (1, ["BTCUSDT-1h-2024-01-11.zip", "NEWUSDT-1h-2024-01-11.zip"])
