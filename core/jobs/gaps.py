@@ -60,6 +60,7 @@ class GapFiller:
     _rows: int = 0
     _requests: int = 0
     _archives: int = 0
+    _listed: dict[Series, Sequence[ArchiveFile]] = field(default_factory=dict)
     _said: dict[Series, list[str]] = field(default_factory=dict)
     _unasked: set[Series] = field(default_factory=set)
     _failures: list[str] = field(default_factory=list)
@@ -71,13 +72,13 @@ class GapFiller:
         before = await asyncio.to_thread(holes.look, wanted)
         old = {(series, gap.span): gap for series in before for gap in known.get(series, Known()).gaps}
         due = {series: some for series, gaps in before.items() if (some := [g for g in gaps if self._is_due(g, old)])}
-        if due:
-            asked: dict[Series, list[ArchiveFile]] = {}
-            await self.bring(self._archives_of(due, asked))
-            self._note_faults(asked)
-            left = await asyncio.to_thread(holes.look, list(due))
-            await self._ask_api({series: [g for g in gaps if self._is_due(g, old)] for series, gaps in left.items()})
-        after = before | (await asyncio.to_thread(holes.look, list(due)) if due else {})
+        after = dict(before)
+        for ask in (self._ask_for_days, self._ask_for_months, self._ask_api):
+            left = {series: [gap for gap in after[series] if self._is_due(gap, old)] for series in due}
+            left = {series: gaps for series, gaps in left.items() if gaps}
+            if left:
+                await ask(left)
+                after |= await asyncio.to_thread(holes.look, list(left))
         return self._settle(before, after, old, known, holes)
 
     def _is_due(self, gap: Gap, old: Mapping[tuple[Series, Span], Gap]) -> bool:
@@ -89,18 +90,30 @@ class GapFiller:
 
     # the archive
 
+    async def _ask_for_days(self, left: Mapping[Series, Sequence[Gap]]) -> None:
+        await self._ask_archive(left, Cadence.DAILY)
+
+    async def _ask_for_months(self, left: Mapping[Series, Sequence[Gap]]) -> None:
+        await self._ask_archive(left, Cadence.MONTHLY)
+
+    async def _ask_archive(self, left: Mapping[Series, Sequence[Gap]], cadence: Cadence) -> None:
+        asked: dict[Series, list[ArchiveFile]] = {}
+        await self.bring(self._archives_of(left, cadence, asked))
+        self._note_faults(asked)
+
     async def _archives_of(
-        self, due: Mapping[Series, Sequence[Gap]], asked: dict[Series, list[ArchiveFile]]
+        self, left: Mapping[Series, Sequence[Gap]], cadence: Cadence, asked: dict[Series, list[ArchiveFile]]
     ) -> AsyncIterator[Sequence[ArchiveFile]]:
         """The archives that may have what is missing and are not stored, noted in `asked` as they are given."""
-        for series, gaps in due.items():
+        for series, gaps in left.items():
             days = {Period.day(day) for gap in gaps for day in _days(gap.span)}
             try:
-                listed = await self.archive.list_all(series)
+                listed = await self._listed_of(series)
             except RemoteError as error:
                 self._fail(series, f"{series}: the archive could not be asked: {error}")
                 continue
-            files = [file for file in listed if any(file.period.contains(day) for day in days)]
+            wanted_now = [file for file in listed if file.period.cadence is cadence]
+            files = [file for file in wanted_now if any(file.period.contains(day) for day in days)]
             done = self.tracker.look(files).done
             homes = self.tracker.homes(done.values())
             # Their rows were a longer archive's too, until that was published anew without them.
@@ -111,6 +124,12 @@ class GapFiller:
             if wanted:
                 asked[series] = wanted
                 yield wanted
+
+    async def _listed_of(self, series: Series) -> Sequence[ArchiveFile]:
+        """All archives of a series; asked once."""
+        if series not in self._listed:
+            self._listed[series] = await self.archive.list_all(series)
+        return self._listed[series]
 
     def _note_faults(self, asked: Mapping[Series, Sequence[ArchiveFile]]) -> None:
         """Archives that are published and could not be had or stored: nothing is confirmed without them."""
@@ -124,7 +143,6 @@ class GapFiller:
     # the API
 
     async def _ask_api(self, left: Mapping[Series, Sequence[Gap]]) -> None:
-        left = {series: gaps for series, gaps in left.items() if gaps}
         settlements = {s: g for s, g in left.items() if s.dataset == FUNDING_RATE.name and s.market is Market.UM}
         if self.api is not None and len(settlements) >= TOGETHER:
             await self._ask_for_all(self.api, settlements)
