@@ -373,12 +373,14 @@ class Stored:
 
     `partitions`: those that hold their rows now. `removed`: partitions that gave way. `sources`: by key, what became of
     each archive, its rows counted over all partitions; 0 rows where a longer archive has them. `refused`: by key, why.
+    `findings`: what is odd with the rows that were stored.
     """
 
     partitions: tuple[Partition, ...]
     removed: tuple[tuple[Series, Period], ...]
     sources: Mapping[str, Source]
     refused: Mapping[str, str]
+    findings: tuple["Finding", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ from core.exchanges import APIS, EXCHANGES
 from core.integrity.checker import IntegrityChecker
 from core.jobs.alone import alone
 from core.jobs.gaps import GapFiller
+from core.jobs.store import CHECK_ROWS
 from core.jobs.sync import Sync
 from core.jobs.update import COMMAND, DAYS_BACK, Selection, UpdateSummary, update
 from core.layout import Layout
@@ -89,7 +90,7 @@ async def _run(options: argparse.Namespace, settings: Settings, layout: Layout, 
         smart = SmartDownloader(transport, settings.download, emit)
         archive = EXCHANGES["binance"](settings.download, layout, smart, emit)
         catalog = functools.partial(known_partitions, layout)
-        storage = StorageManager(layout, settings.storage, settings.quality, catalog)
+        storage = StorageManager(layout, settings.storage, settings.quality, catalog, CHECK_ROWS)
         now = datetime.now(UTC)
         with DownloadTracker(layout.database) as tracker:
             asking = Asking(int(now.timestamp() * 1_000_000), settings.quality.accepted)

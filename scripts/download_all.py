@@ -42,6 +42,7 @@ from core.events import Snapshot, fan_out, log_event
 from core.exchanges import EXCHANGES
 from core.exchanges.archive import Archive
 from core.jobs.request import Request, find_files, find_on_disk, with_all, with_priority
+from core.jobs.store import CHECK_ROWS
 from core.jobs.symbols_info import Coverage, cover, record_symbols
 from core.jobs.sync import Scope, Sync, SyncSummary
 from core.layout import Layout
@@ -131,7 +132,7 @@ def _storage(
         return contextlib.nullcontext()
     cores = free_cores()
     processes = cores if options.scope in (Scope.PROCESS, Scope.REBUILD) else max(1, cores - 1)
-    return StoragePool(layout, settings.storage, settings.quality, processes)
+    return StoragePool(layout, settings.storage, settings.quality, processes, CHECK_ROWS)
 
 
 async def _wanted(

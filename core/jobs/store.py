@@ -2,12 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from core.types import FetchedFile, Partition, Period, Series, Stamp, Stored
 
 if TYPE_CHECKING:  # a download alone needs no Arrow, which takes longer to load than everything else together
     from core.storage.survey import Survey
+
+
+CHECK_ROWS: Final = "core.integrity.checks:check_rows"
+"""What looks at rows while they are stored, by name: it needs Arrow, and whoever stores may be another process."""
 
 
 class Store(Protocol):

@@ -16,7 +16,6 @@ from enum import Enum
 from typing import Final
 from weakref import WeakValueDictionary
 
-from core.datasets import DATASETS
 from core.download.asking import Asking
 from core.download.database import now_us
 from core.download.part import digest_of
@@ -54,6 +53,7 @@ from core.jobs.groups import Groups
 from core.jobs.recorder import Recorder
 from core.jobs.stock import not_held
 from core.jobs.store import Store
+from core.jobs.told import beside, repairs
 from core.layout import Layout
 from core.types import (
     FAULTS,
@@ -63,7 +63,6 @@ from core.types import (
     Finding,
     Proof,
     Series,
-    Source,
     State,
     Stored,
 )
@@ -378,6 +377,8 @@ class Sync:
                 for download, _ in arrived:
                     self._note.add(Change(download, State.FAILED, error=text))
                 return
+        for found in (*stored.findings, *beside(stored, [download.file for download, _ in arrived])):
+            self.emit(FindingRaised(found))
         for download, _ in arrived:
             key = download.file.key
             if key in stored.refused:
@@ -446,7 +447,7 @@ class Sync:
                 self._stored += 1
                 self._quarantined += source.quarantined
                 self.emit(FileStored(key, source.rows))
-                for found in _findings(self.layout, change.download.file.series, source):
+                for found in repairs(self.layout, change.download.file.series, source):
                     self.emit(FindingRaised(found))
                 if (doubt := accepted(change.download, source)) is not None:
                     self.emit(FindingRaised(doubt))
@@ -528,19 +529,3 @@ class Sync:
             failures=tuple(self._failures),
             faults=tuple(self._faults),
         )
-
-
-def _findings(layout: Layout, series: Series, source: Source) -> list[Finding]:
-    """What storing had to repair or to let pass, said out loud unless it is usual."""
-    quarantine = layout.quarantine(series, source.period)
-    found = [
-        ("duplicate-rows", source.duplicates, "exact duplicate rows were dropped"),
-        ("unsorted-rows", source.reordered, "rows were out of order and have been sorted"),
-        ("outside-period", source.outside, "rows lie outside the period of their file and were kept"),
-        ("quarantined-lines", source.quarantined, f"lines cannot be stored and lie in {quarantine}"),
-    ]
-    return [
-        Finding(series, source.period.span, kind, f"{source.period.label}: {count} {what}")
-        for kind, count, what in found
-        if count and kind not in DATASETS[series.dataset].usual_repairs
-    ]

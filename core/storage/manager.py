@@ -26,6 +26,7 @@ from core.storage.files import files_of, stamps_of
 from core.storage.footer import partition_at
 from core.storage.formats import FORMATS
 from core.storage.joined import joined
+from core.storage.looking import Looking
 from core.storage.merging import opened, remove
 from core.storage.output import Output
 from core.storage.parser import Parser
@@ -56,15 +57,22 @@ from core.types import (
 
 
 class StorageManager:
-    """Writes and reads partitions under one data root. `catalog` spares `facts` the footers that it knows."""
+    """Writes and reads partitions under one data root. `catalog` spares `facts` the footers that it knows; `check`
+    (`module:function`, a `core.storage.looking.Check`) looks at rows while they are stored."""
 
     def __init__(
-        self, layout: Layout, settings: StorageSettings, quality: QualitySettings, catalog: Catalog = nothing_known
+        self,
+        layout: Layout,
+        settings: StorageSettings,
+        quality: QualitySettings,
+        catalog: Catalog = nothing_known,
+        check: str = "",
     ) -> None:
         self._layout = layout
         self._settings = settings
         self._quality = quality
         self._catalog = catalog
+        self._check = check
         self._parser = Parser(settings.parser)
 
     @property
@@ -100,8 +108,9 @@ class StorageManager:
             new = [fetched for fetched in files if fetched.file.key not in held]
             if new:
                 here = tuple(opened(self._layout, here, self._settings.row_group_rows))
+            looking = Looking(self._check if new else "", series, self._quality)
             store = self._store_days if is_by_day(series) else functools.partial(self._store_pieces, series, home)
-            stored = store(new, here, held)
+            stored = replace(store(new, here, held, looking), findings=looking.findings)
             self._tidy_quarantine(files, before, stored)
             for path in outdated_in(self._layout, series, stored.partitions):
                 unlink(path)
@@ -227,9 +236,12 @@ class StorageManager:
         new: Sequence[FetchedFile],
         here: Sequence[Partition],
         held: Mapping[str, Source],
+        looking: Looking,
     ) -> Stored:
         """Read archives one by one, and write their partition with what it keeps."""
         fresh, refused = self._read(series, home, new, here)
+        ordered = sorted(fresh, key=lambda piece: piece.source.period.span)
+        looking.at(batch for piece in ordered for batch in piece.batches or ())
         made = write_among(self._layout, series, home, fresh, here, self._settings.row_group_rows)
         return Stored(made.partitions, (), {**held, **made.sources}, refused)
 
@@ -258,7 +270,9 @@ class StorageManager:
             pieces.append(piece)
         return pieces, refused
 
-    def _store_days(self, new: Sequence[FetchedFile], here: Sequence[Partition], held: Mapping[str, Source]) -> Stored:
+    def _store_days(
+        self, new: Sequence[FetchedFile], here: Sequence[Partition], held: Mapping[str, Source], looking: Looking
+    ) -> Stored:
         """Stream archives, each into a partition for each of its days."""
         made: dict[Period, Partition] = {partition.period: partition for partition in here}
         sources, refused = dict(held), {}
@@ -271,6 +285,7 @@ class StorageManager:
                     made,
                     self._settings.row_group_rows,
                     functools.partial(self._copies, fetched),
+                    looking,
                 )
             except MalformedArchive as error:
                 refused[fetched.file.key] = str(error)

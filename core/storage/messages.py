@@ -21,6 +21,7 @@ class Terms:
     settings: StorageSettings
     quality: QualitySettings
     log_level: int
+    check: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,10 +50,15 @@ class StoragePool:
     """
 
     def __init__(
-        self, layout: Layout, settings: StorageSettings, quality: QualitySettings, processes: int | None = None
+        self,
+        layout: Layout,
+        settings: StorageSettings,
+        quality: QualitySettings,
+        processes: int | None = None,
+        check: str = "",
     ) -> None:
         self._layout = layout
-        self._terms = Terms(layout, settings, quality, LOGGER.getEffectiveLevel())
+        self._terms = Terms(layout, settings, quality, LOGGER.getEffectiveLevel(), check)
         self._most = processes or free_cores()
         self._changing = threading.Lock()
         self._expected = 0

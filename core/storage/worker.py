@@ -53,7 +53,7 @@ def _serve(requests: IO[bytes], send: Send) -> None:
     LOGGER.setLevel(terms.log_level)
     LOGGER.propagate = False
     LOGGER.addHandler(_Forward(send))
-    storage = StorageManager(terms.layout, terms.settings, terms.quality)
+    storage = StorageManager(terms.layout, terms.settings, terms.quality, check=terms.check)
     gc.freeze()
     gc.enable()
     send(Ready())

@@ -20,6 +20,7 @@ from core.storage.archive_csv import ArchiveCsv
 from core.storage.beside import place_of
 from core.storage.days import Day
 from core.storage.footer import WRITER, facts_of
+from core.storage.looking import Looking
 from core.storage.order import Repairs, row_groups
 from core.storage.output import Output
 from core.storage.pieces import Piece, kept_rows, settle, source_of
@@ -84,6 +85,7 @@ def write_days(
     here: Mapping[Period, Partition],
     group_rows: int,
     copies: Callable[[], Sequence[Output]],
+    looking: Looking,
 ) -> Days:
     """A partition for each day of an archive, rows streamed. What is `here` of these days is replaced, but for what
     counts beside the archive (`core.storage.beside`).
@@ -94,7 +96,7 @@ def write_days(
     """
     dataset = DATASETS[fetched.file.series.dataset]
     beside = layout.processed(fetched.file.series, fetched.file.period)
-    write = functools.partial(_write_days, layout, fetched, here, group_rows, copies)
+    write = functools.partial(_write_days, layout, fetched, here, group_rows, copies, looking)
     return read_by_key(archive, dataset, beside, write)
 
 
@@ -104,6 +106,7 @@ def _write_days(
     here: Mapping[Period, Partition],
     group_rows: int,
     make_copies: Callable[[], Sequence[Output]],
+    looking: Looking,
     archive: ArchiveCsv,
     batches: Iterator[pa.RecordBatch],
     repairs: Repairs,
@@ -113,6 +116,7 @@ def _write_days(
         copies = [stack.enter_context(copy) for copy in make_copies()]
         days: list[Day] = []
         for batch in row_groups(batches, group_rows):
+            looking.at([batch])
             for copy in copies:
                 copy.write(batch)
             for period, part in cut_by_day(batch, fetched.file.period, days[-1].period if days else None):

@@ -167,6 +167,7 @@ def test_days_that_a_month_lacks_come_from_the_days(world: Callable[..., World])
     filled = here.fill(KLINES)
     assert filled.status == {"filled": filled.looked_at}
     assert (filled.rows, here.api_calls, filled.failures) == (0, 0, ())
+    assert set(here.findings) == {"month-differs"}
     assert here.is_true(KLINES)
     days = [source for source in here.sources(KLINES) if source.is_beside]
     assert sum(source.added for source in days) == here.planted[0].rows
