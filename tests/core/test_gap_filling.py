@@ -1,43 +1,24 @@
 """Gaps of real stored series, filled from a served archive and its API; and what is said of those that stay."""
 
-import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import ANY
 
 import pyarrow as pa
 import pytest
 from defect_world import AGG_TRADES, FUNDING, KLINES, MARK, MARKET, SHELVES, SPOT_AGG_TRADES, SPOT_KLINES, TRADES
-from rest_world import FakeClock, api_at
+from gap_world import MORNING, World
 
-from core.dates import DAY_US, HOUR_US
-from core.download.asking import Asking
-from core.download.smart import SmartDownloader
-from core.download.tracker import DownloadTracker
-from core.download.transport import open_transport
-from core.events import Event, FindingRaised
-from core.exchanges.binance.vision import DataVisionDownloader
-from core.integrity.checker import IntegrityChecker
+from core.datasets import DATASETS
+from core.dates import DAY_US
 from core.jobs.filled import Filled
-from core.jobs.gaps import GapFiller
-from core.jobs.sync import Sync
-from core.layout import Layout
 from core.sample.archive import key_of, write_archive
-from core.sample.defects.plan import Plan, Planted, rest_holes
-from core.sample.defects.planting import plant
-from core.sample.faults import Rule, on, status
-from core.sample.rest import SampleApi
-from core.sample.server import ArchiveServer
-from core.settings import DownloadSettings, QualitySettings, StorageSettings
-from core.storage.manager import StorageManager
-from core.types import ArchiveFile, Gap, GapStatus, Period, Proof, Series, Source, Span
-
-END = MARKET.span.end_us
-MORNING = END + 9 * HOUR_US
-ALWAYS = Span(0, 2**60)
+from core.sample.defects.plan import Plan, Planted, Truth
+from core.sample.defects.planting import plant, random_plans
+from core.sample.faults import on, status
+from core.types import GapStatus, Period, Proof, Series
 
 
 @pytest.fixture(scope="module")
@@ -45,102 +26,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("published")
     write_archive(MARKET, folder, SHELVES)
     return folder
-
-
-@dataclass
-class World:
-    """A data folder and the exchange that it is filled from; the clock says when that is."""
-
-    folder: Path
-    served: Path
-    planted: tuple[Planted, ...]
-    now_us: int = MORNING
-    holes: dict[Series, tuple[Span, ...]] = field(default_factory=dict)
-    faults: Rule | None = None
-    has_api: bool = True
-    events: list[Event] = field(default_factory=list)
-    hits: dict[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.layout = Layout(self.folder / "data")
-        self.storage = StorageManager(self.layout, StorageSettings(parser="arrow"), QualitySettings())
-
-    def begin(self, *series: Series, days: tuple[str, str] = ("2024-12-28", "2025-02-04")) -> "World":
-        """Download what the exchange has of these series."""
-        span = Span.of_days(date.fromisoformat(days[0]), date.fromisoformat(days[1]))
-
-        async def wanted(vision: DataVisionDownloader) -> AsyncIterator[Sequence[ArchiveFile]]:
-            for one in series:
-                yield await vision.list_files(one, span)
-
-        async def work(filler: GapFiller, vision: DataVisionDownloader) -> None:
-            await filler.bring(wanted(vision))
-
-        self._run(work, 30)
-        return self
-
-    def fill(self, *series: Series, most_days: int = 30) -> Filled:
-        found: list[Filled] = []
-
-        async def work(filler: GapFiller, _: DataVisionDownloader) -> None:
-            found.append(await filler.fill(series))
-
-        self.events.clear()
-        self._run(work, most_days)
-        return found[0]
-
-    def _run(self, work: Callable[..., object], most_days: int) -> None:
-        async def main() -> None:
-            api = SampleApi(MARKET, now_us=lambda: self.now_us, holes=rest_holes(self.planted) | self.holes)
-            async with (
-                ArchiveServer(self.served, faults=self.faults, api=api) as server,
-                open_transport(8) as transport,
-            ):
-                settings = DownloadSettings(
-                    source=server.url, listing=server.url, backoff_seconds=0.001, backoff_cap_seconds=0.002
-                )
-                clock = FakeClock(self.now_us)
-                smart = SmartDownloader(transport, settings, self.events.append, sleep=clock.sleep)
-                vision = DataVisionDownloader(settings, self.layout, smart, self.events.append)
-                with DownloadTracker(self.layout.database) as tracker:
-
-                    async def bring(batches: AsyncIterator[Sequence[ArchiveFile]]) -> object:
-                        asking = Asking(self.now_us)
-                        sync = Sync(vision, tracker, self.storage, self.layout, self.events.append, asking=asking)
-                        return await sync.run(batches, "fill")
-
-                    checker = IntegrityChecker(self.layout, self.storage, tracker, now_us=self.now_us)
-                    rest = api_at(server.url, smart, clock) if self.has_api else None
-                    filler = GapFiller(
-                        *(vision, rest, tracker, self.storage, checker, bring),
-                        *(self.now_us, most_days * DAY_US, self.events.append),
-                    )
-                    await work(filler, vision)  # type: ignore[misc]
-                self.hits = dict(server.hits)
-
-        asyncio.run(main())
-
-    def rows(self, series: Series) -> pa.Table:
-        truth = MARKET.truth(series, ALWAYS)
-        return pa.Table.from_batches(list(self.storage.scan(series, ALWAYS)), truth.schema)
-
-    def is_true(self, series: Series) -> bool:
-        return bool(self.rows(series).equals(MARKET.truth(series, ALWAYS)))
-
-    def sources(self, series: Series) -> list[Source]:
-        return [source for part in self.storage.partitions(series) for source in part.sources]
-
-    def gaps(self, series: Series) -> tuple[Gap, ...]:
-        with DownloadTracker(self.layout.database) as tracker:
-            return tracker.gaps(series)
-
-    @property
-    def findings(self) -> list[str]:
-        return [event.finding.kind for event in self.events if isinstance(event, FindingRaised)]
-
-    @property
-    def api_calls(self) -> int:
-        return sum(count for name, count in self.hits.items() if "api/v" in name)
 
 
 @pytest.fixture
@@ -282,3 +167,37 @@ def test_aggregates_of_spot_come_from_the_api_and_of_old_futures_not(world: Call
     assert here.is_true(SPOT_AGG_TRADES)
     assert {gap.status for gap in here.gaps(SPOT_AGG_TRADES)} == {GapStatus.FILLED}
     assert {gap.status for gap in here.gaps(AGG_TRADES)} == {GapStatus.CONFIRMED}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_any_source_can_answer_is_repaired_and_the_rest_confirmed(
+    tmp_path: Path, published: Path, seed: int
+) -> None:
+    """Missing days, halves of days and months, lost trades, holes at every source: twenty at a time, over all kinds."""
+    served = tmp_path / "served"
+    shutil.copytree(published, served)
+    kinds = ("D1", "D3", "D4", "D6", "D7", "D8")
+    planted = plant(MARKET, served, random_plans(MARKET, served, seed, 20, kinds=kinds))
+    assert len(planted) == 20
+    series = sorted({each.series for each in planted})
+    here = World(tmp_path, served, planted, MORNING + 20 * DAY_US).begin(*series)  # when nothing is late any more
+    filled = here.fill(*series)
+    assert filled.failures == ()
+    for each in planted:
+        _assert_repaired_or_confirmed(here, each)
+    again = here.fill(*series)
+    assert (again.rows, again.archives, again.confirmed) == (0, 0, ())
+
+
+def _assert_repaired_or_confirmed(here: World, planted: Planted) -> None:
+    rows, truth = here.between(planted.series, planted.span), MARKET.truth(planted.series, planted.span)
+    if planted.truth is Truth.MARKET:
+        assert rows.equals(truth), planted
+        return
+    keys = DATASETS[planted.series.dataset].key
+    here_keys = set(zip(*(rows.column(name).to_pylist() for name in keys), strict=True))
+    all_keys = list(zip(*(truth.column(name).to_pylist() for name in keys), strict=True))
+    assert rows.equals(truth.filter(pa.array([key in here_keys for key in all_keys]))), "nothing is made up"
+    assert rows.num_rows < truth.num_rows
+    standing = {gap.status for gap in here.gaps(planted.series) if gap.span.overlaps(planted.span)}
+    assert planted.gap in standing, planted
