@@ -39,7 +39,8 @@ from core.download.tracker import DownloadTracker
 from core.download.transport import open_transport
 from core.errors import ConfigError, NoData
 from core.events import Snapshot, fan_out, log_event
-from core.exchanges import APIS, EXCHANGES
+from core.exchanges import EXCHANGES
+from core.exchanges.apis import APIS
 from core.integrity.checker import IntegrityChecker
 from core.jobs.alone import alone
 from core.jobs.gaps import GapFiller

@@ -1,8 +1,6 @@
 """Where history is published. To add an exchange: a folder with classes that satisfy `Archive` and `Api`, and its lines
-here."""
+here and in `apis`."""
 
-from core.exchanges.binance.rest import RestApi
 from core.exchanges.binance.vision import DataVisionDownloader
 
 EXCHANGES = {"binance": DataVisionDownloader}
-APIS = {"binance": RestApi}

@@ -1,7 +1,7 @@
 """What a run and a process that stores for it say to each other: pickles through two pipes. Needs no Arrow.
 
 The run sends `Terms` first, then `Order`s and `Expect`s. The process sends `Ready` once it has loaded what it needs,
-then for each order, in their order, `Done` or `Failed`, and `Line`s of its log at any time.
+then for each order, in their order, `Begun` and `Done` or `Failed`, and `Line`s of its log at any time.
 """
 
 from collections.abc import Sequence
@@ -46,6 +46,11 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """The process is at the next order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """What came of an order."""
 
@@ -69,4 +74,4 @@ class Line:
 
 
 Request = Terms | Expect | Order
-Answer = Ready | Done | Failed | Line
+Answer = Ready | Begun | Done | Failed | Line

@@ -13,7 +13,7 @@ from typing import Final, cast
 
 from core.errors import StorageError
 from core.events import LOGGER
-from core.storage.messages import Answer, Done, Expect, Failed, Line, Order, Ready, Request, Terms
+from core.storage.messages import Answer, Begun, Done, Expect, Failed, Line, Order, Ready, Request, Terms
 from core.types import Stored
 
 _PROGRAM: Final = """\
@@ -45,8 +45,10 @@ class StoringProcess:
         self._waiting: deque[tuple[Order, Future[Stored]]] = deque()
         self._is_ready = False
         self._is_warned = False
+        self.begun = 0
+        """Orders that it has come to."""
         self.has_ended = False
-        self.has_answered = False
+        self._answered = 0
         self._listening = threading.Thread(target=self._listen, name="storing", daemon=True)
         self._listening.start()
         self._send(terms)
@@ -87,6 +89,10 @@ class StoringProcess:
         self._listening.join()
 
     @property
+    def has_answered(self) -> bool:
+        return self._answered > 0
+
+    @property
     def end(self) -> str:
         """How it ended, in words."""
         code = self._process.returncode
@@ -123,19 +129,21 @@ class StoringProcess:
         match answer:
             case Ready():
                 self._is_ready = True
+            case Begun():
+                self.begun += 1
             case Line():
                 record = {"name": LOGGER.name, "levelno": answer.level, "msg": answer.text, "created": answer.created}
                 LOGGER.handle(logging.makeLogRecord({**record, "levelname": logging.getLevelName(answer.level)}))
             case Done():
-                self.has_answered = True
+                self._answered += 1
                 self._waiting.popleft()[1].set_result(answer.stored)
             case Failed():
-                self.has_answered = True
+                self._answered += 1
                 self._waiting.popleft()[1].set_exception(answer.error)
 
     def _tell_end(self) -> None:
         """What it was at has failed; the rest can be asked of another."""
-        if self._waiting and self._is_ready and self._process.returncode != 0:
+        if self._waiting and self.begun > self._answered and self._process.returncode != 0:
             order, answer = self._waiting.popleft()
             keys = f"{order.files[0].file.key}{f' and {n - 1} more' if (n := len(order.files)) > 1 else ''}"
             answer.set_exception(

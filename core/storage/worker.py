@@ -17,7 +17,7 @@ from typing import IO
 from core.errors import MarketDataError, StorageError
 from core.events import LOGGER
 from core.storage.manager import StorageManager
-from core.storage.messages import Answer, Done, Expect, Failed, Line, Order, Ready, Terms
+from core.storage.messages import Answer, Begun, Done, Expect, Failed, Line, Order, Ready, Terms
 
 Send = Callable[[Answer], None]
 
@@ -64,6 +64,7 @@ def _serve(requests: IO[bytes], send: Send) -> None:
         if ending.poll(0):
             return  # the run has closed its end: nobody waits for this any more
         if isinstance(request, Order):
+            send(Begun())
             send(_answer(storage, request))
         else:
             storage.expect(request.archive_bytes)

@@ -112,7 +112,7 @@ def blocked(world: World) -> Iterator[Blocked]:
         with ExitStack() as turn:
             turn.enter_context(world.storage.turn(klines(SYMBOLS[1])))
             first = threads.submit(pool.store, files[1])
-            wait_for(lambda: pool._processes[0].waiting == 1)
+            wait_for(lambda: pool._processes[0].begun == 2)
             yield Blocked(pool, first, turn, threads)
 
 
@@ -184,7 +184,7 @@ def test_a_full_disk_comes_as_one_and_the_process_goes_on(world: World) -> None:
 
 def test_every_error_travels_whole() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, MarketDataError)]
-    more = {errors.Throttled: (2.5,), errors.ChecksumMismatch: ("a", "b"), errors.Disputed: ("a", "b")}
+    more = {errors.Throttled: (2.5,), errors.ChecksumMismatch: ("a", "b"), errors.Disputed: ("a", "b", Path("x"), "c")}
     assert len(kinds) > 12
     for kind in kinds:
         error = kind("what it says", *more.get(kind, ()))

@@ -1,0 +1,5 @@
+"""What is asked for rows that an archive lacks. Apart from `EXCHANGES`, for this needs Arrow, and a download does not."""
+
+from core.exchanges.binance.rest import RestApi
+
+APIS = {"binance": RestApi}
