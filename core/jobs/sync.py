@@ -540,7 +540,7 @@ def _findings(layout: Layout, series: Series, source: Source) -> list[Finding]:
         ("quarantined-lines", source.quarantined, f"lines cannot be stored and lie in {quarantine}"),
     ]
     return [
-        Finding(series, source.period.span, kind, f"{source.period.label}: {count} {what}")
+        Finding(series, source.period.span, kind, f"{source.period.label}: {count} {what}", count)
         for kind, count, what in found
         if count and kind not in DATASETS[series.dataset].usual_repairs
     ]
