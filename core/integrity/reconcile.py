@@ -55,8 +55,8 @@ def candles_of_trades(side: Side, series: Series, span: Span) -> Iterator[Findin
             left_out = np.zeros(len(candles.time), dtype=np.bool_)
             if series.market is not Market.SPOT and differing.wrong.any():
                 left_out = differing.wrong & lone.make_up(grid.slots(candles.time), differing.lacking)
-            explained.add(candles.time, left_out, differing.say)
-            found.add(candles.time, differing.wrong & ~left_out, differing.say)
+            explained.add(candles.time, left_out, differing.say, differing.ends)
+            found.add(candles.time, differing.wrong & ~left_out, differing.say, differing.ends)
     yield from found.findings()
     yield from explained.findings()
 
@@ -83,7 +83,7 @@ def candles_of_candles(side: Side, series: Series, span: Span) -> Iterator[Findi
         ends = fine_grid.slots(grid.starts(made.slots + 1))
         whole = made.rows == ends - fine_grid.slots(grid.starts(made.slots))
         differing = _against(candles, grid, _chosen(made, whole), names, only_made=True)
-        found.add(candles.time, differing.wrong, differing.say)
+        found.add(candles.time, differing.wrong, differing.say, differing.ends)
     yield from found.findings()
 
 
@@ -176,8 +176,10 @@ def _candle_totals(market: Market) -> dict[str, tuple[str, ...]]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Differing:
-    """Which candles are `wrong`, how many trades each has more than it is made of, and a way to tell one of them."""
+    """Which candles are `wrong`, how many trades each has more than it is made of, where its time `ends`, and a way to
+    tell one of them."""
 
+    ends: Ints
     wrong: Bools
     lacking: Ints
     say: Callable[[int], str]
@@ -218,7 +220,7 @@ def _against(
             return f"{lacking[n]} trades, but none is stored"
         return ", ".join(f"{name} {text(a[n])} against {text(b[n])}" for name, a, b in pairs if a[n] != b[n])
 
-    return _Differing(wrong, lacking, say)
+    return _Differing(grid.starts(slots + 1), wrong, lacking, say)
 
 
 def _chosen(made: Candles, which: Bools) -> Candles:

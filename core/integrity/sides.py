@@ -51,8 +51,8 @@ class _Some:
     """Rows that differ, no two neighbours of them far apart: all in the count, the first few in words."""
 
     count: int
-    first_us: int
-    last_us: int
+    start_us: int
+    end_us: int
     told: list[str]
 
 
@@ -66,20 +66,21 @@ class Differences:
     cause: str | None = None
     _found: list[_Some] = field(default_factory=list)
 
-    def add(self, times: Ints, wrong: Bools, say: Callable[[int], str]) -> None:
-        """The rows of which `wrong` is true, behind those before; times may go back a little."""
+    def add(self, times: Ints, wrong: Bools, say: Callable[[int], str], ends: Ints | None = None) -> None:
+        """The rows of which `wrong` is true, behind those before; times may go back a little. `ends`: where the time of
+        each row ends, by default at once."""
         at = np.flatnonzero(wrong)
         if not len(at):
             return
         apart = np.flatnonzero(np.diff(times[at]) > NEAR_US) + 1
         for rows in np.split(at, apart):
-            first, last = int(times[rows].min()), int(times[rows].max())
+            first, end = int(times[rows].min()), int((times + 1 if ends is None else ends)[rows].max())
             held = self._found[-1] if self._found else None
-            if held is None or first > held.last_us + NEAR_US:
-                held = _Some(0, first, last, [])
+            if held is None or first > held.end_us + NEAR_US:
+                held = _Some(0, first, end, [])
                 self._found.append(held)
             held.count += len(rows)
-            held.first_us, held.last_us = min(held.first_us, first), max(held.last_us, last)
+            held.start_us, held.end_us = min(held.start_us, first), max(held.end_us, end)
             for row in rows[: _SHOWN - len(held.told)].tolist():
                 held.told.append(f"{format_us(int(times[row]))}: {say(row)}")
 
@@ -88,7 +89,8 @@ class Differences:
         for some in self._found:
             rest = f"; and {some.count - len(some.told)} more" if some.count > len(some.told) else ""
             detail = f"{some.count} rows differ from {self.against}: {'; '.join(some.told)}{rest}"
-            yield Finding(self.series, Span(some.first_us, some.last_us + 1), self.kind, detail, some.count, self.cause)
+            span = Span(some.start_us, some.end_us)
+            yield Finding(self.series, span, self.kind, detail, some.count, self.cause)
 
 
 def finer_of(side: Side, series: Series) -> Series | None:

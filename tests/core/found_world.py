@@ -93,28 +93,28 @@ class Lake:
         raised = tuple(event.finding for event in self.events if isinstance(event, FindingRaised))
         with DownloadTracker(self.layout.database) as tracker:
             checker = IntegrityChecker(self.layout, self.storage, tracker, QualitySettings())
-            known = {series for series in self.storage.series()} | set(self.series())
-            examined = [checker.examine(series, deep=deep) for series in sorted(known)]
+            known = sorted({*self.storage.series(), *self.series()})
+            examined = [checker.examine(series, deep=deep) for series in known]
         return Seen(tuple(with_feeds(examined)), raised)
 
 
 UM, CM, SPOT = Market.UM, Market.CM, Market.SPOT
 HALT = Span(moment("2025-01-05 04:00"), moment("2025-01-05 08:45"))
-NOON = moment("2024-12-16 12:31")
+NOON = moment("2024-12-18 12:31")
 GONE = moment("2025-01-09 09:00")
 MARKET = SampleMarket(
     11,
     (
-        Instrument(UM, "BTCUSDT", "BTC", 95000.0, 1, 3, 60, 12, moment("2024-12-16"), depth_seconds=900, halts=(HALT,)),
+        Instrument(UM, "BTCUSDT", "BTC", 95000.0, 1, 3, 60, 12, moment("2024-12-18"), depth_seconds=900, halts=(HALT,)),
         Instrument(UM, "币安人生USDT", "币安人生", 0.21, 5, 0, 4000, 6, NOON, GONE, depth_seconds=900),
-        Instrument(SPOT, "ETHUSDT", "ETH", 3400.0, 2, 4, 6000, 12, NOON, halts=(HALT,)),
+        Instrument(SPOT, "ETHUSDT", "ETH", 3400.0, 2, 4, 6000, 24, NOON, halts=(HALT,)),
         Instrument(CM, "ETHUSD_PERP", "ETH", 3400.0, 2, 0, 150, 6, NOON, contract_usd=10, depth_seconds=900),
     ),
-    date(2024, 12, 16),
+    date(2024, 12, 18),
     date(2025, 1, 14),
 )
-"""Four symbols over a month: listings at noon, a delisting, a halt, spot's change to microseconds, a month that turns."""
-_DAYS = (date(2024, 12, 25), date(2025, 1, 14))
+"""Four symbols over a month: listings at noon, a delisting, a halt, spot's change to microseconds."""
+_DAYS = (date(2024, 12, 28), date(2025, 1, 14))
 SHELVES = (
     *(Shelf(name, "1h", days=_DAYS) for name, kind in DATASETS.items() if kind.has_interval),
     Shelf("klines", "1m", days=_DAYS, symbols=("um/BTCUSDT",)),
