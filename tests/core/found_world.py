@@ -88,13 +88,13 @@ class Lake:
 
         asyncio.run(main())
 
-    def seen(self, deep: bool = True) -> Seen:
+    def seen(self, now_us: int | None = None) -> Seen:
         """All series through the checker, and the findings of the downloads."""
         raised = tuple(event.finding for event in self.events if isinstance(event, FindingRaised))
         with DownloadTracker(self.layout.database) as tracker:
-            checker = IntegrityChecker(self.layout, self.storage, tracker, QualitySettings())
+            checker = IntegrityChecker(self.layout, self.storage, tracker, QualitySettings(), now_us=now_us)
             known = sorted({*self.storage.series(), *self.series()})
-            examined = [checker.examine(series, deep=deep) for series in known]
+            examined = [checker.examine(series, deep=True) for series in known]
         return Seen(tuple(with_feeds(examined)), raised)
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from found_world import CM, HALT, MARKET, SHELVES, SPOT, UM, Lake, Seen, linked
 
+from core.datasets import DATASETS
+from core.dates import DAY_US
 from core.integrity.archives import DAY_GIVEN, REPAIRED
 from core.integrity.causes import HALTED
 from core.integrity.feed import EVERY
-from core.sample.archive import write_archive
+from core.sample.archive import Shelf, write_archive
 from core.sample.defects.plan import Plan, Planted, Verdict
 from core.sample.defects.planting import default_kinds, plant, random_plans
 from core.types import Finding, Period, Series
@@ -202,3 +204,51 @@ def test_two_hundred_defects_of_all_kinds_are_planted(pristine: Path) -> None:
     assert len(plans) == 200
     planted = Counter(plan.defect for plan in plans)
     assert set(planted) == set(default_kinds())
+
+
+def test_with_a_clock_late_days_and_replaced_archives_are_found_and_put_right(tmp_path: Path) -> None:
+    """D2: a frozen feed is old, and whole when it has thawed. D34: what an archive lacks is missing until the whole one
+    comes, and then that is said. D32 is seen only by whoever asks the API: what is stored is the archive's."""
+    few = ("um/BTCUSDT", "um/币安人生USDT")
+    names = ("klines", "mark_price", "metrics", "funding_rate")
+    days = (MARKET.first, MARKET.last)
+    shelves = tuple(
+        Shelf(name, "1h" if DATASETS[name].has_interval else None, days=days, symbols=few) for name in names
+    )
+    served = tmp_path / "archive"
+    write_archive(MARKET, served, shelves)
+    planted = plant(MARKET, served, random_plans(MARKET, served, 1, 8, ("D2", "D34")))
+    lake = Lake(tmp_path / "data", MARKET, shelves)
+    (frozen,) = [each for each in planted if each.defect == "D2"]
+    replaced = [each for each in planted if each.defect == "D34"]
+    assert len(replaced) == 7
+
+    during = frozen.changes_us[0] - 1
+    lake.download(served, during)
+    told = lake.seen(now_us=during)
+    unexplained = [f for f in told.findings if f.cause is None]
+    assert [f for f in unexplained if not any(is_replaced(f, each) for each in replaced)] == []
+    (old,) = [f for f in told.findings if f.kind == "old" and f.series == frozen.series]
+    assert old.cause is not None
+    assert old.span.start_us <= frozen.span.start_us  # metrics are labelled by the end of their window
+
+    after = MARKET.span.end_us + 2 * DAY_US
+    lake.download(served, after)
+    seen = lake.seen()
+    waiting = [each for each in replaced if each.changes_us[0] > after]
+    assert len(waiting) > 1
+    assert [str(each) for each in waiting if not any(is_replaced(f, each) for f in seen.findings)] == []
+    unexplained = [f for f in seen.findings if f.cause is None and f.kind != "republished"]
+    assert [f for f in unexplained if not any(is_replaced(f, each) for each in replaced)] == []
+
+    lake.events.clear()
+    lake.download(served, max(us for each in replaced for us in each.changes_us) + 1)
+    seen = lake.seen()
+    assert {f.kind for f in seen.findings if f.cause is None} == {"republished"}
+    for each in waiting:
+        (said,) = [f for f in seen.findings if f.kind == "revised" and f.series == each.series and concerns(f, each)]
+        assert said.cause == "the rows stored are those of the new archive"
+
+
+def is_replaced(finding: Finding, planted: Planted) -> bool:
+    return finding.kind in LOST | COMPARED | {"month-differs"} and concerns(finding, planted)
