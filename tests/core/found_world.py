@@ -111,10 +111,10 @@ MARKET = SampleMarket(
         Instrument(CM, "ETHUSD_PERP", "ETH", 3400.0, 2, 0, 150, 6, NOON, contract_usd=10, depth_seconds=900),
     ),
     date(2024, 12, 18),
-    date(2025, 1, 14),
+    date(2025, 1, 12),
 )
 """Four symbols over a month: listings at noon, a delisting, a halt, spot's change to microseconds."""
-_DAYS = (date(2024, 12, 28), date(2025, 1, 14))
+_DAYS = (date(2024, 12, 28), date(2025, 1, 12))
 SHELVES = (
     *(Shelf(name, "1h", days=_DAYS) for name, kind in DATASETS.items() if kind.has_interval),
     Shelf("klines", "1m", days=_DAYS, symbols=("um/BTCUSDT",)),
