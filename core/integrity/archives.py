@@ -1,7 +1,7 @@
 """Checks of where rows come from: archives as footers, catalog, status database and disk tell of them."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -11,11 +11,13 @@ from core.datasets import DATASETS
 from core.dates import DAY_US, format_us
 from core.errors import storage_error
 from core.layout import Layout
+from core.storage.beside import is_rest
 from core.types import (
     ArchiveFile,
     Finding,
     Market,
     Partition,
+    Period,
     Proof,
     Revision,
     Series,
@@ -26,14 +28,17 @@ from core.types import (
 
 LABELS_ARE_STARTS_FROM: Final = date(2026, 6, 25)
 """From this day on um metrics are labelled by the start of their five minutes, before by their end (D36)."""
-USUAL: Final = "usual for this kind of data, and put right while storing"
+REPAIRED: Final = "put right while storing"
+MONTH_DIFFERS: Final = "month-differs"
+DAY_GIVEN: Final = "the day's own archive is given"
+FROM_REST: Final = "rows the archives lack"
 _STALE_DAYS: Final = {"funding_rate": 45}
 _BLOCK: Final = 1 << 20
 _REPAIRS: Final = (
-    ("duplicate-rows", "duplicates", "exact duplicate rows were dropped"),
-    ("unsorted-rows", "reordered", "rows were out of order and have been sorted"),
-    ("outside-period", "outside", "rows lie outside the period of their file and were kept"),
-    ("quarantined-lines", "quarantined", "lines cannot be stored and lie in quarantine"),
+    ("duplicate-rows", "duplicates", "exact duplicate rows were dropped", REPAIRED),
+    ("unsorted-rows", "reordered", "rows were out of order and have been sorted", REPAIRED),
+    ("outside-period", "outside", "rows lie outside the period of their file and were kept", None),
+    ("quarantined-lines", "quarantined", "lines cannot be stored and lie in quarantine", None),
 )
 _STATES: Final = {
     State.FAILED: "could not be fetched or stored",
@@ -52,19 +57,34 @@ def sources_of(partitions: Iterable[Partition]) -> dict[str, Source]:
 def repairs(series: Series, sources: Iterable[Source]) -> Iterator[Finding]:
     """What storing had to repair or to let pass (D25, D26, D28)."""
     for source in sources:
-        for kind, name, what in _REPAIRS:
+        for kind, name, what, cause in _REPAIRS:
             count = getattr(source, name)
             if count:
-                cause = USUAL if kind in DATASETS[series.dataset].usual_repairs else None
                 yield Finding(series, source.period.span, kind, f"{source.period.label}: {count} {what}", count, cause)
+
+
+def beside(series: Series, sources: Iterable[Source], told: Container[Period] = ()) -> Iterator[Finding]:
+    """Rows that are given besides a longer archive, or besides any; `told`: days of which it is known in more words."""
+    for source in sources:
+        if is_rest(source):
+            span = Span(source.first_us, source.last_us + 1)
+            detail = f"{source.period.label}: {source.rows} rows that no archive has are those of the exchange's API"
+            yield Finding(series, span, "from-rest", detail, source.rows, FROM_REST)
+        elif source.is_beside and source.period not in told:
+            detail = (
+                f"{source.period.label}: the month lacks {source.added} rows of the day's archive and has "
+                f"{source.changed} otherwise"
+            )
+            count = source.added + source.changed
+            yield Finding(series, source.period.span, MONTH_DIFFERS, detail, count, DAY_GIVEN)
 
 
 def proofs(series: Series, sources: Iterable[Source]) -> Iterator[Finding]:
     """Archives for which no checksum of the exchange vouches (D21, D23)."""
     for source in sources:
         if source.proof is Proof.UNVERIFIED:
-            detail = f"{source.period.label}: the exchange publishes no .CHECKSUM; size, ETag and the zip's CRC agree"
-            yield Finding(series, source.period.span, "unverified", detail)
+            detail = f"{source.period.label}: the exchange publishes no .CHECKSUM"
+            yield Finding(series, source.period.span, "unverified", detail, 1, "size, ETag and the zip's CRC agree")
         elif source.proof is Proof.DISPUTED:
             detail = f"{source.period.label}: the exchange's .CHECKSUM contradicts the bytes it serves"
             yield Finding(series, source.period.span, "disputed", detail)
@@ -89,10 +109,11 @@ def counts(
     series: Series, partitions: Sequence[Partition], rows: int, first_us: int, last_us: int
 ) -> Iterator[Finding]:
     """The rows that were read are those of which the footers tell; `rows` were, from `first_us` to `last_us`."""
-    said = sum(partition.rows for partition in partitions)
+    sources = [source for partition in partitions for source in partition.sources]
+    said = sum(source.added if source.is_beside else source.rows for source in sources)
     times = (min(p.first_us for p in partitions), max(p.last_us for p in partitions))
     span = Span(times[0], times[1] + 1)
-    if times != (first_us, last_us):
+    if times != (first_us, last_us) and not any(source.changed for source in sources):
         first, last, said_first, said_last = map(format_us, (first_us, last_us, *times))
         detail = f"rows from {first} to {last}, footers say {said_first} to {said_last}"
         yield Finding(series, span, "footer", detail)
@@ -131,12 +152,13 @@ def unstored(
     series: Series, files: Iterable[tuple[State, ArchiveFile]], sources: Mapping[str, Source]
 ) -> Iterator[Finding]:
     """Archives that the status database knows and that are not stored for a fault of theirs (D22, D23)."""
-    periods = {source.period for source in sources.values()}
+    longer = {source.period for source in sources.values() if not is_rest(source)}
+    answered = {source.period for source in sources.values() if is_rest(source)}
     for state, file in files:
         if file.key not in sources:
-            is_covered = any(each.contains(file.period) for each in periods)
             detail = f"{file.name} {_STATES[state]}"
-            cause = "a longer archive has its rows" if is_covered else None
+            cause = "a longer archive has its rows" if any(each.contains(file.period) for each in longer) else None
+            cause = cause or ("rows of the exchange's API stand for it" if file.period in answered else None)
             yield Finding(series, file.period.span, f"archive-{state.value}", detail, 1, cause)
 
 
@@ -156,7 +178,7 @@ def revisions(series: Series, found: Iterable[Revision], sources: Mapping[str, S
 def digests(layout: Layout, series: Series, sources: Iterable[Source]) -> Iterator[Finding]:
     """Archives in `raw/` have the SHA-256 that their rows were stored with."""
     names = layout.archived(series)
-    for source in sources:
+    for source in (each for each in sources if not is_rest(each)):
         path = layout.raw(series, source.period)
         if path.name in names:
             actual = sha256_of(path)

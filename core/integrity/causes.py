@@ -7,7 +7,7 @@ from typing import Final
 import pyarrow as pa
 
 from core.datasets import DATASETS
-from core.dates import DAY_US, HOUR_US, INTERVAL_US
+from core.dates import DAY_US, HOUR_US, INTERVAL_US, day_of
 from core.errors import StorageError
 from core.integrity.candles import CUT
 from core.integrity.gaps import Jump
@@ -41,11 +41,12 @@ class Hole:
 @dataclass(frozen=True, slots=True)
 class Causes:
     """Explains jumps of series by what is known and by the trades that are stored. `now_us`: the time, where late is to
-    be told from missing."""
+    be told from missing. `recorded`: gaps of the series that sources were asked about before."""
 
     storage: StorageManager
     known: Sequence[KnownGap] = ()
     now_us: int | None = None
+    recorded: Sequence[Gap] = ()
 
     def hole(self, series: Series, jump: Jump) -> Hole:
         """The gap that a jump is."""
@@ -55,7 +56,14 @@ class Causes:
         if is_long and series.market is Market.SPOT and status is GapStatus.OPEN and kind != "halt":
             kind, detail = "relisting", f"{detail}; possibly two lives of one name, listed anew"
         why = f"{detail}; {cause}" if cause else detail
-        return Hole(kind, Gap(series, jump.span, jump.rows, status, why), cause, detail)
+        asked = self._confirmed(jump.span)
+        checked_us = asked.checked_us if asked and status is asked.status else None
+        return Hole(kind, Gap(series, jump.span, jump.rows, status, why, checked_us), cause, detail)
+
+    def _confirmed(self, span: Span) -> Gap | None:
+        """The hole around a span that no source could fill when it was asked."""
+        holes = (gap for gap in self.recorded if gap.status is GapStatus.CONFIRMED)
+        return next((gap for gap in holes if gap.span.contains(span)), None)
 
     def _why(self, series: Series, jump: Jump) -> tuple[GapStatus, str | None, str]:
         known = self.known_for(series, jump.span)
@@ -66,6 +74,9 @@ class Causes:
         ended = DATASETS[series.dataset].ended.get(series.market)
         if ended is not None and jump.span.start_us >= Period.day(ended).span.end_us:
             return GapStatus.ENDED, f"the exchange ended this kind of data on {ended}", jump.detail
+        if (asked := self._confirmed(jump.span)) is not None:
+            when = "" if asked.checked_us is None else f", asked {day_of(asked.checked_us)}"
+            return GapStatus.CONFIRMED, f"absent at every source{when}", jump.detail
         if self.now_us is not None and jump.span.end_us > self.now_us - LATE_US:
             return GapStatus.LATE, "late: it may still be published", jump.detail
         if series.dataset == "klines":

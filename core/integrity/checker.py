@@ -1,6 +1,6 @@
 """`IntegrityChecker`: whether a stored series is whole and right."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from core.datasets import DATASETS
+from core.dates import day_of
 from core.download.tracker import DownloadTracker
 from core.errors import StorageError
 from core.events import Emit, FindingRaised
@@ -20,6 +21,7 @@ from core.integrity.sides import Side
 from core.integrity.walk import ROWS, Walk, gap_columns, jumps_in, tables
 from core.layout import Layout
 from core.settings import KnownGap, QualitySettings
+from core.storage.beside import is_rest
 from core.storage.joined import joined
 from core.storage.manager import StorageManager
 from core.storage.partitions import uncovered
@@ -70,7 +72,8 @@ class IntegrityChecker:
     def gaps(self, series: Series, span: Span = ALWAYS) -> list[Gap]:
         """The gaps between the first and the last row of a span, in order of time. Raises StorageError."""
         parts = tables(series, self.storage.scan(series, span, gap_columns(series)))
-        return [self._causes.hole(series, jump).gap for jump in jumps_in(series, parts, self.quality)]
+        causes = self._causes(series)
+        return [causes.hole(series, jump).gap for jump in jumps_in(series, parts, self.quality)]
 
     def examine(self, series: Series, span: Span = ALWAYS, deep: bool = False) -> Examined:
         """As `check` and `gaps`, in one pass."""
@@ -78,7 +81,10 @@ class IntegrityChecker:
         partitions = self._partitions(series, span, found)
         walk = self._walk(series, span, partitions, found)
         is_readable = not found.all()
-        for finding in [*walk.findings(), *self._of_archives(series, span, partitions, walk if is_readable else None)]:
+        months = self._months(series, span, partitions) if deep and walk.rows else []
+        told = {Period.day(day_of(each.span.start_us)) for each in months}
+        of_archives = self._of_archives(series, span, partitions, walk if is_readable else None, told)
+        for finding in [*walk.findings(), *of_archives, *months]:
             found.add(finding, is_single=finding.kind in _SINGLE)
         for hole in walk.holes:
             found.add(hole.finding, is_single=True)
@@ -103,13 +109,14 @@ class IntegrityChecker:
 
     def _walk(self, series: Series, span: Span, partitions: Sequence[Partition], found: Findings) -> Walk:
         """Over all rows; where they cannot be read as one, over those of each partition by itself."""
-        walk = Walk(series, self.quality, self._causes)
+        causes = self._causes(series)
+        walk = Walk(series, self.quality, causes)
         try:
             walk.over(tables(series, joined(partitions, span, None, ROWS)))
             return walk
         except StorageError as error:
             reason = str(error)
-        walk = Walk(series, self.quality, self._causes)
+        walk = Walk(series, self.quality, causes)
         broken: list[Partition] = []
         walk.over(tables(series, _one_by_one(partitions, span, broken)))
         for partition in broken:
@@ -120,13 +127,19 @@ class IntegrityChecker:
         return walk
 
     def _of_archives(
-        self, series: Series, span: Span, partitions: Sequence[Partition], walk: Walk | None
+        self,
+        series: Series,
+        span: Span,
+        partitions: Sequence[Partition],
+        walk: Walk | None,
+        told: Container[Period] = (),
     ) -> Iterator[Finding]:
-        """`walk`: None where not all rows could be read."""
+        """`walk`: None where not all rows could be read; `told`: days that were held against their month."""
         sources = archives.sources_of(partitions)
         near = [source for source in sources.values() if source.period.span.overlaps(span)]
         yield from archives.repairs(series, near)
         yield from archives.proofs(series, near)
+        yield from archives.beside(series, near, told)
         yield from archives.labels(series, near)
         if walk and walk.rows and all(span.contains(Span(part.first_us, part.last_us + 1)) for part in partitions):
             yield from archives.counts(series, partitions, walk.rows, walk.first_us, walk.last_us)
@@ -139,11 +152,14 @@ class IntegrityChecker:
             yield from archives.unstored(series, files, sources)
             yield from archives.revisions(series, self._revisions, {source.key: source for source in near})
 
+    def _months(self, series: Series, span: Span, partitions: Sequence[Partition]) -> list[Finding]:
+        sources = archives.sources_of(partitions).values()
+        given = {source.period for source in sources if source.is_beside and not is_rest(source)}
+        return list(months_and_days(self.layout, self.quality, series, span, given))
+
     def _deep(self, series: Series, span: Span, partitions: Sequence[Partition], found: Findings) -> None:
         sources = [s for s in archives.sources_of(partitions).values() if s.period.span.overlaps(span)]
         for finding in archives.digests(self.layout, series, sources):
-            found.add(finding, is_single=True)
-        for finding in months_and_days(self.layout, self.quality, series, span):
             found.add(finding, is_single=True)
         side = Side(self.storage, self.quality)
         try:
@@ -155,9 +171,9 @@ class IntegrityChecker:
             detail = f"cannot be compared with other data: {error}"
             found.add(Finding(series, whole, "not-compared", detail, 1, "told of the other series"), is_single=True)
 
-    @cached_property
-    def _causes(self) -> Causes:
-        return Causes(self.storage, self.known_gaps, self.now_us)
+    def _causes(self, series: Series) -> Causes:
+        recorded = self.tracker.gaps(series) if self.tracker else ()
+        return Causes(self.storage, self.known_gaps, self.now_us, tuple(recorded))
 
     @cached_property
     def _revisions(self) -> list[Revision]:
@@ -197,5 +213,10 @@ def _unreadable(series: Series, period: Period, path: Path) -> Finding:
     return Finding(series, period.span, "unreadable", detail)
 
 
-_SINGLE = frozenset({"flat-run", "flat-tail", "frozen-band", "revised", "digest", "label", "disputed"})
+_SINGLE = frozenset(
+    {
+        *("flat-run", "flat-tail", "frozen-band", "revised", "label", "disputed"),
+        *("from-rest", archives.MONTH_DIFFERS, "archive-unreadable"),
+    }
+)
 """Kinds that are told one by one."""

@@ -1,17 +1,19 @@
 """What only shows where many series are looked at together: a day that all symbols of a kind lack (D2)."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from core.dates import HOUR_US, day_of
+from core.dates import DAY_US, HOUR_US, day_of
 from core.integrity.checker import Examined
 from core.types import Finding, Market, Series, Span
 
 EVERY: Final = "*"
 """Stands for all symbols where a finding is of none in particular."""
 LEAST_US: Final = HOUR_US
+OWN_US: Final = DAY_US
+"""A gap that reaches so much further than the time that all lack is the symbol's own, and says nothing of the feed."""
 _CAUSE: Final = "all symbols lack it, see the finding of the whole feed"
 
 Group = tuple[Market, str, str | None]
@@ -40,7 +42,21 @@ def _group(series: Series) -> Group:
 
 
 def _common(members: Sequence[Examined]) -> Iterable[Span]:
-    """Times of an hour or more that every series lacks which has rows before and behind."""
+    """Times of an hour or more that every series lacks which has rows before and behind, two of them at least for no
+    longer than that."""
+    gaps = [[finding.span for finding in each.findings if _is_open(finding)] for each in members if each.rows]
+    for span in _lacked(members):
+        if sum(any(_is_about(gap, span) for gap in own) for own in gaps) > 1:
+            yield span
+
+
+def _is_about(gap: Span, span: Span) -> bool:
+    around = Span(max(0, span.start_us - OWN_US), span.end_us + OWN_US)
+    return gap.contains(span) and around.contains(gap)
+
+
+def _lacked(members: Sequence[Examined]) -> Iterator[Span]:
+    """Times of an hour or more in which a gap of every series lies that has rows before and behind."""
     edges: list[tuple[int, int, int]] = []
     for each in members:
         if each.rows:

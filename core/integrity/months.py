@@ -3,7 +3,7 @@
 Months are known to be short or wrong where the days are whole (D4, D30), so the day is right where they differ.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Final
 
 import numpy as np
@@ -13,30 +13,38 @@ import pyarrow as pa
 from core.datasets import DATASETS
 from core.dates import DAY_US, format_us
 from core.errors import MalformedArchive
+from core.integrity.archives import DAY_GIVEN, MONTH_DIFFERS
 from core.layout import Layout, period_in
 from core.settings import QualitySettings
 from core.storage.archive_csv import ArchiveCsv
 from core.storage.order import in_key_order, key_values, repeats
 from core.types import Cadence, Finding, Period, Series, Span
 
-KIND: Final = "month-differs"
 _DAYS_HELD: Final = 2
 """Rows of a day may come a little later than those of the next one: a day is complete when so many have begun."""
 
 
-def months_and_days(layout: Layout, quality: QualitySettings, series: Series, span: Span) -> Iterator[Finding]:
-    """The days of which the month says something else. Archives that cannot be read are findings too (D22)."""
+def months_and_days(
+    layout: Layout, quality: QualitySettings, series: Series, span: Span, given: Container[Period] = ()
+) -> Iterator[Finding]:
+    """The days of which the month says something else; of those `given` readers have the day's own rows. Archives that
+    cannot be read are findings too (D22)."""
     names = (period_in(name.removesuffix(".zip"), series) for name in layout.archived(series) if name.endswith(".zip"))
     periods = sorted((each for each in names if each and each.span.overlaps(span)), key=lambda each: each.span)
     for month in (each for each in periods if each.cadence is Cadence.MONTHLY):
         days = {each.first: each for each in periods if each.cadence is Cadence.DAILY and month.contains(each)}
         if days:
-            yield from _Month(layout, quality, series, month).against(sorted(days.values(), key=lambda d: d.first))
+            yield from _Month(layout, quality, series, month, given).against(
+                sorted(days.values(), key=lambda d: d.first)
+            )
 
 
 class _Month:
-    def __init__(self, layout: Layout, quality: QualitySettings, series: Series, month: Period) -> None:
+    def __init__(
+        self, layout: Layout, quality: QualitySettings, series: Series, month: Period, given: Container[Period]
+    ) -> None:
         self._layout, self._quality, self._series, self._month = layout, quality, series, month
+        self._given = given
         self._key = DATASETS[series.dataset].key
 
     def against(self, days: list[Period]) -> Iterator[Finding]:
@@ -122,7 +130,9 @@ class _Month:
             times.append(theirs.column("timestamp").take(extra))
             every = np.concatenate([each.cast(pa.int64()).to_numpy() for each in times])
             span = Span(int(every.min()), int(every.max()) + 1)
-            yield Finding(self._series, span, KIND, f"{day.label}: {'; '.join(said)}; the day is right", count)
+            cause = DAY_GIVEN if day in self._given else None
+            detail = f"{day.label}: {'; '.join(said)}; the day is right"
+            yield Finding(self._series, span, MONTH_DIFFERS, detail, count, cause)
 
 
 def _unlike(one: pa.ChunkedArray, other: pa.ChunkedArray) -> npt.NDArray[np.bool_]:

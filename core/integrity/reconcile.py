@@ -5,6 +5,7 @@ What is missing on one side is a gap, and told there; here only what both have i
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -14,16 +15,15 @@ from core.datasets import DATASETS
 from core.datasets.grid import Bools, Grid, Ints
 from core.dates import DAY_US, INTERVAL_US
 from core.integrity.aggregate import Candles, added_up, of_candles, of_trades
+from core.integrity.candles import CONTRACT_USD
 from core.integrity.exact import places_of, sums, text
 from core.integrity.rows import Floats, Rows
 from core.integrity.sides import CANDLE_WINDOW_US, Differences, Side, covered, finer_of, shortest, slot_windows, windows
-from core.integrity.trading import LEFT_OUT, id_jumps
-from core.integrity.walk import with_row_before
+from core.integrity.trading import LEFT_OUT, LoneIds
 from core.types import Finding, Market, Series, Span
 
 _TRADE_WINDOW_US: Final = DAY_US
 _DEPTH_SLACK: Final = 0.01
-_IS_PRICE: Final = (0.8, 1.25)
 _AGGREGATE_US: Final = 1_000_000
 _PRICES: Final = ("open", "high", "low", "close")
 
@@ -36,23 +36,29 @@ def candles_of_trades(side: Side, series: Series, span: Span) -> Iterator[Findin
         return
     grid = Grid(step)
     found = Differences("candle-differs", series, "the trades")
-    excused = Differences("candle-differs", series, "the trades", LEFT_OUT)
+    explained = Differences("candle-differs", series, "the trades", LEFT_OUT)
     for part in covered(side.facts(trades), span):
+        lone = LoneIds(grid)
         start = -(-part.start_us // step) * step
         whole = Span(start, max(start, part.end_us // step * step))
         for window in windows(whole, _TRADE_WINDOW_US):
             candles = side.rows(series, window)
             if candles is None:
                 continue
-            parts, lone = [], np.zeros(0, dtype=np.int64)
-            tables = (pa.Table.from_batches([batch]) for batch in side.storage.scan(trades, window))
-            for rows in with_row_before(trades, tables, side.quality):
-                lone = np.append(lone, _slots_of_lone_ids(rows, grid))
-                parts.append(of_trades(Rows(trades, rows.table.slice(rows.before), side.quality), grid))
-            totals = _trade_totals(series.market)
-            _compare(found, excused, candles, grid, added_up(parts), totals, np.isin(grid.slots(candles.time), lone))
-    yield from found.finding()
-    yield from excused.finding()
+            parts = []
+            lone.forget(window.start_us // step)
+            for batch in side.storage.scan(trades, window):
+                rows = Rows(trades, pa.Table.from_batches([batch]), side.quality)
+                parts.append(of_trades(rows, grid))
+                lone.update(rows)
+            differing = _against(candles, grid, added_up(parts), _trade_totals(series.market))
+            left_out = np.zeros(len(candles.time), dtype=np.bool_)
+            if series.market is not Market.SPOT and differing.wrong.any():
+                left_out = differing.wrong & lone.make_up(grid.slots(candles.time), differing.lacking)
+            explained.add(candles.time, left_out, differing.say, differing.ends)
+            found.add(candles.time, differing.wrong & ~left_out, differing.say, differing.ends)
+    yield from found.findings()
+    yield from explained.findings()
 
 
 def candles_of_candles(side: Side, series: Series, span: Span) -> Iterator[Finding]:
@@ -76,9 +82,9 @@ def candles_of_candles(side: Side, series: Series, span: Span) -> Iterator[Findi
         made = of_candles(shorter, grid, {name: name for name in names})
         ends = fine_grid.slots(grid.starts(made.slots + 1))
         whole = made.rows == ends - fine_grid.slots(grid.starts(made.slots))
-        nowhere = np.zeros(candles.table.num_rows, dtype=np.bool_)
-        _compare(found, found, candles, grid, _chosen(made, whole), names, nowhere, only_made=True)
-    yield from found.finding()
+        differing = _against(candles, grid, _chosen(made, whole), names, only_made=True)
+        found.add(candles.time, differing.wrong, differing.say, differing.ends)
+    yield from found.findings()
 
 
 def aggregates_of_trades(side: Side, series: Series, span: Span) -> Iterator[Finding]:
@@ -94,7 +100,7 @@ def aggregates_of_trades(side: Side, series: Series, span: Span) -> Iterator[Fin
             made_of = side.rows(trades, near, ["id", "price", "qty", "is_buyer_maker", "timestamp"])
             if aggregates is not None and made_of is not None:
                 _compare_aggregates(found, aggregates, made_of)
-    yield from found.finding()
+    yield from found.findings()
 
 
 def premium_of_prices(side: Side, series: Series, span: Span) -> Iterator[Finding]:
@@ -114,14 +120,11 @@ def premium_of_prices(side: Side, series: Series, span: Span) -> Iterator[Findin
         premium, mark, index = (side.rows(one, window, columns) for one in (series, mark_series, index_series))
         if premium is not None and mark is not None and index is not None:
             _compare_premium(found, premium, mark, index)
-    yield from found.finding()
+    yield from found.findings()
 
 
 def depth_of_mark(side: Side, series: Series, span: Span) -> Iterator[Finding]:
-    """The mean price of each band lies near the mark price of its time (D37).
-
-    What cm counts depth and value in is not documented: it is compared where value over depth is a price at all.
-    """
+    """The mean price of each band lies near the mark price of its time (D37)."""
     mark = shortest(side, Series(series.market, "mark_price", series.symbol))
     if series.dataset != "book_depth" or mark is None:
         return
@@ -135,7 +138,7 @@ def depth_of_mark(side: Side, series: Series, span: Span) -> Iterator[Finding]:
         prices = side.rows(mark, Span(max(0, window.start_us - step), window.end_us), ["timestamp", "high", "low"])
         if depth is not None and prices is not None:
             _compare_depth(found, depth, prices, step)
-    yield from found.finding()
+    yield from found.findings()
 
 
 RECONCILIATIONS: Final[dict[str, Callable[[Side, Series, Span], Iterator[Finding]]]] = {
@@ -171,16 +174,20 @@ def _candle_totals(market: Market) -> dict[str, tuple[str, ...]]:
     return {column: (column,) for column in _trade_totals(market)}
 
 
-def _compare(
-    found: Differences,
-    excused: Differences,
-    candles: Rows,
-    grid: Grid,
-    made: Candles | None,
-    totals: Mapping[str, tuple[str, ...]],
-    has_excuse: Bools,
-    only_made: bool = False,
-) -> None:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Differing:
+    """Which candles are `wrong`, how many trades each has more than it is made of, where its time `ends`, and a way to
+    tell one of them."""
+
+    ends: Ints
+    wrong: Bools
+    lacking: Ints
+    say: Callable[[int], str]
+
+
+def _against(
+    candles: Rows, grid: Grid, made: Candles | None, totals: Mapping[str, tuple[str, ...]], only_made: bool = False
+) -> _Differing:
     """Candles against those that were made; where none was made, they have to be empty unless `only_made`."""
     slots = grid.slots(candles.time)
     made_slots = made.slots if made is not None else np.zeros(0, dtype=np.int64)
@@ -188,42 +195,32 @@ def _compare(
     has = np.zeros(len(slots), dtype=np.bool_)
     inside = place < len(made_slots)
     has[inside] = made_slots[place[inside]] == slots[inside]
+    wrong = np.zeros(len(slots), dtype=np.bool_)
+    lacking = np.zeros(len(slots), dtype=np.int64)
     if not only_made:
-        counts = candles.ints("trades")
-        for to, which in ((found, ~has_excuse), (excused, has_excuse)):
-            to.add(candles.time, ~has & (counts != 0) & which, lambda n: f"{counts[n]} trades, but none is stored")
-    if made is None:
-        return
-    rows, at = np.flatnonzero(has), place[has]
-    wrong = np.zeros(len(rows), dtype=np.bool_)
+        lacking = candles.ints("trades").copy()
+        wrong = ~has & (lacking != 0)
     pairs: list[tuple[str, Floats, Floats]] = []
-    for name in _PRICES:
-        ours, theirs = candles.floats(name)[rows], getattr(made, name)[at]
-        pairs.append((name, ours, theirs))
-    for name, options in totals.items():
-        ours = candles.ints(name).astype(np.float64)[rows] if name == "trades" else candles.floats(name)[rows]
-        theirs = made.total(options[0])[at]
-        for other in options[1:]:
-            theirs = np.where(theirs == ours, theirs, made.total(other)[at])
-        pairs.append((name, ours, theirs))
-    for _, ours, theirs in pairs:
-        wrong |= ours != theirs
+    if made is not None:
+        at = np.where(has, np.minimum(place, len(made_slots) - 1), 0)
+        for name in _PRICES:
+            pairs.append((name, candles.floats(name), getattr(made, name)[at]))
+        for name, options in totals.items():
+            ours = candles.ints(name).astype(np.float64) if name == "trades" else candles.floats(name)
+            theirs = made.total(options[0])[at]
+            for other in options[1:]:
+                theirs = np.where(theirs == ours, theirs, made.total(other)[at])
+            pairs.append((name, ours, theirs))
+        for _, ours, theirs in pairs:
+            wrong |= has & (ours != theirs)
+        lacking[has] -= made.rows[at[has]]
 
     def say(n: int) -> str:
-        unlike = [f"{name} {text(a[n])} against {text(b[n])}" for name, a, b in pairs if a[n] != b[n]]
-        return ", ".join(unlike)
+        if not has[n]:
+            return f"{lacking[n]} trades, but none is stored"
+        return ", ".join(f"{name} {text(a[n])} against {text(b[n])}" for name, a, b in pairs if a[n] != b[n])
 
-    for to, which in ((found, ~has_excuse[rows]), (excused, has_excuse[rows])):
-        to.add(candles.time[rows], wrong & which, say)
-
-
-def _slots_of_lone_ids(rows: Rows, grid: Grid) -> Ints:
-    """The candles in which futures may have left out a trade: none in spot."""
-    if rows.series.market is Market.SPOT:
-        return np.zeros(0, dtype=np.int64)
-    at = np.flatnonzero(id_jumps(rows).lone)
-    ends = zip(grid.slots(rows.time[at]).tolist(), grid.slots(rows.time[at + 1]).tolist(), strict=True)
-    return np.array([slot for first, last in ends for slot in range(first, last + 1)], dtype=np.int64)
+    return _Differing(grid.starts(slots + 1), wrong, lacking, say)
 
 
 def _chosen(made: Candles, which: Bools) -> Candles:
@@ -282,17 +279,23 @@ def _compare_depth(found: Differences, depth: Rows, prices: Rows, step: int) -> 
     place = np.searchsorted(prices.time, depth.time, side="right") - 1
     here = (place >= 0) & (depth.time - prices.time[np.maximum(place, 0)] < step)
     band = depth.floats("percentage")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = depth.floats("notional") / depth.floats("depth")
-        usual = np.nanmedian(mean / prices.floats("high")[place])
-    if depth.series.market is Market.CM and not _IS_PRICE[0] < usual < _IS_PRICE[1]:
-        return
     low, high = prices.floats("low")[place], prices.floats("high")[place]
     least = low * (1 + np.minimum(band, 0) / 100) * (1 - _DEPTH_SLACK)
     most = high * (1 + np.maximum(band, 0) / 100) * (1 + _DEPTH_SLACK)
-    wrong = here & ~((mean >= least) & (mean <= most)) & np.isfinite(mean)
+    means = list(_mean_prices(depth))
+    fits = np.logical_or.reduce([~np.isfinite(mean) | ((mean >= least) & (mean <= most)) for mean in means])
+    mean, wrong = means[0], here & ~fits
     found.add(
         depth.time,
         wrong,
         lambda n: f"band {text(band[n])} % at {mean[n]:.8g}, mark from {text(low[n])} to {text(high[n])}",
     )
+
+
+def _mean_prices(depth: Rows) -> Iterator[Floats]:
+    """What the mean price of each band may be: value over depth, in cm also where depth is in contracts."""
+    quantity, value = depth.floats("depth"), depth.floats("notional")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        yield value / quantity
+        if depth.series.market is Market.CM:
+            yield from (quantity * usd / value for usd in CONTRACT_USD)

@@ -1,7 +1,7 @@
 """Stored rows of several series side by side, a window of time at a time, and the differences between them."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from core.datasets.grid import Bools, Grid, Ints
 from core.dates import DAY_US, INTERVAL_US, format_us
-from core.integrity.rows import Rows
+from core.integrity.rows import NEAR_US, Rows
 from core.settings import QualitySettings
 from core.storage.manager import StorageManager
 from core.types import Finding, PartitionFacts, Series, Span
@@ -47,33 +47,50 @@ class Side:
 
 
 @dataclass(slots=True)
+class _Some:
+    """Rows that differ, no two neighbours of them far apart: all in the count, the first few in words."""
+
+    count: int
+    start_us: int
+    end_us: int
+    told: list[str]
+
+
+@dataclass(slots=True)
 class Differences:
-    """Rows that differ, of one kind: the first few in words, all in the count."""
+    """Rows of a series that differ, of one kind and cause; those that are near each other become one finding."""
 
     kind: str
     series: Series
     against: str
     cause: str | None = None
-    count: int = 0
-    first_us: int = 0
-    last_us: int = 0
-    told: tuple[str, ...] = ()
+    _found: list[_Some] = field(default_factory=list)
 
-    def add(self, times: Ints, wrong: Bools, say: Callable[[int], str]) -> None:
+    def add(self, times: Ints, wrong: Bools, say: Callable[[int], str], ends: Ints | None = None) -> None:
+        """The rows of which `wrong` is true, behind those before; times may go back a little. `ends`: where the time of
+        each row ends, by default at once."""
         at = np.flatnonzero(wrong)
         if not len(at):
             return
-        self.first_us = self.first_us or int(times[at[0]])
-        self.last_us = int(times[at[-1]])
-        self.count += len(at)
-        for row in at[: _SHOWN - len(self.told)].tolist():
-            self.told += (f"{format_us(int(times[row]))}: {say(row)}",)
+        apart = np.flatnonzero(np.diff(times[at]) > NEAR_US) + 1
+        for rows in np.split(at, apart):
+            first, end = int(times[rows].min()), int((times + 1 if ends is None else ends)[rows].max())
+            held = self._found[-1] if self._found else None
+            if held is None or first > held.end_us + NEAR_US:
+                held = _Some(0, first, end, [])
+                self._found.append(held)
+            held.count += len(rows)
+            held.start_us, held.end_us = min(held.start_us, first), max(held.end_us, end)
+            for row in rows[: _SHOWN - len(held.told)].tolist():
+                held.told.append(f"{format_us(int(times[row]))}: {say(row)}")
 
-    def finding(self) -> Iterator[Finding]:
-        if self.count:
-            rest = f"; and {self.count - len(self.told)} more" if self.count > len(self.told) else ""
-            detail = f"{self.count} rows differ from {self.against}: {'; '.join(self.told)}{rest}"
-            yield Finding(self.series, Span(self.first_us, self.last_us + 1), self.kind, detail, self.count, self.cause)
+    def findings(self) -> Iterator[Finding]:
+        """In order of time."""
+        for some in self._found:
+            rest = f"; and {some.count - len(some.told)} more" if some.count > len(some.told) else ""
+            detail = f"{some.count} rows differ from {self.against}: {'; '.join(some.told)}{rest}"
+            span = Span(some.start_us, some.end_us)
+            yield Finding(self.series, span, self.kind, detail, some.count, self.cause)
 
 
 def finer_of(side: Side, series: Series) -> Series | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.datasets.grid import Bools, Ints
+from core.datasets.grid import Bools, Grid, Ints
 from core.dates import format_us
 from core.integrity.candles import CONTRACT_USD, PLACE
 from core.integrity.exact import places_of, text
@@ -42,8 +42,13 @@ class IdJumps:
 def id_jumps(rows: Rows) -> IdJumps:
     """Of a dataset with trade ids."""
     first, last = rows.dataset.clock.ids
-    missing = rows.ints(first)[1:] - rows.ints(last)[:-1] - 1
-    lone = (missing == 1) | ((missing > 0) & (missing <= FEW_IDS) & (np.abs(np.diff(rows.time)) <= AT_ONCE_US))
+    return jumps_between(rows.ints(first), rows.ints(last), rows.time)
+
+
+def jumps_between(first: Ints, last: Ints, time: Ints) -> IdJumps:
+    """Of rows with these first and last trade ids."""
+    missing = first[1:] - last[:-1] - 1
+    lone = (missing == 1) | ((missing > 0) & (missing <= FEW_IDS) & (np.abs(np.diff(time)) <= AT_ONCE_US))
     return IdJumps(missing, lone, (missing > 0) & ~lone)
 
 
@@ -153,3 +158,41 @@ def lost_detail(rows: Rows, row: int) -> str:
     seconds = (int(rows.time[row]) - int(rows.time[row - 1])) / 1_000_000
     when = format_us(int(rows.time[row - 1]))
     return f"trades {before + 1} to {after - 1}: last id {before} at {when}, next id {after} {seconds:g} seconds later"
+
+
+class LoneIds:
+    """The single ids that trades lack, by the slots of a grid in which these trades may have been."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._last: tuple[int, int] | None = None
+        self._found: list[tuple[Ints, Ints, Ints]] = []
+
+    def update(self, rows: Rows) -> None:
+        """Trades in the order of their ids, behind those before."""
+        ids, times = rows.ints("id"), rows.time
+        if self._last is not None:
+            ids, times = np.append(self._last[0], ids), np.append(self._last[1], times)
+        self._last = int(ids[-1]), int(times[-1])
+        jumps = jumps_between(ids, ids, times)
+        at = np.flatnonzero(jumps.lone)
+        if len(at):
+            slots = self._grid.slots(times)
+            ends = np.minimum(slots[at], slots[at + 1]), np.maximum(slots[at], slots[at + 1])
+            self._found.append((*ends, jumps.missing[at]))
+
+    def forget(self, slot: int) -> None:
+        """What lies before a slot is asked for no more."""
+        self._found = [each for each in self._found if each[1].max() >= slot]
+
+    def make_up(self, slots: Ints, lacking: Ints) -> Bools:
+        """Whether the missing ids are as many as these slots lack trades; of those at a slot's edge, some may be."""
+        if not self._found:
+            return np.zeros(len(slots), dtype=np.bool_)
+        first, last, missing = (np.concatenate(column) for column in zip(*self._found, strict=True))
+        fits = np.zeros(len(slots), dtype=np.bool_)
+        for row in np.flatnonzero(lacking > 0).tolist():
+            near = (first <= slots[row]) & (last >= slots[row])
+            inside = near & (first == last)
+            fits[row] = missing[inside].sum() <= lacking[row] <= missing[near].sum()
+        return fits

@@ -536,7 +536,7 @@ def test_d27_one_id_two_rows_at_a_day_border(planted: Plantation) -> None:
     assert differing(old, new) == {0: [0]}
     assert new.rows[0][0] == last[0]
     assert new.rows[0][3] != last[3]
-    assert world.planted.span == Span(us(last[5]), us(new.rows[0][5]) + 1)
+    assert world.planted.span == Span(us(last[5]), us(new.rows[1][5]) + 1)
 
 
 def test_d28_rows_out_of_order(planted: Plantation) -> None:

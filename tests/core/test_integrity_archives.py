@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from factories import ROOT, real_folder
-from integrity_world import Stored, days
+from integrity_world import Stored, all_of, altered, days, without
 from storage_world import CANDLES, JANUARY, Archive, Vault
 
 from core.errors import ConfigError
@@ -151,6 +151,38 @@ def test_the_catalog_is_held_against_the_footers(tmp_path: Path) -> None:
         assert kinds(list(catalog(CANDLES, [partition], []))) == [("catalog", 1, False)]
         partition.path.unlink()
         assert kinds([*checker.check(CANDLES)]) == [("partition-missing", 31, True)]
+
+
+def test_rows_beside_a_month_and_rows_of_the_api_are_told(tmp_path: Path) -> None:
+    """D4, D30: the day is given. Rows that only the API has are named, and the rows that are read are those counted."""
+    stored = Stored(tmp_path, MARKET)
+    month, ninth, tenth = Period.month(2024, 12), Period.parse("2024-12-30"), Period.parse("2024-12-31")
+    stored.store(UM, month, change=all_of(altered("volume", slice(50, 53), by=1), without(slice(72, 80))))
+    stored.store(UM, ninth, tenth)
+    whole = [f for f in stored.found(UM) if f.kind != "gap"]
+    assert kinds(whole) == [("month-differs", 3, False), ("month-differs", 8, False)]
+    assert [f.span for f in whole] == [ninth.span, tenth.span]
+    assert {f.cause for f in whole} == {"the day's own archive is given"}
+    deep = [f for f in stored.found(UM, deep=True) if f.kind == "month-differs"]
+    assert kinds(deep) == kinds(whole)
+    assert "volume" in deep[0].detail
+    assert "in the day" in deep[0].detail
+
+    missing = DAY.span
+    stored.store(UM, Period.parse("2025-01-03"))
+    stored.storage.store_answer(UM, DAY, MARKET.truth(UM, missing))
+    (found,) = [f for f in stored.found(UM, deep=True) if f.kind == "from-rest"]
+    assert (found.count, found.cause) == (24, "rows the archives lack")
+    assert missing.contains(found.span)
+    (gap,) = [f for f in stored.found(UM, deep=True) if f.cause is None]
+    assert (gap.kind, gap.span) == ("gap", Period.parse("2025-01-01").span)  # and no rows too few, nor a wrong digest
+
+
+def test_an_archive_at_fault_for_which_the_api_answered_is_no_loss() -> None:
+    file = ArchiveFile(UM, DAY, "data/x.zip", 1, "e", None, "")
+    answer = source(key="rest/x", proof=Proof.REST, added=24)
+    (found,) = unstored(UM, [(State.CORRUPT, file)], {"rest/x": answer})
+    assert found.cause == "rows of the exchange's API stand for it"
 
 
 def test_archives_that_are_not_stored_are_told_with_their_state() -> None:

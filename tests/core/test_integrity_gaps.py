@@ -1,6 +1,7 @@
 """Gaps: what is missing between first and last row is found to the row, with the reason why, and nothing else is."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from core.datasets import DATASETS
 from core.datasets.clock import Beat, Clock
 from core.datasets.grid import Grid, is_on_schedule, settlements_missing
 from core.dates import DAY_US, HOUR_US, INTERVAL_US, day_of
+from core.download.tracker import DownloadTracker
 from core.integrity.causes import Causes
-from core.integrity.checker import ALWAYS, Examined
+from core.integrity.checker import ALWAYS, Examined, IntegrityChecker
 from core.integrity.days import days_of
 from core.integrity.feed import with_feeds
 from core.integrity.walk import Walk, gap_columns, jumps_in, tables
@@ -325,3 +327,33 @@ def test_a_day_that_all_symbols_lack_is_one_finding() -> None:
     known = [examined("A", day, cause="halt"), examined("B", day, cause="halt")]
     assert with_feeds(known) == known
     assert with_feeds(two[:1]) == two[:1]
+
+
+def test_a_symbol_that_was_away_for_weeks_says_nothing_of_the_feed() -> None:
+    """Where only two go on, one of them for long not, a day that the other lacks is no fault of the feed."""
+    day, weeks = THIRD.span, Span(at("2024-12-20"), at("2025-01-20"))
+    assert THIRD.span.start_us > weeks.start_us
+    one, away = examined("A", day), replace(examined("B", weeks), first_us=at("2024-12-01"))
+    assert with_feeds([one, away]) == [one, away]
+    third = examined("C", Span(day.start_us + HOUR_US, day.end_us))
+    told = with_feeds([one, away, third])
+    assert [f.span for f in told[-1].findings] == [third.findings[0].span]
+
+
+def test_a_hole_that_no_source_could_fill_is_explained_by_that(tmp_path: Path) -> None:
+    stored = Stored(tmp_path, MARKET)
+    series = Series(Market.UM, "mark_price", "BTCUSDT", "1h")
+    stored.store(series, *others(THIRD))
+    with DownloadTracker(stored.layout.database) as tracker:
+        checker = IntegrityChecker(stored.layout, stored.storage, tracker)
+        (gap,) = checker.gaps(series)
+        assert (gap.status, gap.checked_us) == (GapStatus.OPEN, None)
+        asked = replace(gap, status=GapStatus.CONFIRMED, checked_us=at("2025-03-01 04:00"))
+        tracker.record_gaps(series, ALWAYS, [asked])
+        (again,) = checker.gaps(series)
+        assert (again.status, again.checked_us, again.span) == (GapStatus.CONFIRMED, asked.checked_us, gap.span)
+        (finding,) = [f for f in checker.check(series) if f.kind == "gap"]
+        assert finding.cause == "absent at every source, asked 2025-03-01"
+        tracker.record_gaps(series, ALWAYS, [replace(asked, span=Span(gap.span.start_us, gap.span.end_us - HOUR_US))])
+        (finding,) = [f for f in checker.check(series) if f.kind == "gap"]
+        assert finding.cause is None  # more is missing than was asked for

@@ -1,5 +1,6 @@
 """Datasets against each other: exact on what is consistent, and one unit of one value is enough to be found."""
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -17,9 +18,11 @@ from core.dates import DAY_US, HOUR_US, INTERVAL_US
 from core.integrity.aggregate import added_up, of_trades
 from core.integrity.exact import doubles, places_of, sums
 from core.integrity.rows import Rows
+from core.integrity.trading import LEFT_OUT
 from core.sample.archive import Shelf, whole_archive
 from core.sample.instruments import moment
 from core.sample.market import demo_market, small_market, times_of
+from core.sample.values import Columns, Decimals
 from core.settings import QualitySettings
 from core.types import Finding, Market, Period, Series, Span
 
@@ -315,3 +318,46 @@ def test_a_span_that_cuts_candles_compares_whole_ones(clean: Stored) -> None:
     ragged = Span(moment("2025-01-01 10:20"), moment("2025-01-02 17:45"))
     for one in clean.storage.series():
         assert [f for f in clean.found(one, deep=True, span=ragged) if f.cause is None] == [], one
+
+
+@pytest.mark.parametrize("market", [Market.UM, Market.CM])
+def test_candles_of_trades_that_futures_leave_out_have_that_cause(tmp_path: Path, market: Market) -> None:
+    """D14: as many single ids are missing as the candles have more trades; where trades are lost, that is no cause."""
+    stored = Stored(tmp_path, MARKET, [Shelf("klines", "1h"), Shelf("trades")])
+    stored.store(series(market, "trades"), SECOND, change=without(5, 9))
+    found = [f for f in stored.found(series(market, "klines", "1h"), deep=True) if f.kind == "candle-differs"]
+    assert [f.cause for f in found] == [LEFT_OUT]
+    stored.store(series(market, "trades"), SECOND, change=without(5, slice(9, 14)))
+    found = [f for f in stored.found(series(market, "klines", "1h"), deep=True) if f.kind == "candle-differs"]
+    assert None in {f.cause for f in found}
+
+
+def test_differences_that_are_days_apart_are_told_apart(tmp_path: Path) -> None:
+    """Each with the time from its first to the end of its last candle."""
+    stored = Stored(tmp_path, MARKET, [Shelf("klines", "1h"), Shelf("trades")])
+    candles = series(Market.UM, "klines", "1h")
+    for number, rows in ((0, slice(3, 5)), (4, slice(7, 8))):
+        stored.store(candles, ALL[number], change=altered("count", rows, by=1))
+    found = [f for f in stored.found(candles, deep=True) if f.kind == "candle-differs"]
+    starts = ALL[0].span.start_us + 3 * HOUR_US, ALL[4].span.start_us + 7 * HOUR_US
+    assert [(f.span, f.count) for f in found] == [
+        (Span(starts[0], starts[0] + 2 * HOUR_US), 2),
+        (Span(starts[1], starts[1] + HOUR_US), 1),
+    ]
+
+
+@pytest.mark.parametrize("market", [Market.UM, Market.CM])
+def test_depth_at_other_prices_than_the_mark_is_found(tmp_path: Path, market: Market) -> None:
+    """D37, in cm too."""
+    stored = Stored(tmp_path, MARKET, [Shelf("book_depth"), Shelf("mark_price", "1h")])
+    depth = series(market, "book_depth")
+    assert stored.found(depth, deep=True) == []
+
+    def dearer(columns: Columns) -> Columns:
+        value = columns["notional"]
+        assert isinstance(value, Decimals)
+        return {**columns, "notional": replace(value, units=value.units * 103 // 100)}
+
+    stored.store(depth, SECOND, change=dearer)
+    (found,) = [f for f in stored.found(depth, deep=True) if f.cause is None]
+    assert (found.kind, SECOND.span.contains(found.span)) == ("depth-off-mark", True)

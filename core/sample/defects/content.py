@@ -73,7 +73,8 @@ def one_id_two_rows(site: Site) -> Planted | None:
     if int(text.cell(0, "agg_trade_id")) != int(last) + 1:
         return None
     site.rewrite(site.period, text.with_cells(np.array([0]), {"agg_trade_id": lambda _: last}))
-    span = Span(int(before.times_us()[-1]), int(text.times_us()[0]) + 1)
+    times = text.times_us()
+    span = Span(int(before.times_us()[-1]), int(times[:2].max()) + 1)  # to the next one, before which an id is missing
     said = f"id {last.decode()} is that of the last row of a day and of the first of the next"
     return site.planted("one id, two rows", span, 1, said, echoes=site.echoes())
 

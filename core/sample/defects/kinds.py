@@ -18,6 +18,8 @@ from core.types import Period, Span
 
 _FASTER = {8: 4, 4: 1}
 _OFF = Decimal("1.03")
+_LEAST_SNAPSHOTS = 24
+"""For so long at least the book is wrong: fewer equal snapshots may be chance where little is traded."""
 
 
 def moved_labels(site: Site) -> Planted | None:
@@ -34,9 +36,9 @@ def wrong_book(site: Site) -> Planted | None:
     text = site.text()
     times = text.times_us()
     moments = np.unique(times)
-    if len(moments) < 4:
+    if len(moments) <= _LEAST_SNAPSHOTS:
         return None
-    since_us = int(moments[int(site.random.integers(1, len(moments) - 1))])
+    since_us = int(moments[int(site.random.integers(1, len(moments) - _LEAST_SNAPSHOTS + 1))])
     if site.random.integers(0, 2):
         changed = _frozen(text, since_us)
         kind, said = "frozen book", f"the ask bands stand still from {format_us(since_us)} on"

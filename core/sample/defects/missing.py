@@ -29,7 +29,7 @@ def absent_day(site: Site) -> Planted | None:
         return None
     text = site.text()
     site.remove(site.period)
-    return site.missing("missing file", site.extent(text), len(text.lines), f"no archive of {site.period.label}")
+    return site.missing("missing file", site.extent(text), len(set(text.lines)), f"no archive of {site.period.label}")
 
 
 def frozen_feed(site: Site) -> Planted | None:
@@ -93,8 +93,10 @@ def _lost_from(site: Site, span: Span, what: str) -> Planted:
 
 
 def _rows_in(site: Site, span: Span) -> int:
-    times = site.text().times_us()
-    return int(((times >= span.start_us) & (times < span.end_us)).sum())
+    """How many rows a span has; what is published twice, once."""
+    text = site.text()
+    inside = (text.times_us() >= span.start_us) & (text.times_us() < span.end_us)
+    return len(set(text.only(inside).lines))
 
 
 def short_month(site: Site) -> Planted | None:
