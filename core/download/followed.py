@@ -57,10 +57,14 @@ def followed(connection: Connection) -> list[Followed]:
     return sorted(found, key=lambda one: str(one.series))
 
 
-def recent(connection: Connection, since: date) -> dict[Series, dict[Period, State]]:
-    """The archives of months and days from the month of `since` on, and how each stands."""
+def recent(
+    connection: Connection, since: date, kind: tuple[Market, str] | None = None
+) -> dict[Series, dict[Period, State]]:
+    """The archives of months and days from the month of `since` on, of all or of one market and data type, and how each
+    stands."""
     states: dict[Series, dict[Period, State]] = {}
-    for row in connection.execute(_RECENT, {"since": f"{since:%Y-%m}"}):
+    some = _RECENT if kind is None else _RECENT.where(FILES.c.market == kind[0].value, FILES.c.dataset == kind[1])
+    for row in connection.execute(some, {"since": f"{since:%Y-%m}"}):
         states.setdefault(_series(row), {})[Period.parse(row.period)] = State(row.state)
     return states
 
