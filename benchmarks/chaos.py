@@ -336,7 +336,7 @@ def main() -> int:
             command = [
                 *(sys.executable, str(ROOT / "scripts" / "download_all.py"), "--source", server.url, "--json"),
                 *("--data-dir", str(folder / "data"), "--settings", str(folder / "settings.yaml")),
-                *("--data-types", "klines,trades", "--workers", str(options.workers)),
+                *("--data-types", "klines,trades", "--workers", str(options.workers), "--accept", "unverified"),
             ]
             chaos = Chaos(server, night, folder / "data", command, verdict)
             chaos.kill_again_and_again(options.kills, draw)

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -30,22 +31,27 @@ from _command import (
     words_from,
 )
 from core.datasets import DATASETS, dataset_named, interval_named, market_named
+from core.dates import DAY_US
+from core.download.asking import Asking
+from core.download.known import known_partitions
 from core.download.smart import SmartDownloader
 from core.download.tracker import DownloadTracker
 from core.download.transport import open_transport
 from core.errors import ConfigError, NoData
 from core.events import Snapshot, fan_out, log_event
-from core.exchanges import EXCHANGES
+from core.exchanges import APIS, EXCHANGES
+from core.integrity.checker import IntegrityChecker
 from core.jobs.alone import alone
-from core.jobs.update import COMMAND, DAYS_BACK, FillGaps, Selection, UpdateSummary, update
+from core.jobs.gaps import GapFiller
+from core.jobs.sync import Sync
+from core.jobs.update import COMMAND, DAYS_BACK, Selection, UpdateSummary, update
 from core.layout import Layout
 from core.monitor import render
 from core.nearest import did_you_mean
-from core.settings import Settings, load_symbols
+from core.settings import Settings, load_known_gaps, load_symbols
 from core.storage.manager import StorageManager
-from core.types import Market
+from core.types import ArchiveFile, Market
 
-FILL_GAPS: FillGaps | None = None
 MAX_GAP_DAYS = 30
 
 EXAMPLES = """examples:
@@ -66,8 +72,6 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     log_to_stderr(options.log_level)
     settings = settings_from(options)
-    if options.fill_gaps and FILL_GAPS is None:
-        raise ConfigError("--fill-gaps: this version fills no gaps; download_all.py fetches what the archive has")
     selection = _selection(options)
     layout = Layout(settings.data_root)
     if not layout.database.exists():
@@ -83,16 +87,47 @@ async def _run(options: argparse.Namespace, settings: Settings, layout: Layout, 
     emit = fan_out(snapshot.apply, log_event)
     async with open_transport(settings.download.workers, settings.download.http2) as transport:
         smart = SmartDownloader(transport, settings.download, emit)
+        archive = EXCHANGES["binance"](settings.download, layout, smart, emit)
+        catalog = functools.partial(known_partitions, layout)
+        storage = StorageManager(layout, settings.storage, settings.quality, catalog)
+        now = datetime.now(UTC)
         with DownloadTracker(layout.database) as tracker:
+            asking = Asking(int(now.timestamp() * 1_000_000), settings.quality.accepted)
+
+            def progress() -> dict[str, int]:
+                return {key: file.bytes_done for key, file in snapshot.active.copy().items()}
+
+            async def bring(batches: AsyncIterator[Sequence[ArchiveFile]]) -> object:
+                workers = settings.download.workers
+                sync = Sync(archive, tracker, storage, layout, emit, workers=workers, asking=asking, progress=progress)
+                return await sync.run(batches, f"{COMMAND} --fill-gaps")
+
+            filler = GapFiller(
+                archive,
+                APIS["binance"](settings.download, smart),
+                tracker,
+                storage,
+                IntegrityChecker(
+                    layout,
+                    storage,
+                    tracker,
+                    settings.quality,
+                    load_known_gaps(),
+                ),
+                bring,
+                asking.now_us,
+                options.max_gap_days * DAY_US,
+                emit,
+            )
             try:
                 async with _display(options, snapshot):
                     summary = await update(
                         selection,
-                        archive=EXCHANGES["binance"](settings.download, layout, smart, emit),
+                        archive=archive,
                         tracker=tracker,
-                        storage=StorageManager(layout, settings.storage, settings.quality),
+                        storage=storage,
                         layout=layout,
-                        now=datetime.now(UTC),
+                        now=now,
                         emit=emit,
                         symbols=load_symbols(),
                         listing=settings.download.listing,
@@ -100,8 +135,8 @@ async def _run(options: argparse.Namespace, settings: Settings, layout: Layout, 
                         accept=settings.quality.accepted,
                         workers=settings.download.workers,
                         new_listings=not options.known_only,
-                        fill_gaps=FILL_GAPS if options.fill_gaps else None,
-                        progress=lambda: {key: file.bytes_done for key, file in snapshot.active.copy().items()},
+                        fill_gaps=filler.fill if options.fill_gaps else None,
+                        progress=progress,
                     )
             except asyncio.CancelledError:
                 print("\ninterrupted: what is here is kept; the next update goes on from there", file=sys.stderr)
@@ -114,6 +149,8 @@ def _report(options: argparse.Namespace, summary: UpdateSummary) -> None:
     """On a terminal always; elsewhere only what went wrong, and JSON where it is asked for."""
     for failure in summary.sync.failures[:10]:
         print(f"failed {failure.key}: {failure.error}", file=sys.stderr)
+    for text in summary.gaps.failures[:10]:
+        print(f"gap not filled: {text}", file=sys.stderr)
     if options.json:
         sync = asdict(summary.sync)
         print(
@@ -141,6 +178,9 @@ def _line(summary: UpdateSummary) -> str:
         "failed": sync.failed,
     }
     parts += [f"{count} {name}" for name, count in counted.items() if count]
+    if summary.gaps.looked_at:
+        ends = ", ".join(f"{count} {status}" for status, count in sorted(summary.gaps.status.items()))
+        parts.append(f"{summary.gaps.looked_at} gaps: {ends}; {summary.gaps.rows} rows from the API")
     parts.append(f"{summary.asked} questions to the listing, {summary.probed} probes, {summary.seconds:.1f} s")
     return "; ".join(parts)
 

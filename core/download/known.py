@@ -18,7 +18,7 @@ from core.dates import day_of
 from core.layout import Layout
 from core.types import PartitionFacts, Period, Series, Span, Stamp
 
-VERSION: Final = 7
+VERSION: Final = 8
 """The version of the database that is understood here."""
 _REST_NS: Final = 3_000_000_000
 """What was written within the last ticks of a file system's clock may be written again and look the same."""

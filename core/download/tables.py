@@ -4,6 +4,7 @@ runs          one row a run: who (host, pid, process start), since when, last si
 files         one row an archive: what the exchange lists, where we stand, who holds it, what vouches for the bytes
 catalog_partitions   one row a partition: what its footer says, so that a reader needs no look at folders
 catalog_sources      one row an archive in a partition: where rows came from, what was repaired
+gap_looks     one row a partition whose gaps are known: of which file, so that none is looked through again
 gaps          one row a gap: how many rows are missing, how it ended, when the sources were asked last
 symbols_seen  one row a folder of symbols that the source had, by market and data type: any other one is newly listed
 revisions     one row for each time that the exchange replaced an archive which was here: both ETags, both digests
@@ -148,6 +149,18 @@ GAPS: Final = Table(
     UniqueConstraint("market", "dataset", "symbol", "interval", "start_us", "end_us"),
 )
 
+GAP_LOOKS: Final = Table(
+    "gap_looks",
+    METADATA,
+    Column("market", String, primary_key=True),
+    Column("dataset", String, primary_key=True),
+    Column("symbol", String, primary_key=True),
+    Column("interval", String, primary_key=True, doc="empty where the kind has none"),
+    Column("period", String, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("modified_ns", BigInteger, nullable=False),
+)
+
 SYMBOLS_SEEN: Final = Table(
     "symbols_seen",
     METADATA,
@@ -219,6 +232,11 @@ def add_asks(connection: Connection) -> None:
     connection.execute(update(FILES).where(disputed).values(**at_fault, **asked))
 
 
+def create_gap_looks(connection: Connection) -> None:
+    """Version 8: of which partitions the gaps are known."""
+    METADATA.create_all(connection, [GAP_LOOKS])
+
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     create_first_tables,
     create_revisions,
@@ -227,6 +245,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     add_beside,
     create_gaps,
     add_asks,
+    create_gap_looks,
 )
 """In order; never edited, only added to. Each runs once, in one transaction with its row in `schema_steps`."""
 

@@ -37,6 +37,7 @@ from sqlalchemy.exc import DBAPIError
 from core.download import catalog, followed, gaps
 from core.download.asking import Asking
 from core.download.database import chunks, now_us, open_engine, tracker_error
+from core.download.gaps import Known
 from core.download.planning import KNOWN, Plan, as_plan, current, known_rows, plan_chunk
 from core.download.process import ProcessIdentity
 from core.download.rows import to_download
@@ -55,7 +56,6 @@ from core.types import (
     Proof,
     Revision,
     Series,
-    Span,
     Stamp,
     State,
     Stored,
@@ -404,15 +404,20 @@ class DownloadTracker:
             found = [catalog.homes(connection, chunk) for chunk in chunks(keys)]
         return {key: homes for each in found for key, homes in each.items()}
 
-    def record_gaps(self, series: Series, span: Span, found: Sequence[Gap]) -> None:
-        """These are the gaps of a series within `span` now; what was known of others there is forgotten."""
+    def record_gaps(self, found: Mapping[Series, Known]) -> None:
+        """All that is known of the gaps of these series now."""
         with self._write() as connection:
-            gaps.record(connection, series, span, found)
+            gaps.record(connection, found)
 
-    def gaps(self, series: Series | None = None) -> list[Gap]:
-        """What is known of the gaps of one series, or of all, in order of series and time."""
+    def known_gaps(self) -> dict[Series, Known]:
+        """What is known of gaps, by series."""
         with self._read() as connection:
-            return gaps.read(connection, series)
+            return gaps.read(connection)
+
+    def gaps(self, series: Series) -> tuple[Gap, ...]:
+        """What is known of the gaps of one series, in order of time."""
+        with self._read() as connection:
+            return gaps.read(connection, series).get(series, Known()).gaps
 
     def totals(self) -> dict[State, int]:
         """How many files the database knows in each state."""

@@ -26,14 +26,14 @@ from core.types import (
 
 LABELS_ARE_STARTS_FROM: Final = date(2026, 6, 25)
 """From this day on um metrics are labelled by the start of their five minutes, before by their end (D36)."""
-REPAIRED: Final = "put right while storing"
+USUAL: Final = "usual for this kind of data, and put right while storing"
 _STALE_DAYS: Final = {"funding_rate": 45}
 _BLOCK: Final = 1 << 20
 _REPAIRS: Final = (
-    ("duplicate-rows", "duplicates", "exact duplicate rows were dropped", REPAIRED),
-    ("unsorted-rows", "reordered", "rows were out of order and have been sorted", REPAIRED),
-    ("outside-period", "outside", "rows lie outside the period of their file and were kept", None),
-    ("quarantined-lines", "quarantined", "lines cannot be stored and lie in quarantine", None),
+    ("duplicate-rows", "duplicates", "exact duplicate rows were dropped"),
+    ("unsorted-rows", "reordered", "rows were out of order and have been sorted"),
+    ("outside-period", "outside", "rows lie outside the period of their file and were kept"),
+    ("quarantined-lines", "quarantined", "lines cannot be stored and lie in quarantine"),
 )
 _STATES: Final = {
     State.FAILED: "could not be fetched or stored",
@@ -52,9 +52,10 @@ def sources_of(partitions: Iterable[Partition]) -> dict[str, Source]:
 def repairs(series: Series, sources: Iterable[Source]) -> Iterator[Finding]:
     """What storing had to repair or to let pass (D25, D26, D28)."""
     for source in sources:
-        for kind, name, what, cause in _REPAIRS:
+        for kind, name, what in _REPAIRS:
             count = getattr(source, name)
             if count:
+                cause = USUAL if kind in DATASETS[series.dataset].usual_repairs else None
                 yield Finding(series, source.period.span, kind, f"{source.period.label}: {count} {what}", count, cause)
 
 
@@ -62,8 +63,8 @@ def proofs(series: Series, sources: Iterable[Source]) -> Iterator[Finding]:
     """Archives for which no checksum of the exchange vouches (D21, D23)."""
     for source in sources:
         if source.proof is Proof.UNVERIFIED:
-            detail = f"{source.period.label}: the exchange publishes no .CHECKSUM"
-            yield Finding(series, source.period.span, "unverified", detail, 1, "size, ETag and the zip's CRC agree")
+            detail = f"{source.period.label}: the exchange publishes no .CHECKSUM; size, ETag and the zip's CRC agree"
+            yield Finding(series, source.period.span, "unverified", detail)
         elif source.proof is Proof.DISPUTED:
             detail = f"{source.period.label}: the exchange's .CHECKSUM contradicts the bytes it serves"
             yield Finding(series, source.period.span, "disputed", detail)

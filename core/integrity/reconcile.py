@@ -11,16 +11,19 @@ import numpy as np
 import pyarrow as pa
 
 from core.datasets import DATASETS
-from core.datasets.grid import Bools, Grid
+from core.datasets.grid import Bools, Grid, Ints
 from core.dates import DAY_US, INTERVAL_US
 from core.integrity.aggregate import Candles, added_up, of_candles, of_trades
 from core.integrity.exact import places_of, sums, text
 from core.integrity.rows import Floats, Rows
 from core.integrity.sides import CANDLE_WINDOW_US, Differences, Side, covered, finer_of, shortest, slot_windows, windows
+from core.integrity.trading import LEFT_OUT, id_jumps
+from core.integrity.walk import with_row_before
 from core.types import Finding, Market, Series, Span
 
 _TRADE_WINDOW_US: Final = DAY_US
 _DEPTH_SLACK: Final = 0.01
+_IS_PRICE: Final = (0.8, 1.25)
 _AGGREGATE_US: Final = 1_000_000
 _PRICES: Final = ("open", "high", "low", "close")
 
@@ -33,6 +36,7 @@ def candles_of_trades(side: Side, series: Series, span: Span) -> Iterator[Findin
         return
     grid = Grid(step)
     found = Differences("candle-differs", series, "the trades")
+    excused = Differences("candle-differs", series, "the trades", LEFT_OUT)
     for part in covered(side.facts(trades), span):
         start = -(-part.start_us // step) * step
         whole = Span(start, max(start, part.end_us // step * step))
@@ -40,11 +44,15 @@ def candles_of_trades(side: Side, series: Series, span: Span) -> Iterator[Findin
             candles = side.rows(series, window)
             if candles is None:
                 continue
-            parts = []
-            for batch in side.storage.scan(trades, window):
-                parts.append(of_trades(Rows(trades, pa.Table.from_batches([batch]), side.quality), grid))
-            _compare(found, candles, grid, added_up(parts), _trade_totals(series.market))
+            parts, lone = [], np.zeros(0, dtype=np.int64)
+            tables = (pa.Table.from_batches([batch]) for batch in side.storage.scan(trades, window))
+            for rows in with_row_before(trades, tables, side.quality):
+                lone = np.append(lone, _slots_of_lone_ids(rows, grid))
+                parts.append(of_trades(Rows(trades, rows.table.slice(rows.before), side.quality), grid))
+            totals = _trade_totals(series.market)
+            _compare(found, excused, candles, grid, added_up(parts), totals, np.isin(grid.slots(candles.time), lone))
     yield from found.finding()
+    yield from excused.finding()
 
 
 def candles_of_candles(side: Side, series: Series, span: Span) -> Iterator[Finding]:
@@ -68,7 +76,8 @@ def candles_of_candles(side: Side, series: Series, span: Span) -> Iterator[Findi
         made = of_candles(shorter, grid, {name: name for name in names})
         ends = fine_grid.slots(grid.starts(made.slots + 1))
         whole = made.rows == ends - fine_grid.slots(grid.starts(made.slots))
-        _compare(found, candles, grid, _chosen(made, whole), names, only_made=True)
+        nowhere = np.zeros(candles.table.num_rows, dtype=np.bool_)
+        _compare(found, found, candles, grid, _chosen(made, whole), names, nowhere, only_made=True)
     yield from found.finding()
 
 
@@ -109,9 +118,12 @@ def premium_of_prices(side: Side, series: Series, span: Span) -> Iterator[Findin
 
 
 def depth_of_mark(side: Side, series: Series, span: Span) -> Iterator[Finding]:
-    """The mean price of the narrowest bands lies near the mark price of its time, in um (D37)."""
+    """The mean price of each band lies near the mark price of its time (D37).
+
+    What cm counts depth and value in is not documented: it is compared where value over depth is a price at all.
+    """
     mark = shortest(side, Series(series.market, "mark_price", series.symbol))
-    if series.dataset != "book_depth" or series.market is not Market.UM or mark is None:
+    if series.dataset != "book_depth" or mark is None:
         return
     both = side.within(mark, span)
     step = INTERVAL_US[mark.interval or ""]
@@ -161,10 +173,12 @@ def _candle_totals(market: Market) -> dict[str, tuple[str, ...]]:
 
 def _compare(
     found: Differences,
+    excused: Differences,
     candles: Rows,
     grid: Grid,
     made: Candles | None,
     totals: Mapping[str, tuple[str, ...]],
+    has_excuse: Bools,
     only_made: bool = False,
 ) -> None:
     """Candles against those that were made; where none was made, they have to be empty unless `only_made`."""
@@ -176,7 +190,8 @@ def _compare(
     has[inside] = made_slots[place[inside]] == slots[inside]
     if not only_made:
         counts = candles.ints("trades")
-        found.add(candles.time, ~has & (counts != 0), lambda n: f"{counts[n]} trades, but none is stored")
+        for to, which in ((found, ~has_excuse), (excused, has_excuse)):
+            to.add(candles.time, ~has & (counts != 0) & which, lambda n: f"{counts[n]} trades, but none is stored")
     if made is None:
         return
     rows, at = np.flatnonzero(has), place[has]
@@ -198,7 +213,17 @@ def _compare(
         unlike = [f"{name} {text(a[n])} against {text(b[n])}" for name, a, b in pairs if a[n] != b[n]]
         return ", ".join(unlike)
 
-    found.add(candles.time[rows], wrong, say)
+    for to, which in ((found, ~has_excuse[rows]), (excused, has_excuse[rows])):
+        to.add(candles.time[rows], wrong & which, say)
+
+
+def _slots_of_lone_ids(rows: Rows, grid: Grid) -> Ints:
+    """The candles in which futures may have left out a trade: none in spot."""
+    if rows.series.market is Market.SPOT:
+        return np.zeros(0, dtype=np.int64)
+    at = np.flatnonzero(id_jumps(rows).lone)
+    ends = zip(grid.slots(rows.time[at]).tolist(), grid.slots(rows.time[at + 1]).tolist(), strict=True)
+    return np.array([slot for first, last in ends for slot in range(first, last + 1)], dtype=np.int64)
 
 
 def _chosen(made: Candles, which: Bools) -> Candles:
@@ -259,6 +284,9 @@ def _compare_depth(found: Differences, depth: Rows, prices: Rows, step: int) -> 
     band = depth.floats("percentage")
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = depth.floats("notional") / depth.floats("depth")
+        usual = np.nanmedian(mean / prices.floats("high")[place])
+    if depth.series.market is Market.CM and not _IS_PRICE[0] < usual < _IS_PRICE[1]:
+        return
     low, high = prices.floats("low")[place], prices.floats("high")[place]
     least = low * (1 + np.minimum(band, 0) / 100) * (1 - _DEPTH_SLACK)
     most = high * (1 + np.maximum(band, 0) / 100) * (1 + _DEPTH_SLACK)

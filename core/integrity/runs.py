@@ -21,8 +21,8 @@ EXPECTED_TRADES: Final = 100
 change by the hour, but not by this much."""
 RATE_ROWS: Final = 1000
 LEAST_ROWS: Final = 24
-FROZEN_SNAPSHOTS: Final = 20
 FROZEN_US: Final = 10 * MINUTE_US
+"""Twenty snapshots, as the exchange takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class FrozenBands:
         elif held:
             self._open[band] = held
             return
-        long = stops - firsts >= FROZEN_SNAPSHOTS
+        long = time[stops - 1] - time[firsts] >= FROZEN_US
         for first, stop in zip(firsts[:-1][long[:-1]].tolist(), stops[:-1][long[:-1]].tolist(), strict=True):
             run = (depth[first], value[first], int(time[first]), int(time[stop - 1]), stop - first)
             yield from _frozen(band, run)
@@ -139,5 +139,5 @@ class FrozenBands:
 
 def _frozen(band: float, run: tuple[float, float, int, int, int]) -> Iterator[Run]:
     depth, _, start, last, count = run
-    if count >= FROZEN_SNAPSHOTS and last - start >= FROZEN_US:
+    if last - start >= FROZEN_US:
         yield Run(Span(start, last + 1), count, f"the band of {text(band)} % stands still at a depth of {text(depth)}")

@@ -53,6 +53,7 @@ class Differences:
     kind: str
     series: Series
     against: str
+    cause: str | None = None
     count: int = 0
     first_us: int = 0
     last_us: int = 0
@@ -72,7 +73,7 @@ class Differences:
         if self.count:
             rest = f"; and {self.count - len(self.told)} more" if self.count > len(self.told) else ""
             detail = f"{self.count} rows differ from {self.against}: {'; '.join(self.told)}{rest}"
-            yield Finding(self.series, Span(self.first_us, self.last_us + 1), self.kind, detail, self.count)
+            yield Finding(self.series, Span(self.first_us, self.last_us + 1), self.kind, detail, self.count, self.cause)
 
 
 def finer_of(side: Side, series: Series) -> Series | None:

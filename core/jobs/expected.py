@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from core.datasets import DATASETS
-from core.types import Cadence, Period, Series, State
+from core.types import FAULTS, Cadence, Period, Series, State
 
 LATE_DAYS: Final = 2
 LATE_UNTIL: Final = 15
@@ -126,11 +126,12 @@ def absent(
     if not has_days(series):
         return []
     last = min(window.last, ended(series) or date.max)
-    here = {*listed, *(period for period, state in known.items() if is_had(state))}
     days = [Period.day(day) for day in window.days() if first <= day <= last]
-    return [day for day in days if day not in here and not _month_of(day, here, known)]
+    here = {*listed, *(period for period, state in known.items() if is_had(state))}
+    return [day for day in days if day not in here and not _is_covered(day.within(Cadence.MONTHLY), known, listed)]
 
 
-def _month_of(day: Period, here: Collection[Period], known: Mapping[Period, State]) -> bool:
-    month = day.within(Cadence.MONTHLY)
-    return month in here and known.get(month) is not State.MISSING
+def _is_covered(month: Period, known: Mapping[Period, State], listed: Collection[Period]) -> bool:
+    """Whether a month's archive stands for its days: it is here, or comes tonight. One with a fault does not."""
+    state = known.get(month)
+    return state in (State.STORED, State.FETCHED, State.ACTIVE) or (month in listed and state not in FAULTS)

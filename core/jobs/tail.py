@@ -238,6 +238,7 @@ def kind_of(series: Series) -> Kind:
 
 def _after_months(known: Mapping[Period, State]) -> date:
     """The first day behind the recent months that are here, at most a month before the first recent day."""
-    months = [period.last for period, state in known.items() if period.cadence is Cadence.MONTHLY and is_had(state)]
+    stored = [period for period, state in known.items() if state is State.STORED]
+    months = [period.last for period in stored if period.cadence is Cadence.MONTHLY]
     days = [period.first for period in known if period.cadence is Cadence.DAILY]
     return max(months) + timedelta(days=1) if months else min(days, default=date.max)

@@ -19,6 +19,7 @@ from core.errors import NoData
 from core.events import Emit, FindingRaised
 from core.exchanges.archive import Archive
 from core.jobs.expected import Window
+from core.jobs.filled import Filled
 from core.jobs.listings import NewListings
 from core.jobs.symbols_info import Coverage, cover, record_symbols
 from core.jobs.sync import Sync, SyncSummary
@@ -81,11 +82,13 @@ class UpdateSummary:
     probed: int
     seconds: float
     sync: SyncSummary = field(default_factory=SyncSummary)
+    gaps: Filled = field(default_factory=Filled)
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing failed and nothing is newly missing or at fault."""
-        return not (self.sync.failed or self.sync.faults or self.missing_new)
+        """Whether nothing failed, and nothing is newly missing, at fault or a hole at every source."""
+        trouble = self.sync.failed or self.sync.faults or self.missing_new
+        return not (trouble or self.gaps.confirmed or self.gaps.failures)
 
     @property
     def is_idle(self) -> bool:
@@ -93,7 +96,7 @@ class UpdateSummary:
         return not (self.sync.planned or self.missing_new)
 
 
-FillGaps = Callable[[Sequence[Series], Window], Awaitable[None]]
+FillGaps = Callable[[Sequence[Series]], Awaitable[Filled]]
 """What fills gaps of these series once their tail is here."""
 
 
@@ -140,8 +143,8 @@ async def update(
     behind = night.behind(emit)
     if listing is not None:
         record_symbols(layout.symbols_info, night.covered, listing)
-    if fill_gaps is not None:
-        await fill_gaps([one.series for one in known], window)
+    followed = [one.series for one in known]
+    filled = await fill_gaps(sorted({*followed, *night.new.new})) if fill_gaps is not None else Filled()
     return UpdateSummary(
         first=window.first,
         last=window.last,
@@ -156,6 +159,7 @@ async def update(
         probed=night.tail.probed,
         seconds=round(time.monotonic() - began, 3),
         sync=done,
+        gaps=filled,
     )
 
 

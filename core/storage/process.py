@@ -79,6 +79,8 @@ class StoringProcess:
         """Nothing more will come; it ends after what it is at. Does not wait for it."""
         with self._sending:
             self._requests.close()
+            if not self._is_ready and not self._waiting:
+                self._process.kill()  # it is still loading, for nobody
 
     def join(self) -> None:
         """Wait until it has ended."""

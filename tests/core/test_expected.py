@@ -62,8 +62,10 @@ def test_days_that_are_had_listed_missing_or_in_a_stored_month_are_not_absent() 
         "2024-03-01",
         "2024-03-02",
     ]
-    without_month = {day("2024-02"): State.MISSING}
-    assert len(absent(KLINES, without_month, (), WINDOW, date(2024, 1, 1))) == 7
+    for fault in (State.MISSING, State.CORRUPT, State.MISMATCH, State.UNVERIFIED, State.FAILED):
+        assert len(absent(KLINES, {day("2024-02"): fault}, (), WINDOW, date(2024, 1, 1))) == 7
+    assert len(absent(KLINES, {day("2024-02"): State.CORRUPT}, {day("2024-02")}, WINDOW, date(2024, 1, 1))) == 7
+    assert len(absent(KLINES, {}, {day("2024-02")}, WINDOW, date(2024, 1, 1))) == 2  # it comes tonight
     assert [one.label for one in absent(KLINES, {}, (), WINDOW, date(2024, 3, 2))] == ["2024-03-02"]
 
 

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from storage_world import CANDLES, FUNDING, SECONDS, TRADES, Archive, Vault, _rows_of, expected, lines
 
 from core.datasets import DATASETS
+from core.download.gaps import Known
 from core.jobs.optimize import Optimizer, Outcome
 from core.storage.beside import Comparison, Difference
 from core.storage.schema import schema_of
-from core.types import Gap, GapStatus, Market, Period, Proof, Series, Source, Span
+from core.types import Gap, GapStatus, Market, Period, Proof, Series, Source, Span, Stamp
 
 JAN = Period.month(2024, 1)
 HOURS = Series(Market.UM, "klines", "BTCUSDT", "1h")
@@ -217,16 +218,19 @@ def test_what_counts_beside_a_month_survives_merging_and_splitting(tmp_path: Pat
         assert {name: content for name, content in vault.files.items() if name in before} == before
 
 
-def test_gaps_are_known_until_they_are_looked_at_again(tmp_path: Path) -> None:
+def test_what_is_known_of_gaps_is_kept_by_series(tmp_path: Path) -> None:
     def gap(start: int, end: int, status: GapStatus = GapStatus.OPEN) -> Gap:
         return Gap(HOURS, Span(start, end), end - start, status, "said", 5)
 
+    looked_at = {JAN: Stamp(5, 7), Period.day(date(2024, 2, 1)): Stamp(6, 8)}
     with Vault(tmp_path) as vault:
         tracker = vault.tracker
-        tracker.record_gaps(HOURS, Span(0, 100), [gap(10, 20), gap(90, 110, GapStatus.CONFIRMED)])
-        tracker.record_gaps(TRADES, Span(0, 100), [])
-        assert tracker.gaps() == tracker.gaps(HOURS) == [gap(10, 20), gap(90, 110, GapStatus.CONFIRMED)]
-        tracker.record_gaps(HOURS, Span(0, 100), [gap(90, 110, GapStatus.FILLED)])
-        assert tracker.gaps(HOURS) == [gap(90, 110, GapStatus.FILLED)]
-        tracker.record_gaps(HOURS, Span(0, 110), [])
-        assert tracker.gaps(HOURS) == []
+        known = Known((gap(10, 20), gap(90, 110, GapStatus.CONFIRMED)), looked_at)
+        tracker.record_gaps({HOURS: known, TRADES: Known()})
+        assert (tracker.gaps(HOURS), tracker.gaps(TRADES)) == (known.gaps, ())
+        assert tracker.known_gaps() == {HOURS: known}
+        tracker.record_gaps({HOURS: Known((gap(90, 110, GapStatus.FILLED),)), TRADES: Known((), looked_at)})
+        assert tracker.known_gaps() == {
+            HOURS: Known((gap(90, 110, GapStatus.FILLED),)),
+            TRADES: Known((), looked_at),
+        }

@@ -145,6 +145,15 @@ def test_as_many_processes_as_the_work_is_worth(world: World) -> None:
     assert [pid for pid in every if is_running(pid)] == []
 
 
+def test_a_pool_that_nobody_asked_ends_at_once(world: World) -> None:
+    with pool_of(world, 2) as pool:
+        pool.expect(EACH_WORTH_BYTES)
+        every = pids(pool)
+    assert len(every) == 2
+    assert [pid for pid in every if is_running(pid)] == []
+    assert list(world.layout.root.rglob("*.tmp")) == []
+
+
 def test_a_refused_archive_says_why_and_the_others_are_stored(world: World) -> None:
     good, bad = (world.fetched(klines("BTCUSDT"), day, candles(7, day)) for day in DAYS)
     bad.path.write_bytes(bad.path.read_bytes()[:-30])

@@ -162,3 +162,21 @@ def test_another_fault_of_the_same_archive_is_news_again(world: World) -> None:
     done = world.night("2024-01-13")
     assert (counted(done), done.is_well) == ({State.MISMATCH: 1}, False)
     assert world.findings == [("mismatch-upstream", 1)]
+
+
+def test_a_broken_month_leaves_its_days_where_they_are(world: World) -> None:
+    for one in (BTC, ETH):
+        world.publish_days(one, "2024-01-11", "2024-02-05")
+    world.nights("2024-01-18", "2024-01-25", "2024-02-01")
+    month = Period.parse("2024-01")
+    whole = zip_bytes({"ETHUSDT-1h-2024-01.csv": text_of(ETH, month)})
+    world.publish(BTC, month)
+    publish(world.served, key_of(ETH, month), whole[: len(whole) // 2])
+    first = world.night("2024-02-03")
+    assert (counted(first), first.is_well, world.state(ETH, "2024-01")) == ({State.CORRUPT: 1}, False, State.CORRUPT)
+    assert world.days(ETH) == every_day("2024-01-05", "2024-02-02")
+    assert world.night("2024-02-05").is_well
+    publish(world.served, key_of(ETH, month), whole)
+    assert world.night("2024-02-06").is_well
+    assert world.state(ETH, "2024-01") is State.STORED
+    assert world.days(ETH) == every_day("2024-01-01", "2024-02-05")

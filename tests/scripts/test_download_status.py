@@ -272,28 +272,40 @@ def test_a_source_that_bans_us_for_a_day_stops_the_run_at_once(archive: Path, da
     assert set(dict(rows(data, "select state, count(*) from files group by state"))) == {"planned"}
 
 
-POWER_CUT = """
-import os, signal, shutil, sys
+SYNCED = """
+import os, threading
 from pathlib import Path
-sys.path.insert(0, {scripts!r})
-import _root
-data, kept, after = Path({data!r}), Path({kept!r}), {after}
+data, noted = {data!r}, Path({noted!r})
 
 # What a power cut leaves: of a file the bytes that were synced, of a name only what its folder was synced with.
-synced, names = {{}}, {{}}
-fsync, replace = os.fsync, os.replace
+fsync = os.fsync
+
+def note(folder, name, content):
+    target = noted / folder / name
+    draft = noted / f"{{os.getpid()}}-{{threading.get_ident()}}"
+    draft.write_bytes(content)
+    os.replace(draft, target)
 
 def noted_fsync(file):
     fsync(file)
     path = Path(os.readlink(f"/proc/self/fd/{{file}}"))
     if path.is_dir():
-        for entry in path.iterdir():
-            if entry.is_file() and entry.stat().st_ino in synced:
-                names[entry] = entry.stat().st_ino
+        for entry in os.scandir(path):
+            if entry.is_file() and (noted / "files" / str(entry.inode())).exists():
+                note("names", entry.path.removeprefix(data).replace("/", "|"), str(entry.inode()).encode())
     else:
-        synced[path.stat().st_ino] = path.read_bytes()
+        note("files", str(os.fstat(file).st_ino), path.read_bytes())
 
 os.fsync = noted_fsync
+"""
+"""Python runs this first in every process, in the run and in those that store for it."""
+
+POWER_CUT = """
+import os, signal, shutil, sys
+from pathlib import Path
+sys.path.insert(0, {scripts!r})
+import _root
+data, kept, noted, after = Path({data!r}), Path({kept!r}), Path({noted!r}), {after}
 
 from sqlalchemy import Engine, event
 from core.download.tracker import DownloadTracker
@@ -310,10 +322,10 @@ DownloadTracker.advance = counted
 
 def power_cut():
     shutil.copytree(data / "metadata", kept / "metadata", dirs_exist_ok=True)
-    for path, inode in list(names.items()):
-        target = kept / path.relative_to(data)
+    for name in (noted / "names").iterdir():
+        target = kept / name.name.replace("|", "/").lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(synced[inode])
+        target.write_bytes((noted / "files" / name.read_text()).read_bytes())
     os.kill(os.getpid(), signal.SIGKILL)
 
 from _command import run_command
@@ -326,11 +338,15 @@ run_command(download_all.main)
 def test_no_row_speaks_of_bytes_that_a_power_cut_would_take(
     market: SampleMarket, archive: Path, data: Path, tmp_path: Path, after: int
 ) -> None:
-    kept, driver = tmp_path / "kept", tmp_path / "driver.py"
-    scripts = str(ROOT / "scripts")
-    driver.write_text(POWER_CUT.format(scripts=scripts, data=str(data), kept=str(kept), after=after))
+    kept, noted, driver = tmp_path / "kept", tmp_path / "noted", tmp_path / "driver.py"
+    for folder in ("names", "files"):
+        (noted / folder).mkdir(parents=True)
+    where = {"data": str(data), "noted": str(noted)}
+    (tmp_path / "sitecustomize.py").write_text(SYNCED.format(**where))
+    driver.write_text(POWER_CUT.format(scripts=str(ROOT / "scripts"), kept=str(kept), after=after, **where))
     with running_server(archive) as server:
-        killed = Command(str(driver), command(server, data).options).run()
+        run = Command(str(driver), command(server, data).options, env={"PYTHONPATH": str(tmp_path)})
+        killed = run.run()
         assert killed.code == -signal.SIGKILL, killed.err
         said = rows(kept, "select key, sha256 from files where sha256 is not null")
         assert said
