@@ -173,8 +173,8 @@ class Tail:
         if is_over(series, one.newest, newest_of_kind) and not (is_whole or is_first):
             return
         window = self._window(series)
-        reach = one.newest if one.newest >= window.first else window.last  # nobody has looked since
-        months = wanted_months(series, known, window, reach, self.today)
+        is_behind = has_days(series) and one.newest < window.first  # nobody has looked since
+        months = wanted_months(series, known, window, window.last if is_behind else one.newest, self.today)
         opened = [month.first for month in months if known.get(month) not in (State.STORED, State.MISSING)]
         if is_whole and has_months(series):
             yield _Look(series, Cadence.MONTHLY, one.first, min(opened, default=date.max))
