@@ -371,10 +371,11 @@ class DownloadTracker:
                 found |= followed.note_missing(connection, chunk, now_us)
         return found
 
-    def seen(self, market: Market, dataset: str) -> frozenset[str]:
-        """The folders of symbols that the source was known to have; none before anybody looked."""
+    def seen(self) -> dict[tuple[Market, str], frozenset[str]]:
+        """The folders of symbols that the source was known to have, by market and data type; none before anybody
+        looked."""
         with self._read() as connection:
-            return followed.seen(connection, market, dataset)
+            return followed.seen(connection)
 
     def see(self, market: Market, dataset: str, symbols: Iterable[str]) -> None:
         """Enter folders of symbols."""

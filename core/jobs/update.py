@@ -7,6 +7,7 @@ series, and the archives that came.
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,7 @@ from core.events import Emit, FindingRaised
 from core.exchanges.archive import Archive
 from core.jobs.expected import Window
 from core.jobs.filled import Filled
+from core.jobs.gathering import gathered
 from core.jobs.listings import NewListings
 from core.jobs.symbols_info import Coverage, cover, record_symbols
 from core.jobs.sync import Sync, SyncSummary
@@ -173,12 +175,13 @@ def _night(
     symbols: SymbolSettings,
 ) -> "_Night":
     kinds = {(one.series.market, one.series.dataset) for one in known}
-    unseen = {kind for kind in kinds if not tracker.seen(*kind)}
+    seen = tracker.seen()
+    unseen = kinds - set(seen)
     windows = windows_of(known, window, unseen)
     recent = _recent(tracker, min(window.first, today - RECENT_DAYS), windows)
     tail = Tail(archive, tracker, known, recent, windows, today, recheck_days, unseen)
     until = Span(0, Span.of_days(window.last, window.last).end_us)
-    return _Night(tracker, tail, NewListings(archive, tracker, symbols, until))
+    return _Night(tracker, tail, NewListings(archive, tracker, symbols, until, seen))
 
 
 def _recent(
@@ -208,11 +211,12 @@ class _Night:
     async def files(self, selection: Selection) -> AsyncIterator[Sequence[ArchiveFile]]:
         """The archives that need work, as they are found."""
         met: set[str] = set()
-        async for files in self._found():
-            cover(self.covered, files)
-            if some := self._unfinished(files):
-                met.update(file.key for file in some)
-                yield some
+        async with aclosing(gathered(self._found())) as together:
+            async for files in together:
+                cover(self.covered, files)
+                if some := self._unfinished(files):
+                    met.update(file.key for file in some)
+                    yield some
         if again := self._due(selection, met):
             yield again
 

@@ -24,19 +24,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.datasets import DATASETS
-from core.dates import DAY_US, HOUR_US
+from core.dates import DAY_US
+from core.download.asking import Asking
 from core.download.smart import SmartDownloader
 from core.download.tracker import DownloadTracker
 from core.download.transport import open_transport
 from core.events import Event
+from core.exchanges.binance.rest import RestApi
 from core.exchanges.binance.vision import DataVisionDownloader
+from core.exchanges.binance.weights import Clock as RestClock
+from core.integrity.checker import IntegrityChecker
+from core.jobs.gaps import GapFiller
 from core.jobs.request import Request, find_files
 from core.jobs.sync import Sync, SyncSummary
-from core.jobs.update import FillGaps, Selection, UpdateSummary, update
+from core.jobs.update import Selection, UpdateSummary, update
 from core.layout import Layout, stem
 from core.sample.archive import checksum_line, key_of, published_at, put_file, sidecar_of, zipped
 from core.sample.csv_text import csv_bytes, has_header
-from core.sample.faults import Fault, RequestInfo, Rule
+from core.sample.faults import Fault, RequestInfo
 from core.sample.instruments import Instrument, moment
 from core.sample.market import SampleMarket, times_of
 from core.sample.rest import SampleApi
@@ -44,7 +49,7 @@ from core.sample.server import ArchiveServer, running_server
 from core.sample.values import Columns, Decimals
 from core.settings import DownloadSettings, QualitySettings, StorageSettings, SymbolSettings
 from core.storage.manager import StorageManager
-from core.types import Cadence, Market, Period, Series, Span
+from core.types import ArchiveFile, Cadence, Market, Period, Series, Span
 
 FIRST, LAST = date(2023, 12, 10), date(2025, 2, 28)
 DAYS_FROM = date(2024, 1, 1)
@@ -76,12 +81,10 @@ def funding(instrument: Instrument) -> Series:
 
 
 SERIES = (
-    *(candles(BTC, kind) for kind in ("klines", "mark_price", "index_price", "premium_index")),
-    *(candles(ICP, kind) for kind in ("klines", "premium_index")),
-    *(candles(NEW, kind) for kind in ("klines", "mark_price")),
-    *(candles(OLD, kind) for kind in ("klines", "index_price")),
-    candles(SPOT),
-    *(candles(CM, kind) for kind in ("klines", "index_price")),
+    *(candles(each) for each in MARKET.instruments),
+    candles(BTC, "mark_price"),
+    candles(ICP, "premium_index"),
+    candles(CM, "index_price"),
     *(funding(each) for each in (BTC, ICP, NEW, OLD, CM)),
 )
 KINDS = sorted({(one.market, one.dataset) for one in SERIES})
@@ -130,6 +133,7 @@ BAD = (
     _bad(funding(ICP), "2024-03", "2024-03-20", is_wrong=True, revised="2024-12-03"),
 )
 PUBLISHED_ANEW = time(8, 50)
+MOST_GAP_US = 30 * DAY_US
 
 
 def morning_us(today: date) -> int:
@@ -205,14 +209,14 @@ class Truth:
         for one in self.deviations:
             inside = Period.day(one.day).span
             is_here = one.series == series and span.contains(inside) and inside.end_us <= end
-            if is_here and self._is_on(one, today, noticed):
+            if is_here and self.is_on(one, today, noticed):
                 times = table["timestamp"].cast(pa.int64())
                 before = table.filter(pc.less(times, inside.start_us))
                 behind = table.filter(pc.greater_equal(times, inside.end_us))
                 table = pa.concat_tables([before, *([] if one.rows is None else [one.rows]), behind])
         return table.combine_chunks()
 
-    def _is_on(self, one: Deviation, today: date, noticed: frozenset[Deviation]) -> bool:
+    def is_on(self, one: Deviation, today: date, noticed: frozenset[Deviation]) -> bool:
         return one.first <= today and (today <= one.last or (one.within > 0 and one not in noticed))
 
     def _between(self, series: Series, span: Span) -> pa.Table:
@@ -336,6 +340,7 @@ class Nights:
         self.clock = Clock()
         self.events: list[Event] = []
         self._stack = contextlib.ExitStack()
+        self._tracker: DownloadTracker | None = None
         self._server: ArchiveServer | None = None
         self._port = 0
 
@@ -355,8 +360,22 @@ class Nights:
 
     def disconnect(self) -> None:
         """Nobody answers."""
+        self.let_go()
         self._stack.close()
         self._server = None
+
+    @property
+    def tracker(self) -> DownloadTracker:
+        """The status database: opened anew in each month, and after a night that went wrong."""
+        if self._tracker is None:
+            self._tracker = DownloadTracker(self.layout.database)
+        return self._tracker
+
+    def let_go(self) -> None:
+        """Close the status database."""
+        if self._tracker is not None:
+            self._tracker.close()
+        self._tracker = None
 
     @property
     def url(self) -> str:
@@ -372,23 +391,22 @@ class Nights:
         life = Span.of_days(FIRST, last)
         here = [one for one in SERIES if (MARKET.life(one) or life).overlaps(life)]
 
-        async def wanted(vision: DataVisionDownloader) -> AsyncIterator[Sequence[Any]]:
+        async def wanted(vision: DataVisionDownloader) -> AsyncIterator[Sequence[ArchiveFile]]:
             for one in here:
                 request = Request(one.market, (DATASETS[one.dataset],), "1h", life, (one.symbol,), True)
                 async for files in find_files(request, vision):
                     yield files
 
-        async def work(vision: DataVisionDownloader, tracker: DownloadTracker) -> SyncSummary:
-            return await Sync(vision, tracker, self.storage, self.layout, self.events.append).run(
-                wanted(vision), "begin"
-            )
+        async def work(vision: DataVisionDownloader, _: SmartDownloader) -> SyncSummary:
+            sync = Sync(vision, self.tracker, self.storage, self.layout, self.events.append)
+            return await sync.run(wanted(vision), "begin")
 
         return asyncio.run(connected(self.url, self.layout, self.events, work))
 
     def night(self, today: date) -> UpdateSummary:
         """One update at 09:15, as daily_update.py runs it."""
         self._turn_to(today)
-        return update_at(self.url, self.layout, today, self.events, self.fills_gaps)
+        return update_at(self.url, self.layout, self.tracker, today, self.events, self.fills_gaps)
 
     def killed_in_transfer(self, today: date, archives: int) -> None:
         """A night whose process is killed while it receives the archive after so many others."""
@@ -415,11 +433,14 @@ class Nights:
     def _turn_to(self, today: date) -> None:
         self.clock.us = morning_us(today)
         self.events.clear()
+        if today.day == 1:
+            self.let_go()
         if self._server is not None:
             self._server.hits.clear()
             self._server.requests.clear()
 
     def _child(self, today: date, renames: int = -1) -> "subprocess.Popen[str]":
+        self.let_go()
         tests = Path(__file__).resolve().parents[1]
         paths = [str(tests.parent), str(tests), str(tests / "core")]
         words = [self.url, str(self.layout.root), today.isoformat(), str(int(self.fills_gaps)), str(renames)]
@@ -444,8 +465,9 @@ class Nights:
         return sum(count for name, count in self.hits.items() if name.startswith("?"))
 
     @property
-    def archives(self) -> Counter[str]:
-        return Counter({Path(name).name: count for name, count in self.hits.items() if name.endswith(".zip")})
+    def archives(self) -> dict[str, int]:
+        """How often each was asked for, by key."""
+        return {name: count for name, count in self.hits.items() if name.endswith(".zip")}
 
     @property
     def probes(self) -> int:
@@ -481,6 +503,7 @@ _CHILD = textwrap.dedent("""
     import os, signal, sys
     from datetime import date
     from pathlib import Path
+    from core.download.tracker import DownloadTracker
     from core.layout import Layout
     from nights_world import update_at
 
@@ -496,7 +519,9 @@ _CHILD = textwrap.dedent("""
 
     os.replace = replace_or_die
     sys.stdin.readline()
-    update_at(url, Layout(Path(data)), date.fromisoformat(today), [], bool(int(fills_gaps)))
+    layout = Layout(Path(data))
+    with DownloadTracker(layout.database) as tracker:
+        update_at(url, layout, tracker, date.fromisoformat(today), [], bool(int(fills_gaps)))
 """)
 
 
@@ -504,40 +529,42 @@ def storage_of(layout: Layout) -> StorageManager:
     return StorageManager(layout, StorageSettings(parser="arrow"), QualitySettings())
 
 
-def update_at(url: str, layout: Layout, today: date, events: list[Event], fills_gaps: bool) -> UpdateSummary:
-    """One update at 09:15 of a day."""
-    now = datetime.fromtimestamp(morning_us(today) // 1_000_000, UTC)
+def update_at(
+    url: str, layout: Layout, tracker: DownloadTracker, today: date, events: list[Event], fills_gaps: bool
+) -> UpdateSummary:
+    """One update at 09:15 of a day, put together as daily_update.py does."""
+    now_us = morning_us(today)
+    asking = Asking(now_us)
 
-    async def work(vision: DataVisionDownloader, tracker: DownloadTracker) -> UpdateSummary:
+    async def work(vision: DataVisionDownloader, smart: SmartDownloader) -> UpdateSummary:
         storage = storage_of(layout)
+        quality = QualitySettings()
+
+        async def bring(batches: AsyncIterator[Sequence[ArchiveFile]]) -> object:
+            return await Sync(vision, tracker, storage, layout, events.append, asking=asking).run(batches, "gaps")
+
+        api = RestApi(DownloadSettings(rest=url), smart, RestClock(lambda: now_us, asyncio.sleep))
+        checker = IntegrityChecker(layout, storage, tracker, quality, ())
+        filler = GapFiller(vision, api, tracker, storage, checker, bring, now_us, MOST_GAP_US, events.append)
         return await update(
             Selection(),
             archive=vision,
             tracker=tracker,
             storage=storage,
             layout=layout,
-            now=now,
+            now=datetime.fromtimestamp(now_us // 1_000_000, UTC),
             emit=events.append,
             symbols=SymbolSettings({}, {}),
             listing=url,
-            fill_gaps=gap_filling() if fills_gaps else None,
+            fill_gaps=filler.fill if fills_gaps else None,
         )
 
     return asyncio.run(connected(url, layout, events, work))
 
 
-def gap_filling() -> FillGaps | None:
-    """What fills gaps, once there is something that does."""
-    return None
-
-
 async def connected(url: str, layout: Layout, events: list[Event], work: Any) -> Any:
-    """The same parts that the commands put together."""
-    settings = DownloadSettings(
-        source=url, listing=url, rest=url, backoff_seconds=0.001, backoff_cap_seconds=0.002, workers=8
-    )
+    """What asks the exchange."""
+    settings = DownloadSettings(source=url, listing=url, backoff_seconds=0.001, backoff_cap_seconds=0.002, workers=8)
     async with open_transport(settings.workers) as transport:
         smart = SmartDownloader(transport, settings, events.append)
-        vision = DataVisionDownloader(settings, layout, smart, events.append)
-        with DownloadTracker(layout.database) as tracker:
-            return await work(vision, tracker)
+        return await work(DataVisionDownloader(settings, layout, smart, events.append), smart)
