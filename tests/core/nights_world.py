@@ -130,7 +130,7 @@ BAD = (
     _bad(candles(CM), "2024-09-10", is_wrong=True, revised="2024-09-14"),
     _bad(candles(BTC, "mark_price"), "2024-02-10", is_wrong=True),
     _bad(candles(BTC, "mark_price"), "2024-02", "2024-02-10", is_wrong=True, revised="2024-11-05"),
-    _bad(funding(ICP), "2024-03", "2024-03-20", is_wrong=True, revised="2024-12-03"),
+    _bad(funding(ICP), "2024-04", "2024-04-20", is_wrong=True, revised="2024-12-03"),
 )
 PUBLISHED_ANEW = time(8, 50)
 MOST_GAP_US = 30 * DAY_US
@@ -196,7 +196,11 @@ class Truth:
             yield Deviation(bad.series, day, next_day, last, None)
         elif bad.is_wrong and bad.revised is not None:
             rows = MARKET.stored(bad.series, wrong(MARKET.rows(bad.series, Period.day(day).span))).combine_chunks()
-            yield Deviation(bad.series, day, FIRST, bad.revised - timedelta(days=1), rows, 0 if is_day else 7)
+            first = FIRST if Cadence.DAILY in DATASETS[bad.series.dataset].cadences else next_day  # the API was right
+            yield Deviation(bad.series, day, first, bad.revised - timedelta(days=1), rows, 0 if is_day else 7)
+
+    def schema(self, series: Series) -> pa.Schema:
+        return self._tables[series][0].schema
 
     def end(self, series: Series, today: date) -> date:
         """Behind the last day that is published by this morning."""
@@ -243,12 +247,14 @@ class Exchange:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.versions: list[Published] = []
+        self._first: dict[tuple[Series, Period], date] = {}
         self._bad = {(bad.series, bad.period): bad for bad in BAD}
         for series in sorted(SERIES, key=lambda one: (one.market, one.symbol)):
             self._publish_series(series)
 
-    def published_by(self, today: date) -> set[tuple[Series, Period]]:
-        return {(one.series, one.period) for one in self.versions if one.morning <= today}
+    def is_there(self, series: Series, period: Period, today: date) -> bool:
+        """Whether an archive is published by this morning."""
+        return self._first.get((series, period), date.max) <= today
 
     def _publish_series(self, series: Series) -> None:
         life = MARKET.life(series)
@@ -294,6 +300,7 @@ class Exchange:
                 path.rename(path.with_name(f".{path.name}@1"))
             put_file(path, body, moment)
         self.versions.append(Published(series, period, moment.date()))
+        self._first.setdefault((series, period), moment.date())
 
 
 class _Text:
