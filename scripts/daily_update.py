@@ -58,7 +58,7 @@ MAX_GAP_DAYS = 30
 
 EXAMPLES = """examples:
   python scripts/daily_update.py                          everything that is here, and symbols listed since
-  python scripts/daily_update.py --days-back 30           after a month away
+  python scripts/daily_update.py --days-back 30           look at a month again, also for what came late
   python scripts/daily_update.py --market um --data-types klines,funding_rate
   15 9 * * *  cd /path/to/tapevault && .venv/bin/python scripts/daily_update.py        a line for cron, in UTC
 
@@ -223,7 +223,11 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--interval", metavar="a,b", help="only candles of these intervals")
     what.add_argument("--known-only", action="store_true", help="leave newly listed symbols alone")
     what.add_argument(
-        "--days-back", type=positive, default=DAYS_BACK, metavar="N", help=f"days looked at (default {DAYS_BACK})"
+        "--days-back",
+        type=positive,
+        default=DAYS_BACK,
+        metavar="N",
+        help=f"days looked at, and all since the last update (default {DAYS_BACK})",
     )
     what.add_argument("--fill-gaps", action="store_true", help="also fill the gaps of what is updated")
     what.add_argument(

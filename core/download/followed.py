@@ -32,9 +32,7 @@ _EXTENT: Final = (
 _RECENT: Final = select(*_SERIES, FILES.c.period, FILES.c.state).where(FILES.c.period >= bindparam("since"))
 _AT_FAULT: Final = select(FILES).where(FILES.c.state.in_([state.value for state in FAULTS]), FILES.c.owner.is_(None))
 _NOTE_MISSING: Final = upsert(FILES).on_conflict_do_nothing().returning(FILES.c.key)
-_SEEN: Final = select(SYMBOLS_SEEN.c.symbol).where(
-    SYMBOLS_SEEN.c.market == bindparam("market"), SYMBOLS_SEEN.c.dataset == bindparam("dataset")
-)
+_SEEN: Final = select(SYMBOLS_SEEN.c.market, SYMBOLS_SEEN.c.dataset, SYMBOLS_SEEN.c.symbol)
 _SEE: Final = upsert(SYMBOLS_SEEN).on_conflict_do_nothing()
 
 
@@ -57,10 +55,14 @@ def followed(connection: Connection) -> list[Followed]:
     return sorted(found, key=lambda one: str(one.series))
 
 
-def recent(connection: Connection, since: date) -> dict[Series, dict[Period, State]]:
-    """The archives of months and days from the month of `since` on, and how each stands."""
+def recent(
+    connection: Connection, since: date, kind: tuple[Market, str] | None = None
+) -> dict[Series, dict[Period, State]]:
+    """The archives of months and days from the month of `since` on, of all or of one market and data type, and how each
+    stands."""
     states: dict[Series, dict[Period, State]] = {}
-    for row in connection.execute(_RECENT, {"since": f"{since:%Y-%m}"}):
+    some = _RECENT if kind is None else _RECENT.where(FILES.c.market == kind[0].value, FILES.c.dataset == kind[1])
+    for row in connection.execute(some, {"since": f"{since:%Y-%m}"}):
         states.setdefault(_series(row), {})[Period.parse(row.period)] = State(row.state)
     return states
 
@@ -84,9 +86,12 @@ def note_missing(connection: Connection, files: Iterable[ArchiveFile], now_us: i
     return {row.key for row in connection.execute(_NOTE_MISSING, rows)} if rows else set()
 
 
-def seen(connection: Connection, market: Market, dataset: str) -> frozenset[str]:
-    """The folders of symbols that the source was known to have."""
-    return frozenset(row.symbol for row in connection.execute(_SEEN, {"market": market.value, "dataset": dataset}))
+def seen(connection: Connection) -> dict[tuple[Market, str], frozenset[str]]:
+    """The folders of symbols that the source was known to have, by market and data type."""
+    found: dict[tuple[Market, str], set[str]] = {}
+    for row in connection.execute(_SEEN):
+        found.setdefault((Market(row.market), row.dataset), set()).add(row.symbol)
+    return {kind: frozenset(symbols) for kind, symbols in found.items()}
 
 
 def see(connection: Connection, market: Market, dataset: str, symbols: Iterable[str]) -> None:

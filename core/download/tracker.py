@@ -347,10 +347,11 @@ class DownloadTracker:
         with self._read() as connection:
             return followed.followed(connection)
 
-    def recent(self, since: date) -> dict[Series, dict[Period, State]]:
-        """The archives of months and days from the month of `since` on, and how each stands."""
+    def recent(self, since: date, kind: tuple[Market, str] | None = None) -> dict[Series, dict[Period, State]]:
+        """The archives of months and days from the month of `since` on, of all or of one market and data type, and how
+        each stands."""
         with self._read() as connection:
-            return followed.recent(connection, since)
+            return followed.recent(connection, since, kind)
 
     def at_fault(self, now_us: int) -> list[tuple[Download, bool]]:
         """The archives that had a fault at the source, and whether it is to be asked again."""
@@ -370,10 +371,11 @@ class DownloadTracker:
                 found |= followed.note_missing(connection, chunk, now_us)
         return found
 
-    def seen(self, market: Market, dataset: str) -> frozenset[str]:
-        """The folders of symbols that the source was known to have; none before anybody looked."""
+    def seen(self) -> dict[tuple[Market, str], frozenset[str]]:
+        """The folders of symbols that the source was known to have, by market and data type; none before anybody
+        looked."""
         with self._read() as connection:
-            return followed.seen(connection, market, dataset)
+            return followed.seen(connection)
 
     def see(self, market: Market, dataset: str, symbols: Iterable[str]) -> None:
         """Enter folders of symbols."""

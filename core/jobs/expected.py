@@ -97,14 +97,21 @@ def wanted_months(
     if not has_months(series):
         return ()
     if has_days(series):
-        days = {day for day in window.days() if day <= newest}
-        days |= {period.first for period in known if period.cadence is Cadence.DAILY}
+        firsts = {period.first.replace(day=1) for period in known if period.cadence is Cadence.DAILY}
+        firsts.update(_firsts_of_months(window.first, min(newest, window.last)))
     else:
-        recent = Window(max(newest, today - timedelta(days=BEHIND_DAYS_OF_MONTHS)), window.last)
-        days = set(recent.days())
-    months = {Period.day(day).within(Cadence.MONTHLY) for day in days}
-    last = ended(series) or date.max
-    return tuple(sorted(month for month in months if month.last <= min(window.last, last)))
+        since = min(window.first, today - timedelta(days=BEHIND_DAYS_OF_MONTHS))
+        firsts = set(_firsts_of_months(max(newest, since), window.last))
+    last = min(window.last, ended(series) or date.max)
+    months = [Period(first, Cadence.MONTHLY) for first in sorted(firsts)]
+    return tuple(month for month in months if month.last <= last)
+
+
+def _firsts_of_months(first: date, last: date) -> Iterator[date]:
+    """The first day of each month that has days of this time."""
+    if first <= last:
+        for number in range(first.year * 12 + first.month - 1, last.year * 12 + last.month):
+            yield date(number // 12, number % 12 + 1, 1)
 
 
 def is_had(state: State | None) -> bool:

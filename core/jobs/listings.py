@@ -20,7 +20,8 @@ Kind = tuple[Market, str]
 
 @dataclass(slots=True)
 class NewListings:
-    """Finds symbols by the source's folders. `new` are the series found; `asked` counts questions to the listing.
+    """Finds symbols by the source's folders, of which those in `seen` were there before. `new` are the series found;
+    `asked` counts questions to the listing.
 
     A folder that was not there when somebody looked last is new. Where nobody has looked yet, one is new whose first
     archive is newer than all that is here of its kind; so a few chosen symbols stay a few.
@@ -30,6 +31,7 @@ class NewListings:
     tracker: DownloadTracker
     symbols: SymbolSettings
     until: Span
+    seen: Mapping[Kind, frozenset[str]]
     new: set[Series] = field(default_factory=set)
     asked: int = 0
     _folders: dict[Kind, tuple[str, ...]] = field(default_factory=dict)
@@ -54,7 +56,7 @@ class NewListings:
         market, name = kind
         folders = await self.archive.list_symbols(market, DATASETS[name], None)
         self.asked += len(DATASETS[name].cadences)
-        seen = self.tracker.seen(market, name)
+        seen = self.seen.get(kind, frozenset())
         here = {one.series.symbol for one in followed}
         others = [one for one in folders if one not in here and one not in seen and passes(one, self.symbols)]
         intervals = _usual_intervals(followed)

@@ -7,6 +7,7 @@ series, and the archives that came.
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -20,13 +21,14 @@ from core.events import Emit, FindingRaised
 from core.exchanges.archive import Archive
 from core.jobs.expected import Window
 from core.jobs.filled import Filled
+from core.jobs.gathering import gathered
 from core.jobs.listings import NewListings
 from core.jobs.symbols_info import Coverage, cover, record_symbols
 from core.jobs.sync import Sync, SyncSummary
-from core.jobs.tail import Tail
+from core.jobs.tail import Kind, Tail, kind_of, windows_of
 from core.layout import Layout
 from core.settings import SymbolSettings
-from core.types import ArchiveFile, Download, Finding, Market, Series, Span, State
+from core.types import ArchiveFile, Download, Finding, Market, Period, Series, Span, State
 
 if TYPE_CHECKING:
     from core.storage.manager import StorageManager
@@ -64,9 +66,9 @@ class UpdateSummary:
 
     `series` were looked at, `new_series` of newly listed symbols were begun, and of `over` ones nothing is expected any
     more. `late` archives may still come; `missing_new` should be there since tonight. `behind` series had ended before
-    the days that were looked at, so that there is a hole now. `asked` counts questions to the listing (one page each,
-    as a rule), `probed` those for archives that are not listed. `sync` is what became of the archives; `waiting` ones
-    have a fault at the source, or are missing, and are not asked for again yet.
+    the days that were looked at, while others of their kind went on, so that there is a hole now. `asked` counts
+    questions to the listing (one page each, as a rule), `probed` those for archives that are not listed. `sync` is what
+    became of the archives; `waiting` ones have a fault at the source, or are missing, and are not asked for again yet.
     """
 
     first: date
@@ -119,7 +121,8 @@ async def update(
     fill_gaps: FillGaps | None = None,
     progress: Callable[[], Mapping[str, int]] = dict,
 ) -> UpdateSummary:
-    """Bring every known series of the selection up to the day before `now` (UTC), from `days_back` days before.
+    """Bring every known series of the selection up to the day before `now` (UTC), from `days_back` days before, or from
+    where the last night left off.
 
     `symbols` filters new listings, which are looked for unless symbols are named. `listing` is recorded with the
     symbols' days. Once in `recheck_days` days a series is looked at from its beginning for archives that were published
@@ -171,12 +174,25 @@ def _night(
     recheck_days: int,
     symbols: SymbolSettings,
 ) -> "_Night":
-    recent = tracker.recent(min(window.first, today - RECENT_DAYS))
     kinds = {(one.series.market, one.series.dataset) for one in known}
-    unseen = {kind for kind in kinds if not tracker.seen(*kind)}
-    tail = Tail(archive, tracker, known, recent, window, today, recheck_days, unseen)
+    seen = tracker.seen()
+    unseen = kinds - set(seen)
+    windows = windows_of(known, window, unseen)
+    recent = _recent(tracker, min(window.first, today - RECENT_DAYS), windows)
+    tail = Tail(archive, tracker, known, recent, windows, today, recheck_days, unseen)
     until = Span(0, Span.of_days(window.last, window.last).end_us)
-    return _Night(tracker, tail, NewListings(archive, tracker, symbols, until))
+    return _Night(tracker, tail, NewListings(archive, tracker, symbols, until, seen))
+
+
+def _recent(
+    tracker: DownloadTracker, since: date, windows: Mapping[Kind, Window]
+) -> Mapping[Series, Mapping[Period, State]]:
+    """How archives stand since then; of kinds of which nobody has seen anything for longer, since that."""
+    recent = tracker.recent(since)
+    for market, dataset in {kind[:2] for kind, window in windows.items() if window.first < since}:
+        first = min(window.first for kind, window in windows.items() if kind[:2] == (market, dataset))
+        recent |= tracker.recent(first - timedelta(days=1), (market, dataset))
+    return recent
 
 
 @dataclass(slots=True)
@@ -195,11 +211,12 @@ class _Night:
     async def files(self, selection: Selection) -> AsyncIterator[Sequence[ArchiveFile]]:
         """The archives that need work, as they are found."""
         met: set[str] = set()
-        async for files in self._found():
-            cover(self.covered, files)
-            if some := self._unfinished(files):
-                met.update(file.key for file in some)
-                yield some
+        async with aclosing(gathered(self._found())) as together:
+            async for files in together:
+                cover(self.covered, files)
+                if some := self._unfinished(files):
+                    met.update(file.key for file in some)
+                    yield some
         if again := self._due(selection, met):
             yield again
 
@@ -256,17 +273,18 @@ class _Night:
 
     def behind(self, emit: Emit) -> tuple[str, ...]:
         """The series that go on, though there was nothing of the days before those that were looked at."""
-        gap_from = self.tail.window.first - timedelta(days=1)
+        gaps = {kind: window.first - timedelta(days=1) for kind, window in self.tail.windows.items()}
         found = [
             one
             for one in self.tail.known
-            if one.newest < gap_from
+            if one.newest < gaps[kind_of(one.series)]
             and one.series in self.tail.begun
             and self.tail.begun[one.series] > one.newest + timedelta(days=1)
         ]
         for kind, count in Counter((one.series.market, one.series.dataset) for one in found).items():
             some = [one for one in found if (one.series.market, one.series.dataset) == kind]
             first = some[0]
+            gap_from = gaps[kind_of(first.series)]
             span = Span.of_days(first.newest + timedelta(days=1), gap_from)
             detail = (
                 f"{_names([one.series for one in some])}: nothing was here of {first.newest} to {gap_from}, "

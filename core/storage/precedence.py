@@ -7,6 +7,7 @@ before the month is there, and others go only behind it.
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pyarrow as pa
 
@@ -111,8 +112,21 @@ class _Writing:
 
     def _left_of(self, partition: Partition, counting: Iterable[Piece]) -> list[Piece]:
         """The pieces of a partition that stay, when the new ones are there."""
-        left = [self._beside(partition, source, counting) for source in partition.sources]
+        gone = self._within_one(partition, counting)
+        left = [self._beside(partition, source, counting) for source in partition.sources if source.key not in gone]
         return [piece for piece in left if piece is not None]
+
+    def _within_one(self, partition: Partition, counting: Iterable[Piece]) -> frozenset[str]:
+        """The days of a partition that a new archive has, each with the same rows: held against it all at once."""
+        for new in counting:
+            days = [one for one in partition.sources if _stands_over(new.source, one) and not is_rest(one)]
+            is_apart = all(one.last_us < other.first_us for one, other in pairwise(days))
+            if len(days) > 1 and is_apart and not any(one.key in self.sources for one in days):
+                rows = kept_rows(partition, days, self.group_rows)
+                others = around(_spanning(days), new.batches or (), self._grain_us)
+                if settled(self._dataset, days[0], rows, others) is None:
+                    return frozenset(one.key for one in days)
+        return frozenset()
 
     def _beside(self, partition: Partition, source: Source, counting: Iterable[Piece]) -> Piece | None:
         if source.key in self.sources:
@@ -156,6 +170,11 @@ class _Writing:
     @property
     def _grain_us(self) -> int:
         return self._dataset.grain_us
+
+
+def _spanning(sources: Sequence[Source]) -> Source:
+    """One source that has the time of several."""
+    return replace(sources[0], first_us=sources[0].first_us, last_us=sources[-1].last_us)
 
 
 def _differs(partition: Partition, pieces: Sequence[Piece]) -> bool:

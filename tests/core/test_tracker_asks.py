@@ -110,5 +110,4 @@ def test_what_should_be_there_is_entered_as_missing_once(tracker: DownloadTracke
 def test_symbols_are_seen_by_market_and_type(tracker: DownloadTracker) -> None:
     tracker.see(Market.UM, "klines", ["BTCUSDT", "币安人生USDT"])
     tracker.see(Market.UM, "klines", ["BTCUSDT"])
-    assert tracker.seen(Market.UM, "klines") == {"BTCUSDT", "币安人生USDT"}
-    assert tracker.seen(Market.CM, "klines") == tracker.seen(Market.UM, "trades") == frozenset()
+    assert tracker.seen() == {(Market.UM, "klines"): {"BTCUSDT", "币安人生USDT"}}

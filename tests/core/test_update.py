@@ -57,9 +57,59 @@ def test_nights_without_the_network_are_caught_up_with(world: World) -> None:
     assert world.days(SOL) == every_day("2024-01-01", "2024-01-14")
 
 
-def test_a_longer_absence_leaves_a_hole_that_is_said_once(world: World) -> None:
+def test_a_longer_absence_is_caught_up_with(world: World) -> None:
+    """Days since the last night, whole months by the month, and the days of the month that was open then."""
     for one in THREE:
-        world.publish_days(one, "2024-01-11", "2024-01-25")
+        world.publish_days(one, "2024-01-11", "2024-03-09")
+        world.publish(one, "2024-01", "2024-02")
+    done = world.night("2024-03-10", days_back=5)
+    assert (done.behind, done.late, done.missing_new, world.findings) == ((), 0, (), [])
+    assert done.sync.stored == 3 * (21 + 2 + 9)
+    assert not [name for name in world.zips if "-2024-02-" in name]
+    for one in THREE:
+        assert world.days(one) == every_day("2024-01-01", "2024-03-09")
+    assert world.night("2024-03-10", days_back=5).is_idle
+
+
+def test_what_is_missing_since_a_longer_absence_is_said(world: World) -> None:
+    for one in THREE:
+        world.publish_days(one, "2024-01-11", "2024-01-29")
+    world.withdraw(ETH, "2024-01-13")
+    done = world.night("2024-01-30", days_back=5)
+    assert [Path(key).name for key in done.missing_new] == ["ETHUSDT-1h-2024-01-13.zip"]
+    assert world.findings == [("missing", 1)]
+    assert world.days(ETH) == every_day("2024-01-01", "2024-01-29", without=["2024-01-13"])
+
+
+def test_a_symbol_that_was_delisted_during_a_longer_absence(world: World) -> None:
+    for one in (BTC, ETH):
+        world.publish_days(one, "2024-01-11", "2024-03-09")
+        world.publish(one, "2024-01", "2024-02")
+    world.publish_days(SOL, "2024-01-11", "2024-01-17")
+    world.publish(SOL, "2024-01")
+    done = world.night("2024-03-10")
+    assert (done.over, done.late, done.probed, done.missing_new, done.is_well) == (1, 0, 0, (), True)
+    assert world.state(SOL, "2024-01") is State.STORED
+    assert world.days(ETH) == every_day("2024-01-01", "2024-03-09")
+
+
+def test_funding_of_a_longer_absence(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.publish(FUNDING, "2023-12")
+    world.begin(FUNDING, last="2024-01-01", first="2023-12-01")
+    world.night("2024-01-02")
+    world.publish(FUNDING, *(f"2024-{month:02d}" for month in range(1, 6)))
+    done = world.night("2024-06-20")
+    assert (done.sync.stored, done.behind, done.probed) == (5, (), 0)
+    assert world.days(FUNDING) == every_day("2023-12-01", "2024-05-31")
+
+
+def test_what_was_wanted_of_long_ago_is_not_carried_on_in_full(tmp_path: Path) -> None:
+    """The first night: nobody has kept this up to date so far. It leaves a hole, which is said once."""
+    world = World(tmp_path)
+    for one in THREE:
+        world.publish_days(one, "2024-01-01", "2024-01-25")
+    world.begin(*THREE, last="2024-01-10")
     done = world.night("2024-01-25", days_back=5)
     assert len(done.behind) == 3
     assert world.findings == [("behind", 3)]

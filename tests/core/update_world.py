@@ -44,7 +44,8 @@ def text_of(series: Series, period: Period) -> bytes:
     if series.dataset == "funding_rate":
         lines = [f"{start_ms + n * 8 * HOUR_MS},8,0.0001" for n in range(hours // 8)]
         return ("calc_time,funding_interval_hours,last_funding_rate\n" + "\n".join(lines) + "\n").encode()
-    return kline_csv(hours, start_ms)
+    days = [kline_csv(24, start_ms + n * 24 * HOUR_MS).splitlines(keepends=True) for n in range(hours // 24)]
+    return b"".join([days[0][0], *(line for lines in days for line in lines[1:])])  # a month has its days' rows
 
 
 class World:
