@@ -45,7 +45,7 @@ from core.integrity.checker import IntegrityChecker
 from core.jobs.alone import alone
 from core.jobs.gaps import GapFiller
 from core.jobs.store import CHECK_ROWS
-from core.jobs.sync import Sync
+from core.jobs.sync import Sync, SyncSummary
 from core.jobs.update import COMMAND, DAYS_BACK, Selection, UpdateSummary, update
 from core.layout import Layout
 from core.monitor import render
@@ -99,7 +99,7 @@ async def _run(options: argparse.Namespace, settings: Settings, layout: Layout, 
             def progress() -> dict[str, int]:
                 return {key: file.bytes_done for key, file in snapshot.active.copy().items()}
 
-            async def bring(batches: AsyncIterator[Sequence[ArchiveFile]]) -> object:
+            async def bring(batches: AsyncIterator[Sequence[ArchiveFile]]) -> SyncSummary:
                 workers = settings.download.workers
                 sync = Sync(archive, tracker, storage, layout, emit, workers=workers, asking=asking, progress=progress)
                 return await sync.run(batches, f"{COMMAND} --fill-gaps")
@@ -175,6 +175,7 @@ def _line(summary: UpdateSummary) -> str:
         "replaced by the exchange": sync.replaced,
         "late": summary.late,
         "newly missing": len(summary.missing_new),
+        "behind, with a hole before": len(summary.behind),
         "faulty at the source": faults,
         "waiting for the source": summary.waiting,
         "failed": sync.failed,

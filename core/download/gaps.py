@@ -1,10 +1,10 @@
 """Gaps and how they ended, kept in the status database: what was asked once is not asked again every night."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, delete, insert, select
+from sqlalchemy import Connection, Row, Table, delete, insert, select
 
 from core.download.rows import series_named
 from core.download.tables import GAP_LOOKS, GAPS
@@ -19,36 +19,37 @@ class Known:
     looked_at: Mapping[Period, Stamp] = field(default_factory=dict)
 
 
-def record(connection: Connection, found: Mapping[Series, Known]) -> None:
-    """All that is known of the gaps of these series now."""
-    for series in found:
-        for table in (GAPS, GAP_LOOKS):
-            connection.execute(delete(table).where(*_of(table, series)))
-    rows = [_row(gap) for known in found.values() for gap in known.gaps]
-    looks = [
-        _identity(series) | {"period": period.label, "size": stamp.size, "modified_ns": stamp.modified_ns}
-        for series, known in found.items()
-        for period, stamp in known.looked_at.items()
-    ]
-    if rows:
-        connection.execute(insert(GAPS), rows)
+def record(connection: Connection, found: Mapping[Series, Known], before: Mapping[Series, Known]) -> None:
+    """All that is known of the gaps of these series now, where `before` was known; only what differs is written."""
+    gaps, looks = [], []
+    for series, known in found.items():
+        was = before.get(series, Known())
+        if known.gaps != was.gaps:
+            connection.execute(delete(GAPS).where(*_of(GAPS, series)))
+            gaps += [_row(gap) for gap in known.gaps]
+        for period in [one for one, stamp in was.looked_at.items() if known.looked_at.get(one) != stamp]:
+            connection.execute(delete(GAP_LOOKS).where(*_of(GAP_LOOKS, series), GAP_LOOKS.c.period == period.label))
+        looks += [
+            _identity(series) | {"period": period.label, "size": stamp.size, "modified_ns": stamp.modified_ns}
+            for period, stamp in known.looked_at.items()
+            if was.looked_at.get(period) != stamp
+        ]
+    if gaps:
+        connection.execute(insert(GAPS), gaps)
     if looks:
         connection.execute(insert(GAP_LOOKS), looks)
 
 
-def read(connection: Connection, series: Series | None = None) -> dict[Series, Known]:
-    """What is known of the gaps of one series, or of all."""
-    gaps: dict[Series, list[Gap]] = {}
-    looks: dict[Series, dict[Period, Stamp]] = {}
-    for row in connection.execute(_chosen(GAPS, series).order_by(GAPS.c.start_us)):
-        gaps.setdefault(_series(row), []).append(_gap(row))
-    for row in connection.execute(_chosen(GAP_LOOKS, series)):
-        looks.setdefault(_series(row), {})[Period.parse(row.period)] = Stamp(row.size, row.modified_ns)
-    return {one: Known(tuple(gaps.get(one, ())), looks.get(one, {})) for one in {**gaps, **looks}}
-
-
-def _chosen(table: Table, series: Series | None) -> Select[Any]:
-    return select(table) if series is None else select(table).where(*_of(table, series))
+def read(connection: Connection, wanted: Sequence[Series]) -> dict[Series, Known]:
+    """What is known of the gaps of these series."""
+    found: dict[Series, Known] = {}
+    for series in wanted:
+        gaps = connection.execute(select(GAPS).where(*_of(GAPS, series)).order_by(GAPS.c.start_us)).all()
+        looks = connection.execute(select(GAP_LOOKS).where(*_of(GAP_LOOKS, series))).all()
+        if gaps or looks:
+            stamps = {Period.parse(row.period): Stamp(row.size, row.modified_ns) for row in looks}
+            found[series] = Known(tuple(map(_gap, gaps)), stamps)
+    return found
 
 
 def _of(table: Table, series: Series) -> list[Any]:

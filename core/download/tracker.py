@@ -405,20 +405,19 @@ class DownloadTracker:
             found = [catalog.homes(connection, chunk) for chunk in chunks(keys)]
         return {key: homes for each in found for key, homes in each.items()}
 
-    def record_gaps(self, found: Mapping[Series, Known]) -> None:
-        """All that is known of the gaps of these series now."""
+    def record_gaps(self, found: Mapping[Series, Known], before: Mapping[Series, Known]) -> None:
+        """All that is known of the gaps of these series now, where `before` was known."""
         with self._write() as connection:
-            gaps.record(connection, found)
+            gaps.record(connection, found, before)
 
-    def known_gaps(self) -> dict[Series, Known]:
-        """What is known of gaps, by series."""
+    def known_gaps(self, wanted: Sequence[Series]) -> dict[Series, Known]:
+        """What is known of the gaps of these series."""
         with self._read() as connection:
-            return gaps.read(connection)
+            return gaps.read(connection, wanted)
 
     def gaps(self, series: Series) -> tuple[Gap, ...]:
         """What is known of the gaps of one series, in order of time."""
-        with self._read() as connection:
-            return gaps.read(connection, series).get(series, Known()).gaps
+        return self.known_gaps([series]).get(series, Known()).gaps
 
     def totals(self) -> dict[State, int]:
         """How many files the database knows in each state."""

@@ -58,6 +58,19 @@ def standing(period: Period, today: date) -> Standing:
     return Standing.LATE if today <= period.last + timedelta(days=LATE_UNTIL) else Standing.MISSING
 
 
+def late_from(series: Series, today: date) -> int:
+    """From when on (microseconds) rows of a series may still be published, as the archives of earlier ones are missing.
+
+    Where there are no daily archives, the month's that may still come.
+    """
+    day = today - timedelta(days=LATE_DAYS)
+    if not has_days(series):
+        months = [Period.day(today).within(Cadence.MONTHLY)]
+        months.append(Period.day(months[0].first - timedelta(days=1)).within(Cadence.MONTHLY))
+        day = min(month.first for month in months if standing(month, today) is not Standing.MISSING)
+    return Period.day(day).span.start_us
+
+
 def ended(series: Series) -> date | None:
     """The last day of which the exchange has published this kind of data; None: it goes on."""
     return DATASETS[series.dataset].ended.get(series.market)

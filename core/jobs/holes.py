@@ -4,8 +4,9 @@ A series is looked through once; after that only the time of partitions that hav
 status database knows.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,8 +15,9 @@ from core.datasets.clock import Beat
 from core.datasets.grid import Grid
 from core.dates import DAY_US, HOUR_US, day_of
 from core.download.gaps import Known
+from core.errors import DiskFull, StorageError
 from core.integrity.checker import IntegrityChecker
-from core.jobs.expected import ended, is_over
+from core.jobs.expected import ended, is_over, late_from
 from core.storage.manager import StorageManager
 from core.types import Gap, GapStatus, PartitionFacts, Period, Series, Span, Stamp
 
@@ -24,27 +26,45 @@ _BY_GRID = (Beat.CANDLES, Beat.STEPS)
 
 @dataclass(slots=True)
 class Holes:
-    """Gaps of series as of now; `known` is what the status database knows of them, by series."""
+    """Gaps of series as of now; `known` is what the status database knows of them, by series, and
+    `newest` the latest stored time of each kind.
+
+    `unreadable` says of series why their rows could not be looked at; nothing is said of their gaps then.
+    """
 
     storage: StorageManager
     checker: IntegrityChecker
     now_us: int
     known: Mapping[Series, Known]
+    newest: Mapping[tuple[object, ...], int]
+    unreadable: dict[Series, str] = field(default_factory=dict)
     _seen: dict[Series, Known] = field(default_factory=dict)
 
     def look(self, wanted: Sequence[Series]) -> dict[Series, list[Gap]]:
-        """The gaps of each series that has rows, in order of time, the time behind its last row among them."""
-        facts = dict(zip(wanted, self.storage.facts(list(wanted)), strict=True))
-        stored = {series: parts for series, parts in facts.items() if parts}
-        ends = {series: max(part.last_us for part in parts) for series, parts in stored.items()}
-        newest: dict[tuple[object, ...], int] = {}
-        for series, end_us in ends.items():
-            newest[_kind(series)] = max(newest.get(_kind(series), 0), end_us)
+        """The gaps of each series that has rows, in order of time, the time behind its last row among them.
+
+        What is behind the last row is told in two where a part of it may still be published. Raises DiskFull.
+        """
+        facts = {series: parts for series in wanted if (parts := self._facts(series))}
+        ends = {series: max(part.last_us for part in parts) for series, parts in facts.items()}
         found = {}
-        for series, parts in stored.items():
-            tail = self._tail(series, ends[series], newest[_kind(series)])
-            found[series] = [*self._between(series, parts), *([tail] if tail is not None else [])]
+        for series, parts in facts.items():
+            try:
+                tails = self._tails(series, ends[series])
+                found[series] = _each_once([*self._between(series, parts), *tails])
+            except DiskFull:
+                raise
+            except StorageError as error:
+                self.unreadable[series] = str(error)
         return found
+
+    def _facts(self, series: Series) -> Sequence[PartitionFacts]:
+        try:
+            (parts,) = self.storage.facts([series])
+        except StorageError as error:
+            self.unreadable[series] = str(error)
+            return ()
+        return parts
 
     def stamps(self, series: Series) -> Mapping[Period, Stamp]:
         """The files of a series as its gaps were looked at last."""
@@ -68,20 +88,33 @@ class Holes:
         self._seen[series] = Known(inner, stamps)
         return inner
 
-    def _tail(self, series: Series, last_us: int, newest_us: int) -> Gap | None:
+    def _tails(self, series: Series, last_us: int) -> list[Gap]:
         """What is missing behind the last row, up to the last midnight, of a series that goes on."""
         end_us = self.now_us // DAY_US * DAY_US
-        dataset = DATASETS[series.dataset]
+        newest_us = self.newest.get(kind_of(series), last_us)
         if last_us >= end_us or ended(series) is not None or is_over(series, day_of(last_us), day_of(newest_us)):
-            return None
-        if dataset.clock.beat in _BY_GRID:
+            return []
+        border_us = max(late_from(series, day_of(self.now_us)), last_us + 1)
+        found: list[Gap] = []
+        for until_us in sorted({min(border_us, end_us), end_us}):
+            gap = self._tail(series, last_us, until_us)
+            start_us = found[-1].span.end_us if found else 0
+            if gap is not None and found:
+                rows = gap.rows - found[-1].rows
+                gap = Gap(series, Span(start_us, gap.span.end_us), rows) if start_us < gap.span.end_us else None
+            found += [] if gap is None else [gap]
+        return found
+
+    def _tail(self, series: Series, last_us: int, end_us: int) -> Gap | None:
+        clock = DATASETS[series.dataset].clock
+        if clock.beat in _BY_GRID:
             return self._tail_on_grid(series, last_us, end_us)
-        if dataset.clock.beat is Beat.FUNDING:
+        if clock.beat is Beat.FUNDING:
             step_us = self._hours_at(series, last_us) * HOUR_US
             due_us = (last_us // step_us + 1) * step_us
             return Gap(series, Span(due_us, end_us), -((due_us - end_us) // step_us)) if due_us < end_us else None
         start_us = (last_us // DAY_US + 1) * DAY_US
-        is_told = start_us < end_us and dataset.clock.beat is not Beat.RARE
+        is_told = start_us < end_us and clock.beat is not Beat.RARE
         return Gap(series, Span(start_us, end_us), 0) if is_told else None
 
     def _tail_on_grid(self, series: Series, last_us: int, end_us: int) -> Gap | None:
@@ -97,8 +130,28 @@ class Holes:
         return int(hours[-1]) if hours and hours[-1] else 8
 
 
-def _kind(series: Series) -> tuple[object, ...]:
+def kind_of(series: Series) -> tuple[object, ...]:
+    """What the exchange publishes together."""
     return series.market, series.dataset, series.interval
+
+
+def newest_of(storage: StorageManager, wanted: Sequence[Series]) -> dict[tuple[object, ...], int]:
+    """The latest stored time of each kind; a series that cannot be read says nothing."""
+    newest: dict[tuple[object, ...], int] = {}
+    for series in wanted:
+        with contextlib.suppress(StorageError):
+            for part in storage.facts([series])[0][-1:]:
+                newest[kind_of(series)] = max(newest.get(kind_of(series), 0), part.last_us)
+    return newest
+
+
+def _each_once(gaps: Sequence[Gap]) -> list[Gap]:
+    """In order of time; what begins and ends at the same time is one gap."""
+    found: dict[Span, Gap] = {}
+    for gap in sorted(gaps, key=lambda gap: gap.span):
+        before = found.get(gap.span)
+        found[gap.span] = gap if before is None else replace(before, rows=before.rows + gap.rows)
+    return list(found.values())
 
 
 def _around(changed: set[Period], parts: Sequence[PartitionFacts]) -> Span:

@@ -89,8 +89,8 @@ class UpdateSummary:
     @property
     def is_well(self) -> bool:
         """Whether nothing failed, and nothing is newly missing, at fault or a hole at every source."""
-        trouble = self.sync.failed or self.sync.faults or self.missing_new
-        return not (trouble or self.gaps.confirmed or self.gaps.failures)
+        trouble = self.sync.failed or self.sync.faults or self.missing_new or self.behind
+        return not (trouble or self.gaps.news or self.gaps.failures)
 
     @property
     def is_idle(self) -> bool:

@@ -20,10 +20,11 @@ from core.exchanges.binance.vision import DataVisionDownloader
 from core.integrity.checker import IntegrityChecker
 from core.jobs.filled import Filled
 from core.jobs.gaps import GapFiller
-from core.jobs.sync import Sync
+from core.jobs.sync import Sync, SyncSummary
 from core.layout import Layout
 from core.sample.defects.plan import Planted, rest_holes
 from core.sample.faults import Rule
+from core.sample.market import SampleMarket
 from core.sample.rest import SampleApi
 from core.sample.server import ArchiveServer
 from core.settings import DownloadSettings, QualitySettings, StorageSettings
@@ -46,6 +47,7 @@ class World:
     holes: dict[Series, tuple[Span, ...]] = field(default_factory=dict)
     faults: Rule | None = None
     has_api: bool = True
+    market: SampleMarket = MARKET
     events: list[Event] = field(default_factory=list)
     hits: dict[str, int] = field(default_factory=dict)
 
@@ -79,7 +81,8 @@ class World:
 
     def _run(self, work: Callable[..., object], most_days: int) -> None:
         async def main() -> None:
-            api = SampleApi(MARKET, now_us=lambda: self.now_us, holes=rest_holes(self.planted) | self.holes)
+            clock = FakeClock(self.now_us)
+            api = SampleApi(self.market, now_us=clock.now_us, holes=rest_holes(self.planted) | self.holes)
             async with (
                 ArchiveServer(self.served, faults=self.faults, api=api) as server,
                 open_transport(8) as transport,
@@ -87,12 +90,11 @@ class World:
                 settings = DownloadSettings(
                     source=server.url, listing=server.url, backoff_seconds=0.001, backoff_cap_seconds=0.002
                 )
-                clock = FakeClock(self.now_us)
                 smart = SmartDownloader(transport, settings, self.events.append, sleep=clock.sleep)
                 vision = DataVisionDownloader(settings, self.layout, smart, self.events.append)
                 with DownloadTracker(self.layout.database) as tracker:
 
-                    async def bring(batches: AsyncIterator[Sequence[ArchiveFile]]) -> object:
+                    async def bring(batches: AsyncIterator[Sequence[ArchiveFile]]) -> SyncSummary:
                         asking = Asking(self.now_us)
                         sync = Sync(vision, tracker, self.storage, self.layout, self.events.append, asking=asking)
                         return await sync.run(batches, "fill")
@@ -109,14 +111,14 @@ class World:
         asyncio.run(main())
 
     def rows(self, series: Series) -> pa.Table:
-        truth = MARKET.truth(series, ALWAYS)
+        truth = self.market.truth(series, ALWAYS)
         return pa.Table.from_batches(list(self.storage.scan(series, ALWAYS)), truth.schema)
 
     def between(self, series: Series, span: Span) -> pa.Table:
-        return pa.Table.from_batches(list(self.storage.scan(series, span)), MARKET.truth(series, span).schema)
+        return pa.Table.from_batches(list(self.storage.scan(series, span)), self.market.truth(series, span).schema)
 
     def is_true(self, series: Series) -> bool:
-        return bool(self.rows(series).equals(MARKET.truth(series, ALWAYS)))
+        return bool(self.rows(series).equals(self.market.truth(series, ALWAYS)))
 
     def sources(self, series: Series) -> list[Source]:
         return [source for part in self.storage.partitions(series) for source in part.sources]

@@ -3,22 +3,36 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
-from unittest.mock import ANY
 
 import pyarrow as pa
 import pytest
-from defect_world import AGG_TRADES, FUNDING, KLINES, MARK, MARKET, SHELVES, SPOT_AGG_TRADES, SPOT_KLINES, TRADES
+from defect_world import (
+    AGG_TRADES,
+    FUNDING,
+    KLINES,
+    MARK,
+    MARKET,
+    METRICS,
+    SHELVES,
+    SPOT_AGG_TRADES,
+    SPOT_KLINES,
+    TRADES,
+)
+from factories import publish, zip_bytes
 from gap_world import MORNING, World
 
 from core.datasets import DATASETS
-from core.dates import DAY_US
+from core.dates import DAY_US, day_of
 from core.jobs.filled import Filled
-from core.sample.archive import key_of, write_archive
+from core.sample.archive import Shelf, key_of, write_archive
 from core.sample.defects.plan import Plan, Planted, Truth
 from core.sample.defects.planting import plant, random_plans
 from core.sample.faults import on, status
-from core.types import GapStatus, Period, Proof, Series
+from core.sample.instruments import Instrument, moment
+from core.sample.market import SampleMarket
+from core.types import GapStatus, Market, Period, Proof, Series
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +102,14 @@ def test_a_hole_that_every_source_has_is_confirmed_and_asked_about_once_a_week(w
     filled = here.fill(MARK)
     (gap,) = here.gaps(MARK)
     assert (gap.status, gap.rows, gap.checked_us) == (GapStatus.CONFIRMED, here.planted[0].rows, MORNING)
-    assert (filled.status, filled.confirmed) == ({"confirmed-hole": 1}, (gap,))
+    assert (filled.status, filled.news) == ({"confirmed-hole": 1}, (gap,))
     assert here.findings == ["confirmed-hole"]
     assert here.rows(MARK).equals(before), "nothing is interpolated"
-    for days, asked in ((1, 0), (6, 0), (7, 7)):  # the days of the market are over: only this gap counts
+    for days, asked in ((1, 0), (6, 0), (7, 7), (14, 14)):  # the days of the market are over: only this gap counts
         here.now_us = MORNING + days * DAY_US
         here.fill(MARK)
-        assert here.gaps(MARK)[0] == replace(gap, checked_us=MORNING + asked * DAY_US, detail=ANY)
+        said = gap.detail.replace("2025-02-05", str(day_of(MORNING + asked * DAY_US)))
+        assert here.gaps(MARK)[0] == replace(gap, checked_us=MORNING + asked * DAY_US, detail=said)
 
 
 def test_lost_trades_of_futures_cannot_be_had_again(world: Callable[..., World]) -> None:
@@ -102,7 +117,7 @@ def test_lost_trades_of_futures_cannot_be_had_again(world: Callable[..., World])
     here.fill(TRADES)
     (gap,) = here.gaps(TRADES)
     assert (gap.status, gap.rows) == (GapStatus.CONFIRMED, here.planted[0].rows)
-    assert "API: " in gap.detail
+    assert "[asked: API, 2025-02-05: " in gap.detail
 
 
 def test_a_halt_is_none_of_ours_to_fill(world: Callable[..., World]) -> None:
@@ -136,13 +151,15 @@ def test_a_gap_that_is_longer_than_allowed_is_left_alone(world: Callable[..., Wo
     for one in ("2025-01-10", "2025-01-13"):
         here.begin(KLINES, days=(one, one))
     filled = here.fill(KLINES, most_days=1)
-    between, behind = here.gaps(KLINES)  # two days, and the 22 since
-    assert (filled.status, filled.archives, here.api_calls) == ({"open": 2}, 0, 0)
-    assert [gap.detail.rpartition("; ")[2] for gap in (between, behind)] == ["longer than 1 days"] * 2
-    assert (between.rows, behind.rows) == (48, 22 * 24)
+    between, behind, late = here.gaps(KLINES)  # two days; those since that are missing, and those that may still come
+    assert (filled.status, filled.archives, filled.rows) == ({"filled": 1, "open": 2}, 0, 48)
+    said = [gap.detail.partition("[asked: ")[2] for gap in (between, behind)]
+    assert said == ["no, it is longer than 1 days]"] * 2
+    assert [gap.rows for gap in (between, behind, late)] == [48, 20 * 24, 48]
+    assert late.status is GapStatus.FILLED, "what is late is asked for, however long it is"
     filled = here.fill(KLINES, most_days=2)
-    assert (filled.status, filled.archives, here.api_calls) == ({"filled": 1, "open": 1}, 2, 0)
-    assert here.rows(KLINES).num_rows == 96
+    assert (filled.status, filled.archives) == ({"filled": 1, "open": 1}, 2)
+    assert here.rows(KLINES).num_rows == 96 + 48
 
 
 def test_yesterday_that_is_late_is_had_from_the_api_and_later_from_the_archive(world: Callable[..., World]) -> None:
@@ -186,7 +203,7 @@ def test_what_any_source_can_answer_is_repaired_and_the_rest_confirmed(
     for each in planted:
         _assert_repaired_or_confirmed(here, each)
     again = here.fill(*series)
-    assert (again.rows, again.archives, again.confirmed) == (0, 0, ())
+    assert (again.rows, again.archives, again.news) == (0, 0, ())
 
 
 def _assert_repaired_or_confirmed(here: World, planted: Planted) -> None:
@@ -201,3 +218,79 @@ def _assert_repaired_or_confirmed(here: World, planted: Planted) -> None:
     assert rows.num_rows < truth.num_rows
     standing = {gap.status for gap in here.gaps(planted.series) if gap.span.overlaps(planted.span)}
     assert planted.gap in standing, planted
+
+
+def test_a_series_that_cannot_be_read_keeps_no_other_from_being_filled(world: Callable[..., World]) -> None:
+    here = world(("D1", KLINES, "2025-02-01")).begin(KLINES, MARK)
+    for part in here.storage.partitions(MARK):
+        part.path.write_bytes(part.path.read_bytes()[:100])
+    filled = here.fill(KLINES, MARK)
+    assert filled.status == {"filled": 1}
+    assert here.is_true(KLINES)
+    (said,) = filled.failures
+    assert said.startswith(f"{MARK}: ")
+    assert "is no partition of ours" in said
+
+
+def test_an_archive_that_fails_leaves_its_gap_open_and_is_said(world: Callable[..., World]) -> None:
+    here = world().begin(TRADES, days=("2025-01-10", "2025-01-10")).begin(TRADES, days=("2025-01-12", "2025-01-12"))
+    here.faults = on("trades-2025-01-11.zip", status(500))
+    filled = here.fill(TRADES)
+    assert any("BTCUSDT-trades-2025-01-11.zip" in failure for failure in filled.failures)
+    assert {gap.status for gap in here.gaps(TRADES) if gap.rows} <= {GapStatus.OPEN, GapStatus.FILLED}
+
+
+def test_trades_lost_within_one_instant_are_a_gap_like_any_other(world: Callable[..., World]) -> None:
+    """Many ids are missing between two trades of one millisecond, twice."""
+    here = world()
+    start = Period.parse("2025-02-02").span.start_us // 1000
+    ids = [*range(1, 40), *range(100, 140), *range(200, 240)]
+    text = "".join(f"{n},42000.1,0.005,210.0005,{start + 5},true\n" for n in ids).encode()
+    publish(here.served, key_of(TRADES, Period.parse("2025-02-02")), zip_bytes({"BTCUSDT-trades-2025-02-02.csv": text}))
+    here.begin(TRADES, days=("2025-02-02", "2025-02-02"))
+    for _ in range(2):
+        filled = here.fill(TRADES)
+        assert filled.failures == ()
+    gaps = [gap for gap in here.gaps(TRADES) if gap.rows]
+    assert sum(gap.rows for gap in gaps) == 60 + 60
+    assert all(gap.span.end_us > gap.span.start_us for gap in gaps)
+
+
+def test_a_feed_that_died_is_late_then_a_hole_and_news_once(world: Callable[..., World]) -> None:
+    here = world().begin(METRICS)
+    path = here.served / key_of(METRICS, Period.parse("2025-02-04"))
+    assert path.exists()
+    seen = []
+    for days in range(12):
+        here.now_us = MORNING + days * DAY_US
+        filled = here.fill(METRICS)
+        seen.append((dict(filled.status), len(filled.news), len(here.gaps(METRICS))))
+    assert seen[0] == ({}, 0, 0)
+    assert seen[1][0] == {"late": 1}
+    assert seen[2][0] == {"late": 1}
+    assert seen[3][0] == {"confirmed-hole": 1, "late": 1}
+    assert [news for _, news, _ in seen] == [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]
+    assert max(len(gap.detail) for gap in here.gaps(METRICS)) < 200, "what was said is not said again and again"
+
+
+MANY = SampleMarket(
+    3,
+    tuple(
+        Instrument(Market.UM, f"{name}USDT", name, 5.0, 3, 0, 120, 4, moment("2024-12-28"), funding_hours=hours)
+        for name, hours in (("AA", 8), ("BB", 4), ("CC", 8), ("DD", 8), ("EE", 1))
+    ),
+    date(2024, 12, 28),
+    date(2025, 2, 4),
+)
+
+
+def test_settlements_of_many_symbols_are_one_question(tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    write_archive(MANY, served, (Shelf("funding_rate"),))
+    series = MANY.series("funding_rate")
+    here = World(tmp_path, served, (), market=MANY).begin(*series)
+    filled = here.fill(*series)
+    assert filled.status == {"filled": 5}
+    assert all(here.is_true(one) for one in series)
+    calls = {name.rpartition("/")[2]: count for name, count in here.hits.items() if "api/v" in name}
+    assert calls["fundingRate"] <= 2

@@ -226,11 +226,12 @@ def test_what_is_known_of_gaps_is_kept_by_series(tmp_path: Path) -> None:
     with Vault(tmp_path) as vault:
         tracker = vault.tracker
         known = Known((gap(10, 20), gap(90, 110, GapStatus.CONFIRMED)), looked_at)
-        tracker.record_gaps({HOURS: known, TRADES: Known()})
+        tracker.record_gaps({HOURS: known, TRADES: Known()}, {})
         assert (tracker.gaps(HOURS), tracker.gaps(TRADES)) == (known.gaps, ())
-        assert tracker.known_gaps() == {HOURS: known}
-        tracker.record_gaps({HOURS: Known((gap(90, 110, GapStatus.FILLED),)), TRADES: Known((), looked_at)})
-        assert tracker.known_gaps() == {
-            HOURS: Known((gap(90, 110, GapStatus.FILLED),)),
+        assert tracker.known_gaps([HOURS, TRADES]) == {HOURS: known}
+        later = {
+            HOURS: Known((gap(90, 110, GapStatus.FILLED),), {JAN: Stamp(6, 9)}),
             TRADES: Known((), looked_at),
         }
+        tracker.record_gaps(later, {HOURS: known})
+        assert tracker.known_gaps([TRADES, HOURS]) == later
