@@ -22,7 +22,6 @@ from _command import (
     add_source_options,
     log_to_file,
     log_to_stderr,
-    positive,
     prepare_data_root,
     run_async,
     run_command,
@@ -55,6 +54,7 @@ from core.storage.manager import StorageManager
 from core.types import ArchiveFile, Market
 
 MAX_GAP_DAYS = 30
+MOST_DAYS = 10_000
 
 EXAMPLES = """examples:
   python scripts/daily_update.py                          everything that is here, and symbols listed since
@@ -64,8 +64,8 @@ EXAMPLES = """examples:
 
 Says nothing where there is no terminal and nothing is wrong, so that cron sends no mail.
 
-exit codes: 0 all well (also if archives are late), 1 something failed, or is missing or faulty at the source since
-this night, 2 wrong usage, 3 nothing is here yet (run download_all.py first), 4 another update is at work, 130
+exit codes: 0 all well (also if archives are late), 1 something failed, or is missing, faulty or a hole at the source
+since this night, 2 wrong usage, 3 nothing is here yet (run download_all.py first), 4 another update is at work, 130
 interrupted
 """
 
@@ -214,6 +214,12 @@ def _selection(options: argparse.Namespace) -> Selection:
     return Selection(markets, datasets, intervals, symbols_from(options.symbols))
 
 
+def _days(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= MOST_DAYS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 1 to {MOST_DAYS}")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_source_options(parser.add_argument_group("where from and where to"))
@@ -225,7 +231,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--known-only", action="store_true", help="leave newly listed symbols alone")
     what.add_argument(
         "--days-back",
-        type=positive,
+        type=_days,
         default=DAYS_BACK,
         metavar="N",
         help=f"days looked at, and all since the last update (default {DAYS_BACK})",
@@ -233,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--fill-gaps", action="store_true", help="also fill the gaps of what is updated")
     what.add_argument(
         "--max-gap-days",
-        type=positive,
+        type=_days,
         default=MAX_GAP_DAYS,
         metavar="N",
         help=f"with --fill-gaps: leave longer ones alone (default {MAX_GAP_DAYS})",

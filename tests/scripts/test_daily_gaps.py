@@ -79,7 +79,7 @@ def test_a_hole_at_every_source_is_news_once(served: Path, data: Path) -> None:
         done = update.run("--fill-gaps", "--json")
         assert (done.code, done.json["gaps"]["status"]) == (1, {"filled": 1, "confirmed-hole": 1})
         again = update.run("--fill-gaps", "--json")
-        assert (again.code, again.json["gaps"]["confirmed"]) == (0, [])
+        assert (again.code, again.json["gaps"]["news"]) == (0, [])
     with DownloadTracker(Layout(data).database) as tracker:
         (gap,) = tracker.gaps(MARK)
     assert (gap.status, gap.rows, gap.span) == (GapStatus.CONFIRMED, 24, Period.day(LOST).span)

@@ -112,7 +112,9 @@ def test_an_archive_that_is_listed_and_gone_is_missing(served: Path, data: Path)
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--days-back", "0"], 2, "'0' is not a whole number above 0"),
+        (["--days-back", "0"], 2, "'0' is not a number of days from 1 to 10000"),
+        (["--days-back", "99999999"], 2, "'99999999' is not a number of days from 1 to 10000"),
+        (["--fill-gaps", "--max-gap-days", "week"], 2, "'week' is not a number of days"),
         (["--accept", "everything"], 2, "--accept: unknown fault 'everything'"),
         (["--accept", "unverifed"], 2, "did you mean 'unverified'?"),
         (["--data-types", "kline"], 2, "did you mean 'klines'?"),
