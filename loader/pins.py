@@ -27,7 +27,7 @@ from core.types import Market, PartitionFacts, Period, Series, Span, Stamp
 from loader.arguments import Request
 
 Stamps = dict[Period, Stamp]
-Proof = Mapping[Series, Stamps]
+Proved = Mapping[Series, Stamps]
 """The partition files for which it holds, by series."""
 _SHOWN: Final = 3
 
@@ -68,7 +68,7 @@ class Pins:
         whole = Span(min(one.start_us for one in bounds), max(one.end_us for one in bounds))
         return _common(whole, span)
 
-    def prove(self, wanted: Sequence[Series], span: Span) -> Proof:
+    def prove(self, wanted: Sequence[Series], span: Span) -> Proved:
         """That the rows of these series in `span` are the locked ones, all of them and no others, as far as they lie in
         their bounds. Raises SnapshotMismatch that names what is not, ConfigError if the lock ends before `span` does.
         """
@@ -81,7 +81,7 @@ class Pins:
         each = list(dict.fromkeys(wanted))
         return dict(zip(each, each_in_threads(lambda one: self._prove(one, span), each), strict=True))
 
-    def still(self, proof: Proof) -> bool:
+    def still(self, proof: Proved) -> bool:
         """Whether the files are still those for which it was proved."""
         return all(self._storage.stamps(series) == stamps for series, stamps in proof.items())
 

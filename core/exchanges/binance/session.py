@@ -140,10 +140,7 @@ class _Talk:
         code, said = _words(body)
         if isinstance(error, Throttled):
             wait = self._pause(status, error.retry_after) if status in (418, 429) else error.retry_after
-            until = (
-                "" if wait is None else f" until {format_us((self._budget.now_us // 10**6 + round(wait)) * 10**6)} UTC"
-            )
-            return Throttled(f"{error}{until}{said}", wait)
+            return Throttled(f"{error}{self._until(wait)}{said}", wait)
         if status == 451:
             return RemoteError(
                 f"{self._label}: the API does not answer in this region (451{said}); go on without it, or name another "
