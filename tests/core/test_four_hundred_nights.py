@@ -202,24 +202,25 @@ class Costs:
         assert {(one.series, one.period) for one in left} <= REVISED
         assert all(today < one.morning + timedelta(days=RECHECK_DAYS) for one in left)
         self.ahead = self.ahead - new | left
-        self.uncertain.clear()
         self._hold(nights, done, [one.period for one in new], today)
+        self.uncertain.clear()
 
     def _hold(self, nights: Nights, done: UpdateSummary, new: list[Period], today: date) -> None:
         """A page for each series and for the folders of symbols, each new archive once, and two small questions for
-        what should be there and is not, or one, ever more rarely, where that is known; a second page for each series where a month is new or late. In the sum over all
-        nights the second pages of one night in seven, by which old archives are looked at, find room in it too: funding
-        has no page of its own on other nights."""
+        what should be there and is not, or one, ever more rarely, where that is known; a second page for each series
+        where a month is new or late. In the sum over all nights the second pages of one night in seven, by which old
+        archives are looked at, find room in it too: funding has no page of its own on other nights."""
         lacking = self._lacking(today)
         turns = any(period.cadence is Cadence.MONTHLY for period in [*new, *lacking])
         pages = (1 + turns) * done.series + FOLDER_PAGES + 2 * done.new_series
         requests = nights.hits.total()
         assert nights.pages == done.asked <= pages + done.series
-        assert nights.probes <= 2 * len(lacking)
+        small = 2 * len(lacking) + len(self.uncertain)  # what a killed night left is proved by its checksum
+        assert nights.probes <= small
         assert len(nights.archives) - done.sync.missing <= len(new)
         assert requests == nights.pages + nights.probes + len(nights.archives)
         self.requests += requests
-        self.most += pages + len(new) + 2 * len(lacking) + done.sync.missing
+        self.most += pages + len(new) + small + done.sync.missing
 
     def _lacking(self, today: date) -> list[Period]:
         """The archives that should be there, as far as anybody knows, and were not there some days ago."""
