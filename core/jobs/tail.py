@@ -196,7 +196,9 @@ class Tail:
                 whole = self.windows[kind]
                 window = Window(whole.last, whole.last) if is_quiet else whole
                 periods = absent(series, known, listed, window, one.first)
-            months = wanted_months(series, known, self.windows[kind], self._newest[series], self.today)
+            is_done = series in self.over and not has_days(series)  # else the months of its last days may still come
+            reach = self._newest[series]
+            months = () if is_done else wanted_months(series, known, self.windows[kind], reach, self.today)
             periods += [month for month in months if not is_had(known.get(month)) and month not in listed]
             for period in periods:
                 expected.setdefault((kind, period), []).append(series)

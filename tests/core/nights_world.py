@@ -204,7 +204,13 @@ class Truth:
 
     def end(self, series: Series, today: date) -> date:
         """Behind the last day that is published by this morning."""
-        return today.replace(day=1) if series.dataset == "funding_rate" and not self.fills_gaps else today
+        if series.dataset != "funding_rate":
+            return today
+        life = MARKET.life(series)
+        assert life is not None
+        open_month = today.replace(day=1)
+        is_followed = life.start_us < Span.of_days(open_month, open_month).start_us  # from its first archive on
+        return today if self.fills_gaps and is_followed else open_month
 
     def of(self, series: Series, span: Span, today: date, noticed: frozenset[Deviation] = frozenset()) -> pa.Table:
         """The rows of a span as they are on a morning; those of late revisions that are `noticed` are the new ones."""

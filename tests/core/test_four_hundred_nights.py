@@ -207,9 +207,9 @@ class Costs:
 
     def _hold(self, nights: Nights, done: UpdateSummary, new: list[Period], today: date) -> None:
         """A page for each series and for the folders of symbols, each new archive once, and two small questions for
-        what should be there and is not, or one, ever more rarely, where that is known; a second page for each series where a month is new or late. In the sum over all
-        nights the second pages of one night in seven, by which old archives are looked at, find room in it too: funding
-        has no page of its own on other nights."""
+        what should be there and is not, or one, ever more rarely, where that is known; a second page for each series
+        where a month is new or late. In the sum over all nights the second pages of one night in seven, by which old
+        archives are looked at, find room in it too: funding has no page of its own on other nights."""
         lacking = self._lacking(today)
         turns = any(period.cadence is Cadence.MONTHLY for period in [*new, *lacking])
         pages = (1 + turns) * done.series + FOLDER_PAGES + 2 * done.new_series
@@ -231,7 +231,8 @@ class Costs:
             days = [Period.day(today - timedelta(days=back)) for back in range(1, 2 * RECHECK_DAYS)]
             has_days = Cadence.DAILY in DATASETS[series.dataset].cadences
             for period in [*(days if has_days else []), *months]:
-                is_followed = life.start_us < period.span.start_us < life.end_us + RECHECK_DAYS * DAY_US
+                after = RECHECK_DAYS if has_days else 31  # days behind its end a series is not known to be over
+                is_followed = life.start_us < period.span.start_us < life.end_us + after * DAY_US
                 is_last = period in months and life.end_us < period.span.end_us and today.day == 1  # of a delisted one
                 if is_followed and (is_last or not self.exchange.is_there(series, period, today)):
                     lacking.append(period)
@@ -282,6 +283,5 @@ def test_four_hundred_nights(folder: Path) -> None:
         assert mornings.noticed == {one for one in truth.deviations if one.within}
         assert len(ordinary) > NIGHTS // 3
         if not FILLS_GAPS:
-            Path("/tmp/w/s13/counts.json").write_text(f"{costs.requests} {costs.most}")
             assert costs.requests <= costs.most
             assert max(ordinary) <= done.series + FOLDER_PAGES

@@ -104,6 +104,24 @@ def test_funding_of_a_longer_absence(tmp_path: Path) -> None:
     assert world.days(FUNDING) == every_day("2023-12-01", "2024-05-31")
 
 
+def test_funding_of_a_delisted_symbol_is_not_expected_for_ever(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    gone = Series(Market.UM, "funding_rate", "OLDUSDT")
+    world.publish(gone, "2023-12", "2024-01")
+    world.publish(FUNDING, "2023-12", "2024-01")
+    world.begin(FUNDING, gone, last="2024-02-01", first="2023-12-01")
+    world.night("2024-02-02")
+    world.publish(FUNDING, "2024-02")
+    late = world.night("2024-03-01")
+    assert (late.late, late.probed) == (1, 1)
+    missing = world.night("2024-03-17")
+    assert [Path(key).name for key in missing.missing_new] == ["OLDUSDT-fundingRate-2024-02.zip"]
+    world.publish(FUNDING, "2024-03", "2024-04")
+    for night in ("2024-04-01", "2024-04-02", "2024-04-17", "2024-05-01", "2024-05-20"):
+        done = world.night(night)
+        assert (done.over, done.late, done.probed, done.missing_new) == (1, 0, 0, ())
+
+
 def test_what_was_wanted_of_long_ago_is_not_carried_on_in_full(tmp_path: Path) -> None:
     """The first night: nobody has kept this up to date so far. It leaves a hole, which is said once."""
     world = World(tmp_path)
