@@ -38,7 +38,7 @@ _SELECT: Final = (
 )
 _ESCAPED: Final = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})
 _LOOKUPS: Final = 4
-"""How often files are looked up before one that keeps vanishing is an error."""
+"""How often files are looked up before those that keep changing are an error."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -90,7 +90,8 @@ class RowReader:
                 if self._pins.still(proof):
                     return within(rows, [self._pins.bounds(one) for one in series])
             except StorageError as error:
-                if not (changed(found) or error.retryable):
+                is_gone = isinstance(error.__cause__, FileNotFoundError)
+                if not (changed(found) or error.retryable or is_gone):
                     raise
         raise FilesChanged(f"files of {dataset.name} keep changing while they are read; try again after the update")
 

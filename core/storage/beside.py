@@ -82,7 +82,7 @@ class Difference:
 class Comparison:
     """Holds rows, in key order, against others that come in key order batch by batch; little of either is in memory.
 
-    Times within one grain of the dataset are the same where `by_grain`; `keeps` the lacking rows.
+    Times of one grain of the dataset (`grain_of`) are the same where `by_grain`; `keeps` the lacking rows.
     """
 
     def __init__(

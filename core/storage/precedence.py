@@ -16,6 +16,7 @@ from core.layout import Layout
 from core.storage.beside import around, is_near, is_rest, of_rows, settled
 from core.storage.merging import opened, remove
 from core.storage.order import in_key_order
+from core.storage.partitions import longer_first
 from core.storage.pieces import Piece, kept_rows
 from core.storage.survey import is_merged, time_of
 from core.storage.writing import write_pieces
@@ -54,7 +55,7 @@ def cleaned(layout: Layout, series: Series, here: Sequence[Partition], group_row
         for one in simple:
             writing.put(one.period, one, left[one.period])
         if simple or not stale:
-            here = sorted(writing.here, key=lambda one: one.period.span)
+            here = sorted(writing.here, key=lambda one: longer_first(one.period))
         else:
             within = [one for one in here if any(other.period.contains(one.period) for other in stale)]
             here = [*(one for one in here if one not in within), *opened(layout, within, group_rows)]
