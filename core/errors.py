@@ -15,6 +15,7 @@ MarketDataError
     SnapshotMismatch                            the stored rows are not those of a snapshot
   StorageError                                  this machine's disk                             exit 1
     DiskFull
+    FilesChanged *                              an update replaced what was being read
     WorkersLost                                 the processes that store keep ending: the run stops
   TrackerError                                  the status database                             exit 1
   NoData                                        nothing there for the request                   exit 3
@@ -130,6 +131,12 @@ class StorageError(MarketDataError):
 
 class DiskFull(StorageError):
     """No space, quota or file size left."""
+
+
+class FilesChanged(StorageError):
+    """Partitions were replaced while they were read, after rows had been given already, or again and again."""
+
+    retryable = True
 
 
 class WorkersLost(StorageError):

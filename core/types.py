@@ -267,7 +267,8 @@ class Revision:
 class Source:
     """What became of one archive: where rows of a partition come from.
 
-    `sha256` and `proof` vouch for its bytes, `unit` is its time unit ("ms", "us" or "s"). `rows` of it are in the
+    `sha256` and `proof` vouch for its bytes, or of the exchange's API for the values of the rows that are kept; `unit` is
+    its time unit ("ms", "us" or "s"), of the API that of the finest time. `rows` of it are in the
     partition that names it, from `first_us` to `last_us`, the earliest and the latest timestamp.
 
     The other counts are those of the whole archive: `duplicates` exact duplicate rows were dropped, `reordered` rows

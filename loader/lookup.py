@@ -8,7 +8,7 @@ from core.datasets import Dataset
 from core.dates import DAY_US, HOUR_US
 from core.nearest import did_you_mean
 from core.storage.manager import StorageManager
-from core.types import PartitionFacts, Series, Span
+from core.types import PartitionFacts, Series, Span, Stamp
 from loader.arguments import Request
 from loader.missing import Missing, stored_range
 
@@ -18,19 +18,20 @@ _DISORDER_US: Final = HOUR_US
 """Trades are in order of their ids, and a few old ones go back in time: a file's first row may not be its earliest."""
 _SHOWN: Final = 5
 
-Files = tuple[tuple[Path, ...], ...]
+Found = tuple[tuple[PartitionFacts, ...], ...]
+"""The partitions of each symbol."""
 Choose = Callable[[StorageManager, Sequence[Series], Span], Sequence[Sequence[PartitionFacts]]]
 
 
-def find(storage: StorageManager, request: Request, dataset: Dataset, span: Span, choose: Choose) -> Files:
-    """The files of each symbol of the request, in order of time, that `choose` picks for the span."""
+def find(storage: StorageManager, request: Request, dataset: Dataset, span: Span, choose: Choose) -> Found:
+    """The partitions of each symbol of the request, in order of time, that `choose` picks for the span."""
     wanted = [request.series(dataset, symbol) for symbol in request.symbols]
-    return tuple(tuple(part.path for part in partitions) for partitions in choose(storage, wanted, span))
+    return tuple(map(tuple, choose(storage, wanted, span)))
 
 
-def gone(files: Files) -> bool:
-    """Has a file gone since it was found? An update removes days once their month is in place."""
-    return not all(path.exists() for of_symbol in files for path in of_symbol)
+def changed(found: Found) -> bool:
+    """Has a file gone, or another one taken its place, since it was found? Updates do so."""
+    return not all(_stamp(part.path) == part.stamp for of_symbol in found for part in of_symbol)
 
 
 def inside(storage: StorageManager, wanted: Sequence[Series], span: Span) -> Sequence[Sequence[PartitionFacts]]:
@@ -64,6 +65,13 @@ def stored_spans(storage: StorageManager, wanted: Sequence[Series]) -> list[Span
         Span(min(part.first_us for part in parts), max(part.last_us for part in parts) + 1) if parts else None
         for parts in storage.facts(wanted)
     ]
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        return Stamp.of(path.stat())
+    except OSError:
+        return None
 
 
 def _reason(span: Span | None, series: Series, stored: Iterable[Series]) -> tuple[Span | None, str]:

@@ -22,13 +22,13 @@ import duckdb
 import pyarrow as pa
 
 from core.datasets import Dataset
-from core.errors import ConfigError, StorageError
+from core.errors import ConfigError, FilesChanged, StorageError
 from core.settings import LoaderSettings
 from core.storage.manager import StorageManager
 from core.storage.schema import schema_of
 from core.types import Span
 from loader.arguments import Request
-from loader.lookup import Choose, Files, find, gone, inside, known
+from loader.lookup import Choose, Found, changed, find, inside, known
 from loader.pins import Pins
 from loader.rows import Rows, in_order, no_rows, within
 
@@ -38,7 +38,7 @@ _SELECT: Final = (
 )
 _ESCAPED: Final = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})
 _LOOKUPS: Final = 4
-"""How often files are looked up before one that keeps vanishing is an error."""
+"""How often files are looked up before those that keep changing are an error."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -72,29 +72,33 @@ class RowReader:
     def _rows(self, request: Request, dataset: Dataset, choose: Choose, wanted: Span, read: Span) -> Rows:
         """The rows in `read` of the files that `choose` picks for `wanted`.
 
-        An update removes days once their month is in place: if a file has gone meanwhile, all are looked up again. With
-        pins, all are looked up and proved again if any of them has changed meanwhile.
+        An update writes files anew, and removes days once their month is in place: if one has changed or gone
+        meanwhile, all are looked up again, so that rows are those of one moment; with pins they are proved again, too.
         """
         series = [request.series(dataset, symbol) for symbol in request.symbols]
         for _ in range(_LOOKUPS):
-            files: Files = ()
+            found: Found = ()
             try:
                 proof = self._pins.prove(series, read) if self._pins else None
                 reach = self._pins.reach(series, read) if self._pins else read
-                files = find(self._storage, request, dataset, wanted, choose)
-                rows = self._read(files, request, dataset, reach)
+                found = find(self._storage, request, dataset, wanted, choose)
+                rows = self._read(found, request, dataset, reach)
+                if changed(found):
+                    continue
                 if self._pins is None or proof is None:
                     return rows
                 if self._pins.still(proof):
                     return within(rows, [self._pins.bounds(one) for one in series])
             except StorageError as error:
-                if not (gone(files) or isinstance(error.__cause__, FileNotFoundError)):
+                is_gone = isinstance(error.__cause__, FileNotFoundError)
+                if not (changed(found) or error.retryable or is_gone):
                     raise
-        raise StorageError(f"files of {dataset.name} keep vanishing while they are read; try again after the update")
+        raise FilesChanged(f"files of {dataset.name} keep changing while they are read; try again after the update")
 
-    def _read(self, files: Files, request: Request, dataset: Dataset, span: Span) -> Rows:
+    def _read(self, found: Found, request: Request, dataset: Dataset, span: Span) -> Rows:
         stored = schema_of(dataset, request.market)
         schema = pa.schema([stored.field(name) for name in ("timestamp", *request.columns_of(dataset))])
+        files = [[part.path for part in of_symbol] for of_symbol in found]
         paths = [path for of_symbol in files for path in of_symbol]
         if not paths:
             return no_rows(schema, len(files))
@@ -102,10 +106,14 @@ class RowReader:
 
         def again(symbol: int, earliest_us: int) -> pa.Table:
             one = request.series(dataset, request.symbols[symbol])
-            batches = list(self._storage.scan(one, Span(earliest_us, span.end_us), wanted))
+            start_us = max(span.start_us, earliest_us - dataset.grain_us)  # where that row is left out, for another one
+            batches = list(self._storage.scan(one, Span(start_us, span.end_us), wanted))
             return pa.Table.from_batches(batches) if batches else stored.empty_table()
 
-        rows = in_order(self._query(paths, wanted, span), dataset.key, files, again)
+        # Rows of the exchange's API, which count beside any archive, may be an archive's by another millisecond.
+        is_fine = dataset.grain_us == 1
+        doubtful = [] if is_fine else [n for n, parts in enumerate(found) if any(part.beside for part in parts)]
+        rows = in_order(self._query(paths, wanted, span), dataset.key, files, again, doubtful)
         return Rows(rows.table.select(schema.names).cast(schema), rows.offsets)
 
     def _query(self, paths: Sequence[Path], columns: Sequence[str], span: Span) -> pa.Table:

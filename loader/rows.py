@@ -1,6 +1,6 @@
 """Rows of many symbols, one symbol behind the other, each in the order of its key and without a repeated one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,18 @@ def no_rows(schema: pa.Schema, symbols: int) -> Rows:
 
 
 def in_order(
-    table: pa.Table, key: Sequence[str], files: Sequence[Sequence[Path]], again: Callable[[int, int], pa.Table]
+    table: pa.Table,
+    key: Sequence[str],
+    files: Sequence[Sequence[Path]],
+    again: Callable[[int, int], pa.Table],
+    doubtful: Collection[int] = (),
 ) -> Rows:
     """The rows of each symbol's files by symbol and key; `file_index` says from which file a row comes.
 
     Rows that already are in order, as they should be, are not moved. Where a key repeats within a symbol, archives
-    overlap: the symbol's rows are those that `again` gives for it, from its earliest time on. Raises StorageError that
-    names the files if a key still repeats: to join such rows would multiply them.
+    overlap: the symbol's rows are those that `again` gives for it, from its earliest time on; so are those of the
+    `doubtful` symbols, whose keys do not tell. Raises StorageError that names the files if a key still repeats: to join
+    such rows would multiply them.
     """
     file_index = integers(table, "file_index")
     if np.any(file_index[1:] < file_index[:-1]):
@@ -63,12 +68,14 @@ def in_order(
     first_files = np.cumsum([0, *(len(of_symbol) for of_symbol in files)])
     offsets = np.searchsorted(file_index, first_files).astype(np.int64)
     table = table.drop_columns(["file_index"])
-    if not _rises(table, key, offsets).all():
+    asked = {symbol for symbol in doubtful if offsets[symbol] < offsets[symbol + 1]}
+    if asked or not _rises(table, key, offsets).all():
         table = _sorted(table, key, offsets)
-        overlapping = np.unique(_symbols(offsets)[1:][~_rises(table, key, offsets)])
-        for symbol in overlapping.tolist():
+        overlapping = _symbols(offsets)[1:][~_rises(table, key, offsets)]
+        asked.update(np.unique(overlapping).tolist())
+        for symbol in sorted(asked):
             table, offsets = _replaced(table, offsets, symbol, again)
-        if len(overlapping):
+        if asked:
             table = _sorted(table, key, offsets)
             _refuse_repeated(table, key, offsets, files)
     return Rows(table, offsets)

@@ -23,9 +23,9 @@ from core.snapshot.lock import Lock
 from core.snapshot.take import stored_span, take
 from core.storage.footer import facts_of
 from core.storage.formats import parquet
+from core.storage.holding import Holding
 from core.storage.manager import StorageManager
 from core.storage.merging import merged
-from core.storage.reading import rows_between
 from core.types import ArchiveFile, FetchedFile, Market, Partition, Period, Proof, Series, Span
 from loader import BacktestDataLoader
 
@@ -109,7 +109,7 @@ class Folder:
     def rewrite(self, series: Series, change: Callable[[int, dict[str, object]], dict[str, object]]) -> None:
         """Every partition of a series written by hand with other rows; `change` is given each row and its number."""
         for one in self.partitions(series):
-            batches = list(rows_between(one.path, 0, one.rows, 2**31 - 1))
+            batches = list(Holding().rows(one, 0, one.rows, 2**31 - 1))
             table = pa.Table.from_batches(batches)
             rows = [change(number, row) for number, row in enumerate(table.to_pylist())]
             writer = parquet.Writer(one.path, DATASETS[series.dataset], series.market, 1000)

@@ -68,8 +68,8 @@ class Dataset:
     contract (`BTCUSD_PERP`). `timestamp` is always the row's own time: an open time where `has_interval`.
     `shares_midnight`: two neighbouring files may both have a row of the midnight between them. Rows of monthly archives
     lie in one partition for each `closed` cadence, those of daily ones in one for each `open` cadence; a month
-    of a kind that is `closed` by day is split. Times within one `grain_us` are the same where rows of the exchange's
-    API are held against archives.
+    of a kind that is `closed` by day is split. Times of the same `grain_us`, to the nearest one, are the same where
+    rows of the exchange's API are held against archives; it is more than 1 only where the time alone is the key.
 
     `ended` says of which day the exchange has published the last archive, where it publishes the kind no longer.
 

@@ -15,8 +15,9 @@ class ApiRows:
 
     `table`: the dataset's stored schema, in the order of its key, rows whose time lies in the span that was asked for.
     `requests` were sent for them, retries included. `server_us`: a time of the server, asked before the rows were:
-    candles that had not ended by then, and other rows from then on, are left out. `sha256` (lower-case hex) is of the
-    rows alone: however they were paged, the same rows have the same one.
+    candles that had not ended by then, and other rows from then on, are left out. `sha256` (lower-case hex) is of all
+    rows of the answer (`core.storage.digest.content_sha256`): however they were paged, the same rows have the same one.
+    What is stored of them carries that of the rows that are kept.
     """
 
     table: pa.Table

@@ -1,5 +1,6 @@
 """`IntegrityChecker`: whether a stored series is whole and right."""
 
+import contextlib
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +11,7 @@ import pyarrow as pa
 from core.datasets import DATASETS
 from core.dates import day_of
 from core.download.tracker import DownloadTracker
-from core.errors import StorageError
+from core.errors import FilesChanged, StorageError
 from core.events import Emit, FindingRaised
 from core.integrity import archives
 from core.integrity.causes import Causes
@@ -24,7 +25,7 @@ from core.settings import KnownGap, QualitySettings
 from core.storage.beside import is_rest
 from core.storage.joined import joined
 from core.storage.manager import StorageManager
-from core.storage.partitions import uncovered
+from core.storage.partitions import LOOKS, keeps_changing, uncovered
 from core.types import ArchiveFile, Finding, Gap, Market, Partition, Period, Revision, Series, Span, State
 
 ALWAYS = Span(0, 2**62)
@@ -77,9 +78,7 @@ class IntegrityChecker:
 
     def examine(self, series: Series, span: Span = ALWAYS, deep: bool = False) -> Examined:
         """As `check` and `gaps`, in one pass."""
-        found = Findings()
-        partitions = self._partitions(series, span, found)
-        walk = self._walk(series, span, partitions, found)
+        found, partitions, walk = self._look(series, span)
         is_readable = not found.all()
         months = self._months(series, span, partitions) if deep and walk.rows else []
         told = {Period.day(day_of(each.span.start_us)) for each in months}
@@ -96,10 +95,21 @@ class IntegrityChecker:
         gaps = tuple(hole.gap for hole in walk.holes)
         return Examined(series, findings, gaps, walk.rows, walk.first_us if walk.rows else 0, walk.last_us)
 
+    def _look(self, series: Series, span: Span) -> tuple[Findings, tuple[Partition, ...], Walk]:
+        """All rows and the partitions that have them; looked at again if an update changes these meanwhile."""
+        for _ in range(LOOKS):
+            found = Findings()
+            with contextlib.suppress(FilesChanged):
+                partitions = self._partitions(series, span, found)
+                return found, partitions, self._walk(series, span, partitions, found)
+        raise keeps_changing(series)
+
     def _partitions(self, series: Series, span: Span, found: Findings) -> tuple[Partition, ...]:
         """The partitions that can be read; of the others a finding."""
         try:
             return self.storage.partitions(series, self.storage.around(span))
+        except FilesChanged:
+            raise
         except StorageError:
             stamps = self.storage.stamps(series)
             good = self.storage.readable(series, stamps)
@@ -114,6 +124,8 @@ class IntegrityChecker:
         try:
             walk.over(tables(series, joined(partitions, span, None, ROWS)))
             return walk
+        except FilesChanged:
+            raise
         except StorageError as error:
             reason = str(error)
         walk = Walk(series, self.quality, causes)
@@ -204,6 +216,8 @@ def _one_by_one(partitions: Sequence[Partition], span: Span, broken: list[Partit
                 if fresh.num_rows:
                     last = int(keys[-1])
                     yield fresh
+        except FilesChanged:
+            raise
         except StorageError:
             broken.append(partition)
 

@@ -6,17 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from core import VERSION
 from core.errors import NoData, StorageError, storage_error
 from core.snapshot.content import contents_of
 from core.snapshot.lock import Content, Lock, LockedPartition, LockedSeries, Origin, locked_span
 from core.storage.manager import StorageManager
+from core.storage.partitions import LOOKS, keeps_changing
 from core.types import Cadence, Market, Partition, Period, Series, Source, Span
 
-_LOOKS: Final = 6
-"""How often a series is looked at before one that keeps changing is an error."""
 T = TypeVar("T")
 A = TypeVar("A")
 
@@ -69,9 +68,9 @@ def contents_in(storage: StorageManager, series: Series, span: Span) -> tuple[Co
 def at_rest(storage: StorageManager, series: Series, read: Callable[[], T]) -> T:
     """What `read` gives while no partition of the series comes, goes or changes; until then it is called again.
 
-    Raises what `read` raises at rest, or StorageError if the series never is.
+    Raises what `read` raises at rest, or FilesChanged if the series never is.
     """
-    for _ in range(_LOOKS):
+    for _ in range(LOOKS):
         before = storage.stamps(series)
         try:
             result = read()
@@ -81,7 +80,7 @@ def at_rest(storage: StorageManager, series: Series, read: Callable[[], T]) -> T
             continue
         if storage.stamps(series) == before:
             return result
-    raise StorageError(f"the files of {series} keep changing while they are read; try again after the update")
+    raise keeps_changing(series)
 
 
 def stored_span(storage: StorageManager, wanted: Sequence[Series]) -> Span:

@@ -8,6 +8,7 @@ that no archive has, so an archive that comes later takes their place.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.datasets import Dataset
+from core.storage.digest import content_sha256
 from core.storage.order import in_key_order, key_values, repeats
 from core.types import Cadence, Proof, Source, Span
 
+REST: Final = 2
+"""The `strength` of the API's rows."""
+NEAR_US: Final = 1_000_000
+"""Rows with the id of a trade may have times that differ by so much: an archive's may be cut to the millisecond."""
 _SIDE = "\0side"
 _GRAIN = "\0grain"
 
@@ -29,12 +35,37 @@ def is_rest(source: Source) -> bool:
 
 def strength(source: Source) -> int:
     """Whose row is given where several have one: the least is the strongest. A day, a longer archive, the API."""
-    return 2 if is_rest(source) else int(source.period.cadence is not Cadence.DAILY)
+    return REST if is_rest(source) else int(source.period.cadence is not Cadence.DAILY)
 
 
 def place_of(source: Source) -> int:
     """Orders the sources of one time in a partition: longer archives, the day's, the API."""
     return 2 if is_rest(source) else int(source.period.cadence is Cadence.DAILY)
+
+
+def grain_of(dataset: Dataset, time_us: int) -> int:
+    """Times with one such number are the same where the API is held against archives; it rises with the time.
+
+    It counts grains to the nearest one, for a settlement that is stamped a little early is that of the full hour, too.
+    """
+    return (time_us + dataset.grain_us // 2) // dataset.grain_us
+
+
+def grains(dataset: Dataset, times_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """`grain_of` each time."""
+    return (times_us + dataset.grain_us // 2) // dataset.grain_us
+
+
+def first_keys(dataset: Dataset, batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """The first column of the key, a time to its grain."""
+    values: npt.NDArray[np.int64] = key_values(batch.column(dataset.key[0]))
+    return grains(dataset, values) if dataset.key[0] == "timestamp" else values
+
+
+def is_near(one: Source, other: Source, dataset: Dataset) -> bool:
+    """Whether one may have rows that the other has too, by their times."""
+    slack_us = dataset.grain_us + NEAR_US
+    return one.first_us <= other.last_us + slack_us and other.first_us <= one.last_us + slack_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +82,14 @@ class Difference:
 class Comparison:
     """Holds rows, in key order, against others that come in key order batch by batch; little of either is in memory.
 
-    Times within one grain of the dataset are the same where `by_grain`; `keeps` the lacking rows.
+    Times of one grain of the dataset (`grain_of`) are the same where `by_grain`; `keeps` the lacking rows.
     """
 
     def __init__(
         self, dataset: Dataset, rows: Iterable[pa.RecordBatch], keeps: bool = False, by_grain: bool = False
     ) -> None:
         self._key = [_GRAIN if by_grain and name == "timestamp" else name for name in dataset.key]
-        self._grain_us = dataset.grain_us
+        self._dataset = dataset
         self._rows = iter(rows)
         self._ahead: pa.RecordBatch | None = None
         self._held: list[pa.RecordBatch] = []
@@ -122,7 +153,7 @@ class Comparison:
         if _GRAIN not in self._key:
             return batch
         times = batch.column("timestamp").cast(pa.int64()).to_numpy()
-        return batch.append_column(_GRAIN, pa.array(times // self._grain_us))
+        return batch.append_column(_GRAIN, pa.array(grains(self._dataset, times)))
 
     def _firsts(self, batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
         values: npt.NDArray[np.int64] = key_values(batch.column(self._key[0]))
@@ -148,17 +179,29 @@ def settled(
 
 
 def of_rows(source: Source, batches: Iterable[pa.RecordBatch]) -> Source:
-    """An answer of the API as the source of these rows; at least one."""
+    """An answer of the API as the source of these rows, at least one: all that is said of it is said of them.
+
+    `sha256` is their content's (`core.storage.digest.content_sha256`); `unit` is "us" where a time of theirs is finer
+    than a millisecond, else "ms".
+    """
     held = list(batches)
     bounds = [pc.min_max(batch.column("timestamp").cast(pa.int64())).as_py() for batch in held]
     rows = sum(batch.num_rows for batch in held)
     first, last = min(each["min"] for each in bounds), max(each["max"] for each in bounds)
-    return replace(source, rows=rows, first_us=first, last_us=last, added=rows)
+    unit = "us" if any(map(_has_microseconds, held)) else "ms"
+    sha256 = content_sha256(pa.Table.from_batches(held))
+    return replace(source, sha256=sha256, unit=unit, rows=rows, first_us=first, last_us=last, added=rows)
 
 
-def around(source: Source, batches: Iterable[pa.RecordBatch], grain_us: int) -> Iterator[pa.RecordBatch]:
+def _has_microseconds(batch: pa.RecordBatch) -> bool:
+    times = [values.cast(pa.int64()).to_numpy() for values in batch.columns if pa.types.is_timestamp(values.type)]
+    return any(bool((values % 1000).any()) for values in times)
+
+
+def around(source: Source, batches: Iterable[pa.RecordBatch], dataset: Dataset) -> Iterator[pa.RecordBatch]:
     """Those rows among which any of the source's can be."""
-    span = Span(source.first_us - grain_us, source.last_us + grain_us)
+    slack_us = dataset.grain_us + NEAR_US
+    span = Span(source.first_us - slack_us, source.last_us + slack_us)
     for batch in batches:
         times = batch.column("timestamp").cast(pa.int64())
         inside = pc.and_(pc.greater_equal(times, span.start_us), pc.less_equal(times, span.end_us))

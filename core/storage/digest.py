@@ -71,6 +71,36 @@ class Checksum:
         return self._values.hexdigest(), self._lengths.hexdigest(), self._empty.hexdigest()
 
 
+def content_sha256(table: pa.Table) -> str:
+    """SHA-256 of rows in their order: names and types of the columns, and each one's values, whole numbers and doubles
+    of 8 bytes, little end first, true and false of one; where there are nulls, behind that their places.
+
+    Of text, each one's length in bytes comes before all of it. However rows are cut, packed and stored, the same rows
+    come to the same.
+    """
+    digest = hashlib.sha256()
+    for field, values in zip(table.schema, table.columns, strict=True):
+        digest.update(f"{field.name}:{field.type}\n".encode())
+        for part in _content(values):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _content(values: pa.ChunkedArray) -> Iterator[bytes]:
+    if pa.types.is_string(values.type):
+        texts = [(text or "").encode() for text in values.to_pylist()]
+        yield np.array([len(text) for text in texts], dtype="<i8").tobytes()
+        yield b"".join(texts)
+    elif pa.types.is_boolean(values.type):
+        yield values.cast(pa.uint8()).fill_null(0).to_numpy().tobytes()
+    elif pa.types.is_floating(values.type):
+        yield values.fill_null(0).to_numpy().astype("<f8").tobytes()
+    else:
+        yield values.cast(pa.int64()).fill_null(0).to_numpy().astype("<i8").tobytes()
+    if values.null_count:
+        yield np.flatnonzero(values.is_null().to_numpy()).astype("<i8").tobytes()
+
+
 class _Column:
     def __init__(self) -> None:
         self._kind: pa.DataType | None = None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from core.errors import storage_error
 from core.layout import Layout, cadences_of, period_in
-from core.types import Cadence, Period, Series, Stamp
+from core.types import Cadence, Period, Series, Span, Stamp
 
 
 def files_of(layout: Layout, series: Series) -> dict[Period, Path]:
@@ -33,9 +33,11 @@ def every_version_of(layout: Layout, series: Series) -> dict[Period, "os.DirEntr
     return {period: entry for period, entry in periods if period is not None}
 
 
-def stamps_of(layout: Layout, series: Series) -> dict[Period, Stamp]:
-    """The files of a series. Raises StorageError if its folder cannot be read."""
-    stamps = {period: stamp_of(entry) for period, entry in entries_of(layout, series).items()}
+def stamps_of(layout: Layout, series: Series, span: Span | None = None) -> dict[Period, Stamp]:
+    """The files of a series, or those that overlap a span. Raises StorageError if its folder cannot be read."""
+    files = entries_of(layout, series)
+    chosen = [period for period in files if span is None or period.span.overlaps(span)]
+    stamps = {period: stamp_of(files[period]) for period in chosen}
     return {period: stamp for period, stamp in stamps.items() if stamp is not None}
 
 

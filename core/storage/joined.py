@@ -3,8 +3,9 @@
 What two archives both have, identical in every column, is given once. Rows with one key and different content are
 an error, with two exceptions: where files share a midnight (`Dataset.shares_midnight`) the later archive's row is
 given, in whose time it lies; and a day's own archive is right where it differs from a longer one, and either where it
-differs from the exchange's API (`core.storage.beside`). Nothing of this is stored: an archive that is published anew
-changes what is given, and no other file.
+differs from the exchange's API (`core.storage.beside`), whose rows are left out where an archive has one of the same
+time, to the dataset's grain. Nothing of this is stored: an archive that is published anew changes what is given, and
+no other file.
 """
 
 from collections import deque
@@ -14,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from core.datasets import DATASETS
+from core.datasets import DATASETS, Dataset
 from core.errors import StorageError
 from core.events import LOGGER
-from core.storage.beside import strength
-from core.storage.lanes import RANK, Lane, lanes_of, overlaps
+from core.storage.beside import REST, first_keys, grain_of, grains, strength
+from core.storage.holding import Holding
+from core.storage.lanes import RANK, Lane, between, lanes_of, overlaps
 from core.storage.order import in_key_order, key_values, repeats
 from core.storage.survey import time_of
 from core.types import Partition, Series, Source, Span
@@ -30,12 +32,22 @@ def joined(
     """The rows of a series' partitions that lie in `span`; `columns` have to include time and key.
 
     Rows are streamed; only where archives overlap in their key are these rows, of each about a row group, in memory
-    together. Rows that are given once though two archives have them are counted in the log. Raises StorageError.
+    together. Rows that are given once though two archives have them are counted in the log. Raises StorageError, and
+    FilesChanged where a file is no longer what its partition says: of few files that happens before the first row.
     """
-    near = [partition for partition in partitions if overlaps(partition, span)]
-    if near:
-        joining = _Joining(near, span, columns, rows_at_once)
-        yield from joining.batches()
+    if not partitions:
+        return
+    grain_us = DATASETS[partitions[0].series.dataset].grain_us
+    reach = Span(span.start_us - grain_us, span.end_us + grain_us) if grain_us > 1 else span
+    near = [partition for partition in partitions if overlaps(partition, reach)]
+    with Holding(near) as holding:
+        if not near:
+            return
+        joining = _Joining(holding, near, reach, columns, rows_at_once)
+        for batch in joining.batches():
+            inside = batch if reach == span else between(batch, span)
+            if inside.num_rows:
+                yield inside
         if joining.dropped:
             LOGGER.warning("%s: %d rows that two archives both have are given once", near[0].series, joining.dropped)
 
@@ -43,21 +55,21 @@ def joined(
 class _Reading:
     """What is read of a lane and not given yet: never empty before the lane is at its end."""
 
-    def __init__(self, batches: Iterator[pa.RecordBatch], first_key: str) -> None:
+    def __init__(self, batches: Iterator[pa.RecordBatch], dataset: Dataset) -> None:
         self._batches = batches
-        self._first_key = first_key
+        self._dataset = dataset
         self.rows = next(batches, None)
 
     @property
     def last(self) -> int:
-        """The first column of the key in the last row."""
+        """The first column of the key in the last row, to its grain."""
         assert self.rows is not None
-        return int(key_values(self.rows.column(self._first_key).slice(self.rows.num_rows - 1))[0])
+        return int(first_keys(self._dataset, self.rows.slice(self.rows.num_rows - 1))[0])
 
     def taken_until(self, limit: int) -> Iterator[pa.RecordBatch]:
         """Takes out the rows in which the first column of the key is at most `limit`, also those not read yet."""
         while self.rows is not None:
-            keys = key_values(self.rows.column(self._first_key))
+            keys = first_keys(self._dataset, self.rows)
             count = int(np.searchsorted(keys, limit, side="right"))
             rows = self.rows
             if count:
@@ -72,22 +84,28 @@ class _Joining:
     """`dropped` counts the rows that were left out because an earlier archive has them too."""
 
     def __init__(
-        self, partitions: Sequence[Partition], span: Span, columns: Sequence[str] | None, rows_at_once: int
+        self,
+        holding: Holding,
+        partitions: Sequence[Partition],
+        span: Span,
+        columns: Sequence[str] | None,
+        rows_at_once: int,
     ) -> None:
+        self._holding = holding
         self._partitions = partitions
         self._series = partitions[0].series
         self._dataset = DATASETS[self._series.dataset]
         self._span = span
         self._columns = columns
         self._rows_at_once = rows_at_once
-        self._lanes = [lane for partition in partitions for lane in lanes_of(partition, span)]
+        self._lanes = [lane for partition in partitions for lane in lanes_of(holding, partition, span)]
         self._archives = _in_order(self._series, self._lanes)
         self._strengths = np.array([strength(source) for source in self._archives])
         self.dropped = 0
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         if len(self._lanes) == 1:
-            yield from self._lanes[0].batches(self._span, self._columns, self._rows_at_once)
+            yield from self._lanes[0].batches(self._holding, self._span, self._columns, self._rows_at_once)
             return
         waiting = deque(sorted(self._lanes, key=lambda lane: lane.low))
         opened: list[_Reading] = []
@@ -106,11 +124,14 @@ class _Joining:
         """Begin to read the lanes that may have a row before the last of those that are held, of all of which the
         least is given next."""
         ranks = {source: rank for rank, source in enumerate(self._archives)}
-        while waiting and (not opened or waiting[0].low <= min(reading.last for reading in opened)):
-            batches = waiting.popleft().batches(self._span, self._columns, self._rows_at_once, ranks)
-            reading = _Reading(batches, self._dataset.key[0])
+        while waiting and (not opened or self._low(waiting[0]) <= min(reading.last for reading in opened)):
+            batches = waiting.popleft().batches(self._holding, self._span, self._columns, self._rows_at_once, ranks)
+            reading = _Reading(batches, self._dataset)
             if reading.rows is not None:
                 opened.append(reading)
+
+    def _low(self, lane: Lane) -> int:
+        return grain_of(self._dataset, lane.low) if self._dataset.key[0] == "timestamp" else lane.low
 
     def _together(self, parts: Sequence[Sequence[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
         """The rows of several lanes in key order."""
@@ -120,7 +141,17 @@ class _Joining:
             return
         table = pa.Table.from_batches([batch for part in some for batch in part])
         table = in_key_order(table, [*self._dataset.key, RANK])
-        yield from map(_without_rank, self._each_once(table).to_batches(max_chunksize=self._rows_at_once))
+        table = self._each_once(self._without_known(table))
+        yield from map(_without_rank, table.to_batches(max_chunksize=self._rows_at_once))
+
+    def _without_known(self, table: pa.Table) -> pa.Table:
+        """Without those rows of the API of which an archive has the time."""
+        is_rest = self._strengths[table.column(RANK).to_numpy()] == REST
+        if self._dataset.grain_us == 1 or not is_rest.any():
+            return table  # equal times are equal keys
+        times = grains(self._dataset, key_values(table.column("timestamp")))
+        known = is_rest & np.isin(times, times[~is_rest])
+        return table.filter(pa.array(~known)) if known.any() else table
 
     def _each_once(self, table: pa.Table) -> pa.Table:
         """Rows in the order of key and archive, without those that another one stands for."""
@@ -143,7 +174,7 @@ class _Joining:
         if self._columns is not None:
             times = key_values(table.column("timestamp"))[np.append(repeated, False) | np.append(False, repeated)]
             span = Span(int(times.min()), int(times.max()) + 1)
-            deque(_Joining(self._partitions, span, None, self._rows_at_once).batches(), maxlen=0)
+            deque(_Joining(self._holding, self._partitions, span, None, self._rows_at_once).batches(), maxlen=0)
             return
         names = [name for name in table.column_names if name != RANK]
         different = np.flatnonzero(repeated & ~repeats(table, names))

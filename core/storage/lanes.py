@@ -7,12 +7,11 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from core.datasets import DATASETS, Dataset
-from core.storage.footer import unusable
+from core.datasets import DATASETS
+from core.storage.beside import grain_of
+from core.storage.holding import Holding
 from core.storage.order import key_values
-from core.storage.reading import rows_between
 from core.types import Partition, Source, Span
 
 RANK = "\0rank"
@@ -39,14 +38,19 @@ class Lane:
     low: int
 
     def batches(
-        self, span: Span, columns: Sequence[str] | None, rows_at_once: int, ranks: Mapping[Source, int] | None = None
+        self,
+        holding: Holding,
+        span: Span,
+        columns: Sequence[str] | None,
+        rows_at_once: int,
+        ranks: Mapping[Source, int] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Those of its rows that lie in `span`, with the column `RANK` if there are `ranks`. Raises StorageError."""
         place = first = self.runs[0].first
-        for batch in rows_between(self.partition.path, first, self.runs[-1].end, rows_at_once, columns):
+        for batch in holding.rows(self.partition, first, self.runs[-1].end, rows_at_once, columns):
             ranked = batch if ranks is None else batch.append_column(RANK, self._ranks(place, batch.num_rows, ranks))
             place += batch.num_rows
-            inside = _between(ranked, span)
+            inside = between(ranked, span)
             if inside.num_rows:
                 yield inside
 
@@ -55,14 +59,13 @@ class Lane:
         return pa.array(np.repeat([ranks[run.source] for run in self.runs], np.diff(ends, prepend=0)))
 
 
-def lanes_of(partition: Partition, span: Span) -> Iterator[Lane]:
+def lanes_of(holding: Holding, partition: Partition, span: Span) -> Iterator[Lane]:
     """The lanes of a partition that may have rows in `span`. Raises StorageError."""
     runs = [run for run in _runs_of(partition) if overlaps(run.source, span)]
-    dataset = DATASETS[partition.series.dataset]
     start = 0
     for place in range(1, len(runs) + 1):
-        if place == len(runs) or not _rises(partition, dataset, runs[place - 1], runs[place]):
-            yield Lane(partition, tuple(runs[start:place]), _low(partition, dataset, runs[start]))
+        if place == len(runs) or not _rises(holding, partition, runs[place - 1], runs[place]):
+            yield Lane(partition, tuple(runs[start:place]), _low(holding, partition, runs[start]))
             start = place
 
 
@@ -77,26 +80,26 @@ def _runs_of(partition: Partition) -> Iterator[Run]:
         yield Run(source, first, end)
 
 
-def _rises(partition: Partition, dataset: Dataset, one: Run, other: Run) -> bool:
+def _rises(holding: Holding, partition: Partition, one: Run, other: Run) -> bool:
     """Whether the rows of a run stand right behind those of another, in the file and by their key."""
     if one.end != other.first:
         return False
+    dataset = DATASETS[partition.series.dataset]
     if dataset.key[0] == _TIME:
-        return one.source.last_us < other.source.first_us
+        return grain_of(dataset, one.source.last_us) < grain_of(dataset, other.source.first_us)
     name = dataset.key[0]
-    batches = list(rows_between(partition.path, one.end - 1, one.end + 1, other.end, [name]))
+    batches = list(holding.rows(partition, one.end - 1, one.end + 1, other.end, [name]))
     last, first = np.concatenate([key_values(batch.column(name)) for batch in batches])
     return bool(last < first)
 
 
-def _low(partition: Partition, dataset: Dataset, run: Run) -> int:
+def _low(holding: Holding, partition: Partition, run: Run) -> int:
     """The first column of the key is a time, or an id of which the file says the least of each row group."""
+    dataset = DATASETS[partition.series.dataset]
     if dataset.key[0] == _TIME:
         return run.source.first_us
-    try:
-        metadata = pq.read_metadata(partition.path)
-    except (OSError, pa.ArrowException) as error:
-        raise unusable(partition.path, error) from error
+    with holding.parquet(partition) as parquet:
+        metadata = parquet.metadata
     column = metadata.schema.names.index(dataset.key[0])
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     behind = np.cumsum([group.num_rows for group in groups])
@@ -104,7 +107,8 @@ def _low(partition: Partition, dataset: Dataset, run: Run) -> int:
     return int(statistics.min) if statistics is not None and statistics.has_min_max else int(np.iinfo(np.int64).min)
 
 
-def _between(batch: pa.RecordBatch, span: Span) -> pa.RecordBatch:
+def between(batch: pa.RecordBatch, span: Span) -> pa.RecordBatch:
+    """The rows whose time lies in `span`."""
     times = batch.column(_TIME).cast(pa.int64())
     bounds = pc.min_max(times).as_py()
     if batch.num_rows and span.start_us <= bounds["min"] and bounds["max"] < span.end_us:

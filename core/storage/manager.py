@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from core.datasets import DATASETS, Dataset
 from core.dates import DAY_US, HOUR_US
-from core.errors import MalformedArchive, StorageError, storage_error
+from core.errors import FilesChanged, MalformedArchive, StorageError, storage_error
 from core.layout import SYMBOL, Layout, home_of
 from core.settings import QualitySettings, StorageSettings
 from core.storage.archive_csv import ArchiveCsv
@@ -30,9 +30,9 @@ from core.storage.looking import Looking
 from core.storage.merging import opened, remove
 from core.storage.output import Output
 from core.storage.parser import Parser
-from core.storage.partitions import outdated_in, partitions_of
+from core.storage.partitions import LOOKS, keeps_changing, outdated_in, partitions_of
 from core.storage.pieces import Piece, read_whole
-from core.storage.precedence import answer_of, write_among, write_without
+from core.storage.precedence import answer_of, cleaned, write_among, write_without
 from core.storage.quarantine import Quarantine
 from core.storage.reading import Catalog, facts_in, nothing_known
 from core.storage.survey import Survey, is_by_day, near, survey, time_of
@@ -102,8 +102,9 @@ class StorageManager:
         series, home = files[0].file.series, home_of(files[0].file.series, files[0].file.period)
         with taking_turns(self._layout, series):
             here, covered = near(self._layout, series, home)
-            remove(covered)  # a run was killed before it did
             before = (*here, *covered)
+            remove(covered)  # a run was killed before it did
+            here = cleaned(self._layout, series, here, self._settings.row_group_rows)
             held = self._held(files, here, fresh)
             new = [fetched for fetched in files if fetched.file.key not in held]
             if new:
@@ -127,8 +128,9 @@ class StorageManager:
         home = home_of(series, day)
         with taking_turns(self._layout, series):
             here, covered = near(self._layout, series, home)
-            remove(covered)
             before = (*here, *covered)
+            remove(covered)
+            here = cleaned(self._layout, series, here, self._settings.row_group_rows)
             here = tuple(opened(self._layout, here, self._settings.row_group_rows))
             pieces = [answer_of(series, day, rows, here)] if rows.num_rows else []
             made = write_among(self._layout, series, home, pieces, here, self._settings.row_group_rows)
@@ -170,12 +172,23 @@ class StorageManager:
     def scan(self, series: Series, span: Span, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Rows of `span` in key order and each once (`core.storage.joined`), at most a row group at a time.
 
-        Raises StorageError if a partition cannot be read or two archives contradict each other.
+        They are those of one moment, whatever an update does meanwhile: if a file has changed before the first row was
+        given, all begins again. Raises StorageError if a partition cannot be read or two archives contradict each
+        other, FilesChanged if one of very many files has changed behind the first row.
         """
         wanted = None if columns is None else [*dict.fromkeys([*columns, "timestamp", *DATASETS[series.dataset].key])]
-        partitions = self.partitions(series, self.around(span))
-        for batch in joined(partitions, span, wanted, self._settings.row_group_rows):
-            yield batch if columns is None else batch.select(list(columns))
+        for _ in range(LOOKS):
+            is_begun = False
+            try:
+                partitions = self.partitions(series, self.around(span))
+                for batch in joined(partitions, span, wanted, self._settings.row_group_rows):
+                    is_begun = True
+                    yield batch if columns is None else batch.select(list(columns))
+                return
+            except FilesChanged:
+                if is_begun:
+                    raise
+        raise keeps_changing(series)
 
     def around(self, span: Span) -> Span:
         """The time whose partitions may have rows of `span`: rows may lie a little outside the period of their file."""
@@ -199,13 +212,16 @@ class StorageManager:
         return taking_turns(self._layout, series)
 
     def tidied(self, series: Series) -> Survey:
-        """What a series has, without partitions whose rows a longer one has too; call it in a `turn`.
+        """What a series has, without what archives have anyway; call it in a `turn`.
 
-        A run that was killed leaves such partitions. Raises StorageError.
+        A run that was killed leaves such things: partitions whose rows a longer one has too, and within those that stay
+        days whose rows a longer archive has, and rows of the API that any archive has. Raises StorageError, DiskFull.
         """
         found = survey(self._layout, series)
         remove(found.covered)
-        return replace(found, covered=())
+        here = cleaned(self._layout, series, found.partitions, self._settings.row_group_rows)
+        gone = {one.period for one in (*found.partitions, *found.covered)} - {one.period for one in here}
+        return Survey(here, (), found.damaged, frozenset(gone))
 
     def remove(self, partition: Partition) -> None:
         """Delete one partition."""

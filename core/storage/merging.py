@@ -20,9 +20,9 @@ from core.layout import Layout, home_of
 from core.storage.digest import Digest
 from core.storage.draft import unlink
 from core.storage.footer import WRITER, facts_of, partition_at
+from core.storage.holding import Holding
 from core.storage.order import row_groups
 from core.storage.output import Output
-from core.storage.reading import rows_between
 from core.storage.survey import Survey, is_by_day, is_merged, time_of
 from core.types import Cadence, Partition, Period, Series, Source
 
@@ -227,7 +227,7 @@ def _rows_of(runs: Sequence[_Run], rows_at_once: int) -> Iterator[pa.RecordBatch
     start = 0
     for place in range(1, len(runs) + 1):
         if place == len(runs) or not _is_next(runs[place - 1], runs[place]):
-            yield from rows_between(runs[start].partition.path, runs[start].first, runs[place - 1].end, rows_at_once)
+            yield from Holding().rows(runs[start].partition, runs[start].first, runs[place - 1].end, rows_at_once)
             start = place
 
 

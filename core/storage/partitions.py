@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
+from core.errors import FilesChanged
 from core.layout import Layout
-from core.storage.files import every_version_of, files_of
+from core.storage.files import every_version_of, files_of, stamps_of
 from core.storage.footer import is_outdated, partition_at
 from core.types import Partition, PartitionFacts, Period, Series, Span
 
+LOOKS: Final = 6
+"""How often partitions are looked up before those that keep changing are an error."""
 P = TypeVar("P", Partition, PartitionFacts)
 
 
@@ -25,12 +28,22 @@ def outdated_in(layout: Layout, series: Series, partitions: Sequence[Partition])
 def partitions_of(layout: Layout, series: Series, span: Span | None = None) -> tuple[Partition, ...]:
     """The partitions that overlap `span`, in order of time. One whose archives a longer one has too is left out.
 
-    Raises StorageError if one of them cannot be read.
+    They are those of one moment: where an update has changed any meanwhile, all are looked at again. Raises
+    StorageError if one of them cannot be read, FilesChanged if they keep changing.
     """
-    files = files_of(layout, series)
-    chosen = [period for period in files if span is None or period.span.overlaps(span)]
-    read = [partition_at(files[period], series, period) for period in chosen]
-    return uncovered([partition for partition in read if partition is not None])
+    for _ in range(LOOKS):
+        files = files_of(layout, series)
+        chosen = [period for period in files if span is None or period.span.overlaps(span)]
+        read = [partition_at(files[period], series, period) for period in chosen]
+        found = [partition for partition in read if partition is not None]
+        if len(found) == len(read) and stamps_of(layout, series, span) == {one.period: one.stamp for one in found}:
+            return uncovered(found)
+    raise keeps_changing(series)
+
+
+def keeps_changing(series: Series) -> FilesChanged:
+    """Why a series cannot be read now."""
+    return FilesChanged(f"the files of {series} keep changing while they are read; try again after the update")
 
 
 def uncovered(partitions: Iterable[Partition]) -> tuple[Partition, ...]:

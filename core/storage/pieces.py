@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from core.datasets import Dataset
 from core.errors import MalformedArchive
 from core.storage.archive_csv import ArchiveCsv
+from core.storage.holding import Holding
 from core.storage.order import Repairs
-from core.storage.reading import rows_between
 from core.storage.repair import read_by_key
 from core.types import FetchedFile, Partition, Source
 
@@ -103,4 +103,4 @@ def kept_rows(partition: Partition, wanted: Iterable[Source], rows_at_once: int)
             bounds.append((first, end))
         start = end
     for first, end in bounds:
-        yield from rows_between(partition.path, first, end, rows_at_once)
+        yield from Holding().rows(partition, first, end, rows_at_once)

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.layout import Layout
-from core.storage.files import entries_of, stamp_of
-from core.storage.footer import partition_at, unusable
-from core.storage.partitions import longer_first, without_covered
+from core.storage.files import entries_of, stamp_of, stamps_of
+from core.storage.footer import partition_at
+from core.storage.partitions import LOOKS, keeps_changing, longer_first, without_covered
 from core.types import PartitionFacts, Period, Series, Span
 
 Catalog = Callable[[Sequence[Series], Span | None], Mapping[Series, Mapping[Period, PartitionFacts]]]
@@ -27,34 +27,47 @@ def facts_in(
     layout: Layout, series: Series, span: Span | None, known: Mapping[Period, PartitionFacts]
 ) -> tuple[PartitionFacts, ...]:
     """As `partitions_of`. The folder says which files there are; of those that are known, no footer is read."""
-    files = entries_of(layout, series)
-    chosen = [period for period in files if span is None or period.span.overlaps(span)]
-    read = [_facts_at(files[period], series, period, known) for period in sorted(chosen, key=longer_first)]
-    found = [facts for facts in read if facts is not None]
-    return tuple(without_covered(found))
+    for _ in range(LOOKS):
+        files = entries_of(layout, series)
+        chosen = [period for period in files if span is None or period.span.overlaps(span)]
+        read = [_facts_at(files[period], series, period, known) for period in sorted(chosen, key=longer_first)]
+        found = [facts for facts in read if facts is not None]
+        if len(found) == len(read) and _is_of_one_moment(layout, series, span, known, found):
+            return tuple(without_covered(found))
+    raise keeps_changing(series)
 
 
-def rows_between(
-    path: Path, first: int, end: int, rows_at_once: int, columns: Sequence[str] | None = None
+def _is_of_one_moment(
+    layout: Layout,
+    series: Series,
+    span: Span | None,
+    known: Mapping[Period, PartitionFacts],
+    found: Sequence[PartitionFacts],
+) -> bool:
+    """Whether these are all partitions as they were once. If all are as the catalog has them, they are."""
+    if all(known.get(facts.period) is facts for facts in found):
+        return True
+    return stamps_of(layout, series, span) == {facts.period: facts.stamp for facts in found}
+
+
+def rows_in(
+    parquet: pq.ParquetFile, first: int, end: int, rows_at_once: int, columns: Sequence[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """The rows from number `first` to before `end`; what has none of them is not read. Raises StorageError.
+    """The rows from number `first` to before `end` of a file; what has none of them is not read.
 
-    A row group at a time and nothing ahead of it: otherwise the whole file is read before the first row is used.
+    A row group at a time and nothing ahead of it (the file is opened with `pre_buffer=False`): otherwise the whole file
+    is read before the first row is used.
     """
     place = 0
-    try:
-        with pq.ParquetFile(path, pre_buffer=False) as parquet:
-            for group in range(parquet.num_row_groups):
-                behind = place + parquet.metadata.row_group(group).num_rows
-                if place < end and first < behind:
-                    for batch in parquet.iter_batches(rows_at_once, row_groups=[group], columns=columns):
-                        start, stop = max(first, place), min(end, place + batch.num_rows)
-                        if start < stop:
-                            yield batch.slice(start - place, stop - start)
-                        place += batch.num_rows
-                place = behind
-    except (OSError, pa.ArrowException) as error:
-        raise unusable(path, error) from error
+    for group in range(parquet.num_row_groups):
+        behind = place + parquet.metadata.row_group(group).num_rows
+        if place < end and first < behind:
+            for batch in parquet.iter_batches(rows_at_once, row_groups=[group], columns=columns):
+                start, stop = max(first, place), min(end, place + batch.num_rows)
+                if start < stop:
+                    yield batch.slice(start - place, stop - start)
+                place += batch.num_rows
+        place = behind
 
 
 def _facts_at(

@@ -8,6 +8,7 @@ from core.datasets import DATASETS
 from core.dates import day_of
 from core.errors import StorageError
 from core.layout import Layout, home_of
+from core.storage.beside import is_rest
 from core.storage.files import files_of
 from core.storage.footer import is_outdated, partition_at
 from core.storage.partitions import longer_first, uncovered
@@ -19,12 +20,14 @@ class Survey:
     """The partitions of a series, in order of time.
 
     `covered` are those whose rows a longer one has too: readers leave them out. `damaged` cannot be read, and why; so
-    can those of an earlier version, until they are made again from the archives.
+    can those of an earlier version, until they are made again from the archives. `dropped` went, and others have all
+    rows of theirs.
     """
 
     partitions: tuple[Partition, ...]
     covered: tuple[Partition, ...]
     damaged: Mapping[Period, StorageError]
+    dropped: frozenset[Period] = frozenset()
 
     def moved(self, gone: Iterable[Partition]) -> list[Partition]:
         """Of partitions that have gone, those whose rows are here: merged, split, or those of a longer archive."""
@@ -32,15 +35,22 @@ class Survey:
         by_archive = {(source.key, time) for time, source in here}
         by_time = defaultdict(set)
         for time, source in here:
-            by_time[time].add(source.period)
+            if not is_rest(source):
+                by_time[time].add(source.period)
 
         def is_here(series: Series, source: Source) -> bool:
             time = time_of(series, source)
             around = {period for cadence in Cadence for period in by_time.get(time.within(cadence), ())}
+            if is_rest(source) and around:
+                return True  # of these, rows are kept only as far as no archive has them
             longer = [period for period in around if period != source.period and period.contains(source.period)]
             return (source.key, time) in by_archive or (bool(longer) and not source.is_beside)
 
-        return [one for one in gone if all(is_here(one.series, source) for source in one.sources)]
+        return [
+            one
+            for one in gone
+            if one.period in self.dropped or all(is_here(one.series, source) for source in one.sources)
+        ]
 
 
 def survey(layout: Layout, series: Series) -> Survey:

@@ -19,7 +19,7 @@ from core.dates import DAY_US, HOUR_US, MINUTE_US
 from core.errors import ConnectionLost, NotPublished, RemoteError, SourceDown, Throttled
 from core.events import FileRetrying
 from core.exchanges.api import Api, ApiRows
-from core.exchanges.binance.answers import content_sha256, funding_hours
+from core.exchanges.binance.answers import funding_hours
 from core.exchanges.binance.endpoints import WEIGHT, Limit
 from core.exchanges.binance.rest import RestApi
 from core.exchanges.binance.weights import SHARE, Budget, Clock, Turn
@@ -27,6 +27,7 @@ from core.sample.faults import Rule, cut, first_of, garbage, on, reset, status, 
 from core.sample.http import Reply, Request
 from core.sample.instruments import Instrument
 from core.settings import DownloadSettings
+from core.storage.digest import content_sha256
 from core.types import Market, Series, Span
 
 UM, CM, SPOT = Market.UM, Market.CM, Market.SPOT

@@ -16,6 +16,7 @@ from core.datasets import DATASETS
 from core.download.gaps import Known
 from core.jobs.optimize import Optimizer, Outcome
 from core.storage.beside import Comparison, Difference
+from core.storage.digest import content_sha256
 from core.storage.schema import schema_of
 from core.types import Gap, GapStatus, Market, Period, Proof, Series, Source, Span, Stamp
 
@@ -235,3 +236,81 @@ def test_what_is_known_of_gaps_is_kept_by_series(tmp_path: Path) -> None:
         }
         tracker.record_gaps(later, {HOURS: known})
         assert tracker.known_gaps([TRADES, HOURS]) == later
+
+
+MARKED = [
+    (JAN, 2, (0, 1, 2, 7)),
+    *((Period.day(date(2024, 1, number)), mark, None) for number, mark in ((1, 2), (2, 3))),
+]
+LATE = [(Period.day(date(2024, 1, number)), mark, None) for number, mark in ((4, 4), (5, 2), (8, 2))]
+
+
+@pytest.mark.parametrize("series", [CANDLES, SECONDS, TRADES, FUNDING], ids=str)
+@given(order=st.permutations(range(9)))
+@hypothesis_settings(max_examples=25, deadline=None)
+def test_the_same_archives_and_answers_give_the_same_bytes_in_any_order(
+    tmp_path_factory: pytest.TempPathFactory, series: Series, order: list[int]
+) -> None:
+    """A month that lacks days and has others otherwise, its days, and answers about days with and without archives."""
+    archives = [Archive(*each) for each in (*MARKED, *LATE)]
+    events = [*(("archive", one) for one in archives), *(("answer", day(number, 99)) for number in (3, 5, 6))]
+    found = []
+    for each in (range(9), order):
+        with Vault(tmp_path_factory.mktemp("bytes") / "data") as vault:
+            for kind, one in (events[number] for number in each):
+                if kind == "archive":
+                    vault.store_all([vault.archive(series, one)])
+                else:
+                    said = answer(vault, series, lines(_rows_of(series, one.period.first, one.mark)))
+                    vault.storage.store_answer(series, one.period, said)
+            found.append((vault.rows(series), vault.files))
+    assert found[0] == found[1]
+
+
+def test_what_is_said_of_an_answer_is_said_of_the_rows_that_are_kept(tmp_path: Path) -> None:
+    """Times in microseconds as spot has them since 2025; the digest is that of the values, wherever they lie."""
+    new_year_us = 1_735_689_600_000_000
+    spot = Series(Market.SPOT, "klines", "BTCUSDT", "1h")
+
+    def candles(which: Sequence[int]) -> bytes:
+        opened = [new_year_us + hour * HOUR_MS * 1000 for hour in which]
+        return lines([f"{at},1,1,1,1,1,{at + HOUR_MS * 1000 - 1},1,1,1,1,0" for at in opened])
+
+    first = Period.day(date(2025, 1, 1))
+    with Vault(tmp_path / "data") as vault, Vault(tmp_path / "other") as other:
+        other.store(spot, first, candles(range(24)))
+        said = pa.Table.from_batches(list(other.storage.scan(spot, Span(0, 2**60))))
+        vault.storage.store_answer(spot, first, said)
+        assert [(s.unit, s.sha256) for s in sources(vault, spot)] == [("us", content_sha256(said))]
+        vault.store(spot, first, candles(range(20)))
+        rest = sources(vault, spot)[-1]
+        assert (rest.unit, rest.rows, rest.sha256) == ("us", 4, content_sha256(said.slice(20)))
+    with Vault(tmp_path / "futures") as vault:
+        vault.storage.store_answer(HOURS, day(1).period, answer(vault, HOURS, hours(range(24))))
+        assert [source.unit for source in sources(vault, HOURS)] == ["ms"]
+
+
+@given(
+    rows=st.lists(
+        st.tuples(st.booleans() | st.none(), st.integers(0, 9) | st.none(), st.sampled_from(["", "A", "é", None])),
+        min_size=1,
+        max_size=30,
+    ),
+    cuts=st.lists(st.integers(0, 40), max_size=4),
+    which=st.integers(0, 29),
+)
+def test_a_digest_of_content_is_of_values_alone(
+    rows: list[tuple[bool | None, int | None, str | None]], cuts: list[int], which: int
+) -> None:
+    def table(some: Sequence[tuple[bool | None, int | None, str | None]]) -> pa.Table:
+        yes, numbers, words = zip(*some, strict=True)
+        times = pa.array(numbers, pa.timestamp("us", "UTC"))
+        return pa.table({"yes": pa.array(yes, pa.bool_()), "time": times, "word": pa.array(words, pa.string())})
+
+    whole = table(rows)
+    cut = pa.Table.from_batches(_cut(pa.concat_tables([whole, whole]).slice(whole.num_rows), cuts), whole.schema)
+    assert content_sha256(cut) == content_sha256(whole)
+    at = which % len(rows)
+    other = [*rows[:at], (not rows[at][0], *rows[at][1:]), *rows[at + 1 :]]
+    assert content_sha256(table(other)) != content_sha256(whole)
+    assert (content_sha256(whole.slice(1)) == content_sha256(whole)) is False

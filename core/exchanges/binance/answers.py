@@ -1,6 +1,5 @@
 """The API's JSON as rows of the stored schema, equal to the bit to those of the archive."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -93,24 +92,6 @@ def rules_hours(series: Series, rules: Any) -> int | None:
             hours = rule.get("fundingIntervalHours")
             return hours if type(hours) is int else None
     return None
-
-
-def content_sha256(table: pa.Table) -> str:
-    """SHA-256 of rows: names and types of the columns, and each one's values, whole numbers and doubles of 8 bytes,
-    little end first, true and false of one."""
-    digest = hashlib.sha256()
-    for field, values in zip(table.schema, table.columns, strict=True):
-        digest.update(f"{field.name}:{field.type}\n".encode())
-        digest.update(_plain(values).tobytes())
-    return digest.hexdigest()
-
-
-def _plain(values: pa.ChunkedArray) -> np.ndarray[Any, Any]:
-    if pa.types.is_boolean(values.type):
-        return np.asarray(values.cast(pa.uint8()).to_numpy())
-    if pa.types.is_floating(values.type):
-        return np.asarray(values.to_numpy()).astype("<f8")
-    return np.asarray(values.cast(pa.int64()).to_numpy()).astype("<i8")
 
 
 def _hours_between(one_us: int, other_us: int) -> int:

@@ -15,7 +15,6 @@ from core.exchanges.api import ApiRows
 from core.exchanges.binance import pages
 from core.exchanges.binance.answers import (
     candle_table,
-    content_sha256,
     funding_hours,
     funding_table,
     funding_time_us,
@@ -27,6 +26,7 @@ from core.exchanges.binance.endpoints import ENDPOINTS, REACH_MARGIN_US, TRADES_
 from core.exchanges.binance.session import Count, Session
 from core.exchanges.binance.weights import SYSTEM_CLOCK, Clock
 from core.settings import DownloadSettings
+from core.storage.digest import content_sha256
 from core.types import Market, Series, Span
 
 _LONGEST_MONTH_US: Final = 31 * DAY_US
