@@ -15,7 +15,7 @@ MarketDataError
     SnapshotMismatch                            the stored rows are not those of a snapshot
   StorageError                                  this machine's disk                             exit 1
     DiskFull
-    WorkersLost                                 the processes that store keep ending: the run stops
+    WorkersLost                                 processes that do the work are ended: the run stops
   TrackerError                                  the status database                             exit 1
   NoData                                        nothing there for the request                   exit 3
   AlreadyRunning                                another process does the same on this folder    exit 4
@@ -133,7 +133,7 @@ class DiskFull(StorageError):
 
 
 class WorkersLost(StorageError):
-    """The processes that store end before they have stored anything, again and again."""
+    """Processes that store end before they have stored anything, again and again, or one that looks at it is ended."""
 
 
 class TrackerError(MarketDataError):

@@ -299,6 +299,11 @@ class Source:
         """Whether its rows count though a longer archive has its time."""
         return bool(self.added or self.changed)
 
+    @property
+    def is_rest(self) -> bool:
+        """Whether its rows come from the exchange's API."""
+        return self.proof is Proof.REST
+
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
