@@ -7,15 +7,15 @@ from typing import Final
 import pyarrow as pa
 
 from core.datasets import DATASETS
-from core.datasets.lateness import may_come
-from core.dates import DAY_US, HOUR_US, INTERVAL_US, day_of
+from core.datasets.clock import Beat
+from core.dates import DAY_US, HOUR_US, INTERVAL_US, day_of, late_until
 from core.errors import StorageError
 from core.integrity.candles import CUT
 from core.integrity.gaps import RUN_ON, Jump
 from core.integrity.runs import Run
 from core.settings import KnownGap
 from core.storage.manager import StorageManager
-from core.types import Finding, Gap, GapStatus, Market, Period, Series, Span
+from core.types import Cadence, Finding, Gap, GapStatus, Market, Period, Series, Span
 
 RELISTED_US: Final = 30 * DAY_US
 """A hole in a spot symbol that is longer than this may be the time between two lives of one name (D40)."""
@@ -66,7 +66,7 @@ class Causes:
         return next((gap for gap in holes if gap.span.contains(span)), None)
 
     def _why(self, series: Series, jump: Jump) -> tuple[GapStatus, str | None, str]:
-        known = self.known_for(series, jump.span)
+        known = self._known_of(series, jump)
         if known is not None:
             return known.status, _told(known), jump.detail
         if jump.status is GapStatus.HALT:
@@ -83,7 +83,7 @@ class Causes:
         if (asked := self._confirmed(jump.span)) is not None:
             when = "" if asked.checked_us is None else f", asked {day_of(asked.checked_us)}"
             return GapStatus.CONFIRMED, f"absent at every source{when}", detail
-        if self.now_us is not None and may_come(series, jump.span.end_us - 1, day_of(self.now_us)):
+        if self.now_us is not None and day_of(self.now_us) <= late_until(_archive_of(series, jump.span.end_us - 1)):
             return GapStatus.LATE, "late: it may still be published", detail
         return GapStatus.OPEN, None, detail
 
@@ -95,7 +95,7 @@ class Causes:
         is_proved = RUN_ON in gap.detail  # and what is stored does not become less
         jump = Jump("gap", gap.span, gap.rows, _plain(gap), GapStatus.HALT if is_proved else GapStatus.OPEN)
         hole = replace(self, recorded=(gap,)).hole(gap.series, jump)
-        known = self.known_for(gap.series, gap.span)
+        known = self._known_of(gap.series, jump)
         is_told = known is None or _told(known) in gap.detail
         if hole.gap.status is gap.status and is_told:
             return gap
@@ -117,6 +117,12 @@ class Causes:
         elif run.is_last:
             detail = f"{detail}, to the last row: the symbol may have been delisted before"
         return Finding(series, run.span, kind, detail, run.count, cause)
+
+    def _known_of(self, series: Series, jump: Jump) -> KnownGap | None:
+        """The known time around a jump; where trades are missing by their ids, no halt is the cause."""
+        known = self.known_for(series, jump.span)
+        is_lost = DATASETS[series.dataset].clock.beat is Beat.TRADE_IDS and jump.rows > 0
+        return None if known is not None and known.status is GapStatus.HALT and is_lost else known
 
     def known_for(self, series: Series, span: Span) -> KnownGap | None:
         """The known time around a span that is no longer than is known; half-lost candles at its ends belong to it."""
@@ -157,6 +163,13 @@ class Causes:
             if late.any():
                 return None if before is None else Trades(count, int(first[late].min()) - before - 1)
         return None
+
+
+def _archive_of(series: Series, at_us: int) -> Period:
+    """The archive that is the first to have the row of an instant: of its day, or month where there are no days."""
+    day = Period.day(day_of(at_us))
+    has_days = Cadence.DAILY in DATASETS[series.dataset].cadences_of(series.interval)
+    return day if has_days else day.within(Cadence.MONTHLY)
 
 
 def _told(known: KnownGap) -> str:

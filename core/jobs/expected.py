@@ -1,6 +1,6 @@
 """Which archives should be there by now: pure functions of what is known and of the day it is.
 
-Until when one may still come, `core.datasets.lateness` says. Kinds of data that ended, and symbols that the exchange
+Until when one may still come, `core.dates.late_until` says. Kinds of data that ended, and symbols that the exchange
 has delisted, are not expected for ever.
 """
 
@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final
 
 from core.datasets import DATASETS
-from core.datasets.lateness import late_until
+from core.dates import late_until
 from core.types import FAULTS, Cadence, Period, Series, State
 
 BEHIND_DAYS: Final = 7
