@@ -3,11 +3,11 @@
 Everything is UTC. The archive writes milliseconds, or microseconds (spot from 2025-01-01); we keep microseconds.
 """
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from core.errors import ConfigError
-from core.types import Span
+from core.types import Cadence, Period, Span
 
 MICROSECONDS_FROM: Final = 100_000_000_000_000
 """A raw archive time of at least 1e14 is in microseconds, a smaller one in milliseconds
@@ -16,6 +16,9 @@ MICROSECONDS_FROM: Final = 100_000_000_000_000
 MINUTE_US: Final = 60_000_000
 HOUR_US: Final = 60 * MINUTE_US
 DAY_US: Final = 24 * HOUR_US
+
+LATE_DAYS: Final = 2
+LATE_UNTIL: Final = 15
 
 INTERVAL_US: Final[dict[str, int | None]] = {
     "1s": 1_000_000,
@@ -51,6 +54,14 @@ def parse_day(text: str, what: str = "date") -> date:
 def day_of(us: int) -> date:
     """The UTC day in which an instant lies."""
     return datetime.fromtimestamp(us // 1_000_000, UTC).date()
+
+
+def late_until(period: Period) -> date:
+    """The last day on which the archive of a day or month may still come; behind it, it is missing.
+
+    A day's appears on the next day or the one after, a month's until the 15th of the next month.
+    """
+    return period.last + timedelta(days=LATE_DAYS if period.cadence is Cadence.DAILY else LATE_UNTIL)
 
 
 def format_us(us: int) -> str:

@@ -16,7 +16,7 @@ MarketDataError
   StorageError                                  this machine's disk                             exit 1
     DiskFull
     FilesChanged *                              an update replaced what was being read
-    WorkersLost                                 the processes that store keep ending: the run stops
+    WorkersLost                                 processes that do the work are ended: the run stops
   TrackerError                                  the status database                             exit 1
   NoData                                        nothing there for the request                   exit 3
   AlreadyRunning                                another process does the same on this folder    exit 4
@@ -140,7 +140,7 @@ class FilesChanged(StorageError):
 
 
 class WorkersLost(StorageError):
-    """The processes that store end before they have stored anything, again and again."""
+    """Processes that store end before they have stored anything, again and again, or one that looks at it is ended."""
 
 
 class TrackerError(MarketDataError):

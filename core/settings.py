@@ -15,6 +15,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from core.datasets import DATASETS
+from core.dates import MINUTE_US
 from core.errors import ConfigError
 from core.layout import SYMBOL
 from core.nearest import did_you_mean
@@ -149,7 +150,8 @@ class KnownGap:
     """A time of which it is known why rows are missing or odd.
 
     `datasets` and `symbols`: (), all of the market. `status` is how a gap in it ended: `halt`, `confirmed-hole`, or
-    `open` where filling is worth a try. `source` says who found out.
+    `open` where filling is worth a try. `source` says who found out. `most_us`: so much is missing and no more, so a
+    longer gap has another cause; None: all of the time may be.
     """
 
     market: Market
@@ -159,6 +161,7 @@ class KnownGap:
     cause: str
     source: str
     status: GapStatus = GapStatus.OPEN
+    most_us: int | None = None
 
     def concerns(self, series: Series) -> bool:
         """Whether rows of the series may be missing in it."""
@@ -211,7 +214,7 @@ def load_known_gaps(path: Path | None = None) -> tuple[KnownGap, ...]:
 
 def _known_gap(node: yaml.Node, path: Path) -> KnownGap:
     needed = ("market", "types", "symbols", "from", "to", "cause", "source")
-    given = dict(_entries(node, path, {*needed, "status"}))
+    given = dict(_entries(node, path, {*needed, "status", "minutes"}))
     for name in needed:
         if name not in given:
             raise _wrong(path, node, f"an entry needs {name!r}")
@@ -226,7 +229,12 @@ def _known_gap(node: yaml.Node, path: Path) -> KnownGap:
     symbols = () if given["symbols"].value == "all" else _symbols(given["symbols"], path)
     statuses = (GapStatus.OPEN, GapStatus.HALT, GapStatus.CONFIRMED)
     status = _one_of(given["status"], given["status"].value, statuses, path) if "status" in given else GapStatus.OPEN
-    return KnownGap(market, datasets, symbols, Span(start, end), said["cause"], said["source"], GapStatus(status))
+    minutes = _value(given["minutes"], int, "minutes", path) if "minutes" in given else None
+    if minutes is not None and minutes < 1:
+        raise _wrong(path, given["minutes"], "minutes should be 1 or more")
+    most_us = None if minutes is None else minutes * MINUTE_US
+    span = Span(start, end)
+    return KnownGap(market, datasets, symbols, span, said["cause"], said["source"], GapStatus(status), most_us)
 
 
 def _one_of(node: yaml.Node, word: Any, choices: Sequence[str], path: Path) -> str:

@@ -267,9 +267,9 @@ class Revision:
 class Source:
     """What became of one archive: where rows of a partition come from.
 
-    `sha256` and `proof` vouch for its bytes, or of the exchange's API for the values of the rows that are kept; `unit` is
-    its time unit ("ms", "us" or "s"), of the API that of the finest time. `rows` of it are in the
-    partition that names it, from `first_us` to `last_us`, the earliest and the latest timestamp.
+    `sha256` and `proof` vouch for its bytes, or of the exchange's API for the values of the rows that are kept; `unit`
+    is its time unit ("ms", "us" or "s"), of the API that of the finest time. `rows` of it are in the partition that
+    names it, from `first_us` to `last_us`, the earliest and the latest timestamp.
 
     The other counts are those of the whole archive: `duplicates` exact duplicate rows were dropped, `reordered` rows
     were moved, `outside` rows lie outside its period, within the allowed slack, and were kept, and `quarantined` lines
@@ -299,6 +299,11 @@ class Source:
     def is_beside(self) -> bool:
         """Whether its rows count though a longer archive has its time."""
         return bool(self.added or self.changed)
+
+    @property
+    def is_rest(self) -> bool:
+        """Whether its rows come from the exchange's API."""
+        return self.proof is Proof.REST
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import _root  # noqa: F401
 from _command import symbols_from, words_from
 from core.datasets import DATASETS, dataset_named, interval_named, market_named
-from core.dates import parse_day
+from core.dates import INTERVAL_US, parse_day
 from core.errors import ConfigError, NoData
 from core.integrity.checker import ALWAYS, Examined
 from core.integrity.feed import with_feeds
@@ -39,7 +39,7 @@ def wanted_from(options: argparse.Namespace, storage: StorageManager) -> tuple[l
         if options.market:
             dataset_named(name, markets[0])
     if options.interval:
-        interval_named(options.interval, DATASETS["klines"], Market.SPOT)
+        _check_interval(options.interval, markets[0] if options.market else None)
     stored = [one for market in markets for one in storage.series(market) if not kinds or one.dataset in kinds]
     stored = [one for one in stored if not options.interval or one.interval in (None, options.interval)]
     symbols = symbols_from(options.symbols)
@@ -52,6 +52,14 @@ def wanted_from(options: argparse.Namespace, storage: StorageManager) -> tuple[l
         near = did_you_mean(missing[0], sorted({one.symbol for one in stored})) if missing else ""
         raise NoData(f"nothing of that is stored{near or '; get it with download_all.py'}")
     return wanted, missing
+
+
+def _check_interval(name: str, market: Market | None) -> None:
+    """Raises ConfigError for an interval that candles of the market do not have; None: those of any."""
+    if market is not None or name == "1M":
+        interval_named(name, DATASETS["klines"], market or Market.SPOT)
+    elif name not in INTERVAL_US:
+        raise ConfigError(f"candles have no interval {name!r}{one_of(name, INTERVAL_US)}")
 
 
 def span_since(text: str | None) -> Span:

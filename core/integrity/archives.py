@@ -11,7 +11,6 @@ from core.datasets import DATASETS
 from core.dates import DAY_US, format_us
 from core.errors import storage_error
 from core.layout import Layout
-from core.storage.beside import is_rest
 from core.types import (
     ArchiveFile,
     Finding,
@@ -38,7 +37,7 @@ _REPAIRS: Final = (
     ("duplicate-rows", "duplicates", "exact duplicate rows were dropped", REPAIRED),
     ("unsorted-rows", "reordered", "rows were out of order and have been sorted", REPAIRED),
     ("outside-period", "outside", "rows lie outside the period of their file and were kept", None),
-    ("quarantined-lines", "quarantined", "lines cannot be stored and lie in quarantine", None),
+    ("quarantined-lines", "quarantined", "lines cannot be stored and lie in {quarantine}", None),
 )
 _STATES: Final = {
     State.FAILED: "could not be fetched or stored",
@@ -54,25 +53,26 @@ def sources_of(partitions: Iterable[Partition]) -> dict[str, Source]:
     return {source.key: source for partition in partitions for source in partition.sources}
 
 
-def repairs(series: Series, sources: Iterable[Source]) -> Iterator[Finding]:
+def repairs(layout: Layout, series: Series, sources: Iterable[Source]) -> Iterator[Finding]:
     """What storing had to repair or to let pass (D25, D26, D28)."""
     for source in sources:
         for kind, name, what, cause in _REPAIRS:
             count = getattr(source, name)
             if count:
-                yield Finding(series, source.period.span, kind, f"{source.period.label}: {count} {what}", count, cause)
+                where = what.format(quarantine=layout.quarantine(series, source.period))
+                yield Finding(series, source.period.span, kind, f"{source.period.label}: {count} {where}", count, cause)
 
 
 def beside(series: Series, sources: Iterable[Source], told: Container[Period] = ()) -> Iterator[Finding]:
     """Rows that are given besides a longer archive, or besides any; `told`: days of which it is known in more words."""
     for source in sources:
-        if is_rest(source):
+        if source.is_rest:
             span = Span(source.first_us, source.last_us + 1)
             detail = f"{source.period.label}: {source.rows} rows that no archive has are those of the exchange's API"
             yield Finding(series, span, "from-rest", detail, source.rows, FROM_REST)
         elif source.is_beside and source.period not in told:
             detail = (
-                f"{source.period.label}: the month lacks {source.added} rows of the day's archive and has "
+                f"{source.period.label}: the month's archive lacks {source.added} rows of the day's own and has "
                 f"{source.changed} otherwise"
             )
             count = source.added + source.changed
@@ -152,8 +152,8 @@ def unstored(
     series: Series, files: Iterable[tuple[State, ArchiveFile]], sources: Mapping[str, Source]
 ) -> Iterator[Finding]:
     """Archives that the status database knows and that are not stored for a fault of theirs (D22, D23)."""
-    longer = {source.period for source in sources.values() if not is_rest(source)}
-    answered = {source.period for source in sources.values() if is_rest(source)}
+    longer = {source.period for source in sources.values() if not source.is_rest}
+    answered = {source.period for source in sources.values() if source.is_rest}
     for state, file in files:
         if file.key not in sources:
             detail = f"{file.name} {_STATES[state]}"
@@ -178,7 +178,7 @@ def revisions(series: Series, found: Iterable[Revision], sources: Mapping[str, S
 def digests(layout: Layout, series: Series, sources: Iterable[Source]) -> Iterator[Finding]:
     """Archives in `raw/` have the SHA-256 that their rows were stored with."""
     names = layout.archived(series)
-    for source in (each for each in sources if not is_rest(each)):
+    for source in (each for each in sources if not each.is_rest):
         path = layout.raw(series, source.period)
         if path.name in names:
             actual = sha256_of(path)

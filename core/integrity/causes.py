@@ -1,26 +1,26 @@
 """Why rows are missing, where that can be told: a known outage, a halt that trade ids prove, a kind that has ended."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import pyarrow as pa
 
 from core.datasets import DATASETS
-from core.dates import DAY_US, HOUR_US, INTERVAL_US, day_of
+from core.datasets.clock import Beat
+from core.dates import DAY_US, HOUR_US, INTERVAL_US, day_of, late_until
 from core.errors import StorageError
 from core.integrity.candles import CUT
-from core.integrity.gaps import Jump
+from core.integrity.gaps import RUN_ON, Jump
 from core.integrity.runs import Run
 from core.settings import KnownGap
 from core.storage.manager import StorageManager
-from core.types import Finding, Gap, GapStatus, Market, Period, Series, Span
+from core.types import Cadence, Finding, Gap, GapStatus, Market, Period, Series, Span
 
 RELISTED_US: Final = 30 * DAY_US
 """A hole in a spot symbol that is longer than this may be the time between two lives of one name (D40)."""
-LATE_US: Final = 2 * DAY_US
 _REACHES_US: Final = (HOUR_US, 2 * DAY_US)
-HALTED = "halt: nothing was traded, as trade ids run on"
+HALTED: Final = f"halt: nothing was traded, as trade {RUN_ON}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +66,40 @@ class Causes:
         return next((gap for gap in holes if gap.span.contains(span)), None)
 
     def _why(self, series: Series, jump: Jump) -> tuple[GapStatus, str | None, str]:
-        known = self.known_for(series, jump.span)
+        known = self._known_of(series, jump)
         if known is not None:
-            return known.status, f"{known.cause} [{known.source}]", jump.detail
+            return known.status, _told(known), jump.detail
         if jump.status is GapStatus.HALT:
             return GapStatus.HALT, HALTED, jump.detail
+        detail = jump.detail
+        trades = self.trades_in(series, jump.span) if series.dataset == "klines" else None
+        if trades is not None and trades.is_halt:
+            return GapStatus.HALT, HALTED, detail
+        if trades is not None and trades.count:
+            detail = f"{detail}; {trades.count} trades of that time are stored"
         ended = DATASETS[series.dataset].ended.get(series.market)
         if ended is not None and jump.span.start_us >= Period.day(ended).span.end_us:
-            return GapStatus.ENDED, f"the exchange ended this kind of data on {ended}", jump.detail
+            return GapStatus.ENDED, f"the exchange ended this kind of data on {ended}", detail
         if (asked := self._confirmed(jump.span)) is not None:
             when = "" if asked.checked_us is None else f", asked {day_of(asked.checked_us)}"
-            return GapStatus.CONFIRMED, f"absent at every source{when}", jump.detail
-        if self.now_us is not None and jump.span.end_us > self.now_us - LATE_US:
-            return GapStatus.LATE, "late: it may still be published", jump.detail
-        if series.dataset == "klines":
-            trades = self.trades_in(series, jump.span)
-            if trades is not None and trades.is_halt:
-                return GapStatus.HALT, HALTED, jump.detail
-            if trades is not None and trades.count:
-                return GapStatus.OPEN, None, f"{jump.detail}; {trades.count} trades of that time are stored"
-        return GapStatus.OPEN, None, jump.detail
+            return GapStatus.CONFIRMED, f"absent at every source{when}", detail
+        if self.now_us is not None and day_of(self.now_us) <= late_until(_archive_of(series, jump.span.end_us - 1)):
+            return GapStatus.LATE, "late: it may still be published", detail
+        return GapStatus.OPEN, None, detail
+
+    def again(self, gap: Gap) -> Gap:
+        """A remembered gap by what is known and stored now, or as it is where that says nothing new. Only trades of
+        its time are read, no row of its series; what sources said of it counts as `recorded`."""
+        if gap.status is GapStatus.FILLED:
+            return gap
+        is_proved = RUN_ON in gap.detail  # and what is stored does not become less
+        jump = Jump("gap", gap.span, gap.rows, _plain(gap), GapStatus.HALT if is_proved else GapStatus.OPEN)
+        hole = replace(self, recorded=(gap,)).hole(gap.series, jump)
+        known = self._known_of(gap.series, jump)
+        is_told = known is None or _told(known) in gap.detail
+        if hole.gap.status is gap.status and is_told:
+            return gap
+        return replace(hole.gap, checked_us=gap.checked_us)
 
     def flat(self, series: Series, run: Run) -> Finding:
         """What flat candles are: those of a halt, those behind the end of a symbol, or wrong."""
@@ -93,7 +107,7 @@ class Causes:
         known = self.known_for(series, run.span)
         trades = None if known else self.trades_in(series, run.span)
         if known is not None:
-            cause = f"{known.cause} [{known.source}]"
+            cause = _told(known)
         elif trades is not None and trades.is_halt:
             cause = HALTED
         elif run.is_cut and series.market is Market.SPOT:
@@ -104,12 +118,19 @@ class Causes:
             detail = f"{detail}, to the last row: the symbol may have been delisted before"
         return Finding(series, run.span, kind, detail, run.count, cause)
 
+    def _known_of(self, series: Series, jump: Jump) -> KnownGap | None:
+        """The known time around a jump; where trades are missing by their ids, no halt is the cause."""
+        known = self.known_for(series, jump.span)
+        is_lost = DATASETS[series.dataset].clock.beat is Beat.TRADE_IDS and jump.rows > 0
+        return None if known is not None and known.status is GapStatus.HALT and is_lost else known
+
     def known_for(self, series: Series, span: Span) -> KnownGap | None:
-        """The known time around a span; half-lost candles at its ends belong to it."""
+        """The known time around a span that is no longer than is known; half-lost candles at its ends belong to it."""
         margin = min(INTERVAL_US.get(series.interval or "") or 0, DAY_US)
         for each in self.known:
-            around = Span(each.span.start_us - margin, each.span.end_us + margin)
-            if around.contains(span) and each.concerns(series):
+            around = Span(max(0, each.span.start_us - margin), each.span.end_us + margin)
+            is_longer = each.most_us is not None and span.end_us - span.start_us > each.most_us + 2 * margin
+            if around.contains(span) and not is_longer and each.concerns(series):
                 return each
         return None
 
@@ -142,6 +163,23 @@ class Causes:
             if late.any():
                 return None if before is None else Trades(count, int(first[late].min()) - before - 1)
         return None
+
+
+def _archive_of(series: Series, at_us: int) -> Period:
+    """The archive that is the first to have the row of an instant: of its day, or month where there are no days."""
+    day = Period.day(day_of(at_us))
+    has_days = Cadence.DAILY in DATASETS[series.dataset].cadences_of(series.interval)
+    return day if has_days else day.within(Cadence.MONTHLY)
+
+
+def _told(known: KnownGap) -> str:
+    return f"{known.cause} [{known.source}]"
+
+
+def _plain(gap: Gap) -> str:
+    """What is missing, without what was said of it later."""
+    before, sign, _ = gap.detail.partition(f"; {RUN_ON}")
+    return f"{before}{sign}" if sign else before.split("; ")[0]
 
 
 @dataclass(frozen=True, slots=True)

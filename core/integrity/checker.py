@@ -13,8 +13,8 @@ from core.dates import day_of
 from core.download.tracker import DownloadTracker
 from core.errors import FilesChanged, StorageError
 from core.events import Emit, FindingRaised
-from core.integrity import archives
-from core.integrity.causes import Causes
+from core.integrity import archives, part
+from core.integrity.causes import Causes, Hole
 from core.integrity.months import months_and_days
 from core.integrity.reconcile import RECONCILIATIONS
 from core.integrity.rows import Findings
@@ -22,7 +22,6 @@ from core.integrity.sides import Side
 from core.integrity.walk import ROWS, Walk, gap_columns, jumps_in, tables
 from core.layout import Layout
 from core.settings import KnownGap, QualitySettings
-from core.storage.beside import is_rest
 from core.storage.joined import joined
 from core.storage.manager import StorageManager
 from core.storage.partitions import LOOKS, keeps_changing, uncovered
@@ -71,10 +70,23 @@ class IntegrityChecker:
         yield from self.examine(series, span, deep).findings
 
     def gaps(self, series: Series, span: Span = ALWAYS) -> list[Gap]:
-        """The gaps between the first and the last row of a span, in order of time. Raises StorageError."""
-        parts = tables(series, self.storage.scan(series, span, gap_columns(series)))
+        """The gaps between the first and the last row of a series that lie in a span or reach into it, in order of
+        time: those of the whole, though little more than the span is read. Raises StorageError."""
+        return [hole.gap for hole in self._holes(series, span)]
+
+    def settled_again(self, gaps: Sequence[Gap]) -> list[Gap]:
+        """Remembered gaps, of one series or many, as they stand by now: a cause that has become known, and trades that
+        prove a halt, win over what was recorded, and what is known no longer counts no more. No row of the series is
+        read, only trades around its gaps."""
+        causes = Causes(self.storage, self.known_gaps, self.now_us)
+        return [causes.again(gap) for gap in gaps]
+
+    def _holes(self, series: Series, span: Span) -> list[Hole]:
+        seen = span if span == ALWAYS else part.around(self.storage, series, span)
+        parts = tables(series, self.storage.scan(series, seen, gap_columns(series)))
         causes = self._causes(series)
-        return [causes.hole(series, jump).gap for jump in jumps_in(series, parts, self.quality)]
+        jumps = jumps_in(series, parts, self.quality)
+        return [causes.hole(series, jump) for jump in jumps if jump.span.overlaps(span)]
 
     def examine(self, series: Series, span: Span = ALWAYS, deep: bool = False) -> Examined:
         """As `check` and `gaps`, in one pass."""
@@ -85,14 +97,15 @@ class IntegrityChecker:
         of_archives = self._of_archives(series, span, partitions, walk if is_readable else None, told)
         for finding in [*walk.findings(), *of_archives, *months]:
             found.add(finding, is_single=finding.kind in _SINGLE)
-        for hole in walk.holes:
+        holes = self._holes_of(series, span, walk, is_readable)
+        for hole in holes:
             found.add(hole.finding, is_single=True)
         if deep and walk.rows:
             self._deep(series, span, partitions, found)
         findings = tuple(found.all())
         for finding in findings:
             self.emit(FindingRaised(finding))
-        gaps = tuple(hole.gap for hole in walk.holes)
+        gaps = tuple(hole.gap for hole in holes)
         return Examined(series, findings, gaps, walk.rows, walk.first_us if walk.rows else 0, walk.last_us)
 
     def _look(self, series: Series, span: Span) -> tuple[Findings, tuple[Partition, ...], Walk]:
@@ -138,6 +151,15 @@ class IntegrityChecker:
             found.add(Finding(series, whole, "contradiction", reason), is_single=True)
         return walk
 
+    def _holes_of(self, series: Series, span: Span, walk: Walk, is_readable: bool) -> list[Hole]:
+        """Those of the walk, where that has gone over all rows or what lies around the span cannot be read."""
+        if span == ALWAYS or not is_readable:
+            return walk.holes()
+        try:
+            return self._holes(series, span)
+        except StorageError:
+            return walk.holes()
+
     def _of_archives(
         self,
         series: Series,
@@ -149,11 +171,11 @@ class IntegrityChecker:
         """`walk`: None where not all rows could be read; `told`: days that were held against their month."""
         sources = archives.sources_of(partitions)
         near = [source for source in sources.values() if source.period.span.overlaps(span)]
-        yield from archives.repairs(series, near)
+        yield from archives.repairs(self.layout, series, near)
         yield from archives.proofs(series, near)
         yield from archives.beside(series, near, told)
         yield from archives.labels(series, near)
-        if walk and walk.rows and all(span.contains(Span(part.first_us, part.last_us + 1)) for part in partitions):
+        if walk and walk.rows and all(span.contains(Span(each.first_us, each.last_us + 1)) for each in partitions):
             yield from archives.counts(series, partitions, walk.rows, walk.first_us, walk.last_us)
         if walk and walk.rows and self.now_us is not None:
             yield from archives.age(series, walk.last_us, self.now_us)
@@ -166,7 +188,7 @@ class IntegrityChecker:
 
     def _months(self, series: Series, span: Span, partitions: Sequence[Partition]) -> list[Finding]:
         sources = archives.sources_of(partitions).values()
-        given = {source.period for source in sources if source.is_beside and not is_rest(source)}
+        given = {source.period for source in sources if source.is_beside and not source.is_rest}
         return list(months_and_days(self.layout, self.quality, series, span, given))
 
     def _deep(self, series: Series, span: Span, partitions: Sequence[Partition], found: Findings) -> None:

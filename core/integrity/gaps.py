@@ -3,13 +3,13 @@
 Before the first row and behind the last nothing is expected: first and last days are partial (D5).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from core.datasets.clock import Beat
+from core.datasets.clock import Beat, Clock
 from core.datasets.grid import Bools, Grid, Ints, settlements_missing, to_the_minute
 from core.dates import DAY_US, HOUR_US, MINUTE_US, format_us
 from core.integrity.rows import Rows
@@ -18,7 +18,10 @@ from core.integrity.trading import id_jumps, lost_detail
 from core.types import GapStatus, Span
 
 SILENCE_US: Final = 10 * MINUTE_US
-_RATE_ROWS: Final = 200
+RUN_ON: Final = "ids run on"
+"""Stands in what is said of each halt that ids of trades prove, and of nothing else."""
+RATE_ROWS: Final = 200
+"""By so many rows before, the rate of what happens is known, and how far apart snapshots usually are."""
 _LEAST_ROWS: Final = 50
 _SNAPSHOT_US: Final = 5 * MINUTE_US
 _SNAPSHOT_STEPS: Final = 4
@@ -38,22 +41,30 @@ class Jump:
 class GapFinder:
     """Finds the jumps of one series as its rows come, with the row before them where there is one."""
 
-    def __init__(self, beat: Beat) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._step_us = clock.step_us
         self._find = {
             Beat.CANDLES: _on_grid,
             Beat.STEPS: _on_grid,
             Beat.FUNDING: _settlements,
-            Beat.SNAPSHOTS: _snapshots,
+            Beat.SNAPSHOTS: self._snapshots,
             Beat.TRADE_IDS: self._by_ids,
             Beat.EVENTS: self._by_days,
             Beat.RARE: _nothing,
-        }[beat]
+        }[clock.beat]
         self._times: Ints = np.zeros(0, dtype=np.int64)
-        """Of the last rows that were seen, newest last."""
+        """Of the last rows that were seen, newest last; of snapshots each time once."""
+        self._is_waiting = False
+        """Whether `_times` are the first snapshots: too few to know how far apart they usually are."""
 
     def update(self, rows: Rows) -> Iterator[Jump]:
         """The jumps between these rows, and from the one before."""
         yield from self._find(rows)
+
+    def finish(self) -> Iterator[Jump]:
+        """What could not be told before the rows ended."""
+        if self._is_waiting:
+            yield from self._told_snapshots(self._times, 0)
 
     def _by_ids(self, rows: Rows) -> Iterator[Jump]:
         jumps = id_jumps(rows)
@@ -62,7 +73,7 @@ class GapFinder:
             yield Jump("trades-lost", span, int(jumps.missing[at]), lost_detail(rows, at + 1))
         for at, expected in self._silences(rows, ~jumps.lost):
             seconds = (int(rows.time[at + 1]) - int(rows.time[at])) / 1_000_000
-            detail = f"no trade for {seconds:g} seconds, in which about {expected:.0f} were to be expected; ids run on"
+            detail = f"no trade for {seconds:g} seconds, in which about {expected:.0f} were to be expected; {RUN_ON}"
             yield Jump("halt", _between(rows.time, at), 0, detail, GapStatus.HALT)
 
     def _by_days(self, rows: Rows) -> Iterator[Jump]:
@@ -84,12 +95,35 @@ class GapFinder:
         seen = np.append(self._times, rows.time[rows.before :])
         ends = np.flatnonzero((np.diff(rows.time) >= SILENCE_US) & wanted)
         place = ends - rows.before + offset  # of the row before the silence
-        first = np.maximum(place - _RATE_ROWS, 0)
+        first = np.maximum(place - RATE_ROWS, 0)
         took = np.maximum(seen[place] - seen[first], 1)
         expected = (place - first) / took * np.diff(rows.time)[ends]
         enough = (place - first >= _LEAST_ROWS) & (expected >= EXPECTED_TRADES)
         yield from zip(ends[enough].tolist(), expected[enough].tolist(), strict=True)
-        self._times = seen[-_RATE_ROWS - 1 :]
+        self._times = seen[-RATE_ROWS - 1 :]
+
+    def _snapshots(self, rows: Rows) -> Iterator[Jump]:
+        """How far apart is usual, the snapshots before say; of the first ones those that follow."""
+        times = np.unique(rows.time[rows.before :])
+        known = len(self._times)
+        seen = np.unique(np.append(self._times, times))
+        if len(seen) <= RATE_ROWS:
+            self._times, self._is_waiting = seen, True
+            return
+        yield from self._told_snapshots(seen, 0 if self._is_waiting or not known else known - 1)
+        self._times, self._is_waiting = seen[-RATE_ROWS - 1 :], False
+
+    def _told_snapshots(self, times: Ints, first: int) -> Iterator[Jump]:
+        """The jumps between these times, from that number on."""
+        apart = np.diff(times)
+        for at in (np.flatnonzero(apart[first:] > _SNAPSHOT_US) + first).tolist():
+            begin = max(0, at - RATE_ROWS)
+            near = apart[begin : begin + RATE_ROWS]
+            usual = max(1, int(np.median(near))) if len(near) > 2 else self._step_us
+            if apart[at] > _SNAPSHOT_STEPS * usual:
+                count = round(int(apart[at]) / usual) - 1
+                detail = f"about {count} snapshots are missing after {format_us(int(times[at]))}"
+                yield Jump("gap", _between(times, at), 0, detail)
 
 
 def _on_grid(rows: Rows) -> Iterator[Jump]:
@@ -120,21 +154,28 @@ def _settlements(rows: Rows) -> Iterator[Jump]:
         yield Jump("gap", span, int(missing[at]), detail)
 
 
-def _snapshots(rows: Rows) -> Iterator[Jump]:
-    times = np.unique(rows.time)
-    apart = np.diff(times)
-    usual = int(np.median(apart)) if len(apart) > 2 else rows.dataset.clock.step_us
-    for at in np.flatnonzero(apart > max(_SNAPSHOT_US, _SNAPSHOT_STEPS * usual)).tolist():
-        count = round(int(apart[at]) / usual) - 1
-        detail = f"about {count} snapshots are missing after {format_us(int(times[at]))}"
-        yield Jump("gap", _between(times, at), 0, detail)
-
-
 def _nothing(_: Rows) -> Iterator[Jump]:
     yield from ()
 
 
 def _between(times: Ints, at: int) -> Span:
-    """Behind a time to the next; they may go back."""
+    """Behind a time to the next, a microsecond at least: rows may share a time, and times may go back."""
     start = int(times[at]) + 1
-    return Span(start, max(start, int(times[at + 1])))
+    return Span(start, max(start + 1, int(times[at + 1])))
+
+
+def distinct(jumps: Iterable[Jump]) -> list[Jump]:
+    """In order of time, those of one span as one: among rows of one moment ids may jump more than once."""
+    by_span: dict[Span, list[Jump]] = {}
+    for jump in jumps:
+        by_span.setdefault(jump.span, []).append(jump)
+    return [_as_one(held) for _, held in sorted(by_span.items())]
+
+
+def _as_one(jumps: list[Jump]) -> Jump:
+    """What is lost counts, not that nothing was traded."""
+    lost = [jump for jump in jumps if jump.status is GapStatus.OPEN] or jumps
+    if len(lost) == 1:
+        return lost[0]
+    rows = sum(jump.rows for jump in lost)
+    return replace(lost[0], rows=rows, detail=f"{lost[0].detail}, the first of {len(lost)} jumps at this time")

@@ -1,8 +1,10 @@
 """Many series, on all processors: each process has a checker of its own."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Final
@@ -10,6 +12,7 @@ from typing import Final
 import pyarrow as pa
 
 from core.download.tracker import DownloadTracker
+from core.errors import WorkersLost
 from core.integrity.checker import ALWAYS, Examined, IntegrityChecker
 from core.layout import Layout
 from core.settings import KnownGap, Settings
@@ -42,34 +45,57 @@ class Task:
 
 
 def examine_all(task: Task, wanted: Sequence[Series], processes: int | None = None) -> Iterator[Examined]:
-    """Each series in its turn. `processes`: None, as many as there are processors and as the work is worth."""
+    """Each series in its turn. `processes`: None, as many as there are processors and as the work is worth.
+
+    Raises WorkersLost where one of them is ended from outside.
+    """
     count = processes or min(os.cpu_count() or 1, max(1, len(wanted) // WORTH_IT))
     if count == 1:
         yield from map(task.examiner(), wanted)
         return
+    waiting: deque[tuple[Series, Future[Examined]]] = deque()
     with ProcessPoolExecutor(count, get_context("spawn"), _begin, (task,)) as pool:
-        waiting: list[Future[Examined]] = []
-        series = iter(wanted)
         try:
-            for each in series:
-                waiting.append(pool.submit(_examine, each))
+            for each in wanted:
+                waiting.append((each, pool.submit(_examine, each)))
                 if len(waiting) >= count * _AHEAD:
-                    yield waiting.pop(0).result()
-            for future in waiting:
-                yield future.result()
+                    yield waiting[0][1].result()
+                    waiting.popleft()
+            while waiting:
+                yield waiting[0][1].result()
+                waiting.popleft()
+        except BrokenProcessPool as error:
+            raise _lost([series for series, future in waiting if not _is_done(future)][:count]) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
+def _is_done(future: Future[Examined]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _lost(near: Sequence[Series]) -> WorkersLost:
+    """`near`: the series whose turn it was."""
+    return WorkersLost(
+        "a process was ended from outside, most likely because memory ran out, while these were looked at: "
+        f"{', '.join(map(str, near))}; close other programs, or look at fewer series at a time with --market, "
+        "--symbols or --data-types"
+    )
+
+
+_task: list[Task] = []
+"""Of this process, where it is one of the pool's; its examiner is made with the first series, so that an error of its
+travels."""
 _examiner: list[Callable[[Series], Examined]] = []
-"""Of this process, where it is one of the pool's."""
 
 
 def _begin(task: Task) -> None:
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
-    _examiner[:] = [task.examiner()]
+    _task[:] = [task]
 
 
 def _examine(series: Series) -> Examined:
+    if not _examiner:
+        _examiner[:] = [_task[0].examiner()]
     return _examiner[0](series)

@@ -18,7 +18,17 @@ from core.integrity.aggregate import Candles, added_up, of_candles, of_trades
 from core.integrity.candles import CONTRACT_USD
 from core.integrity.exact import places_of, sums, text
 from core.integrity.rows import Floats, Rows
-from core.integrity.sides import CANDLE_WINDOW_US, Differences, Side, covered, finer_of, shortest, slot_windows, windows
+from core.integrity.sides import (
+    CANDLE_WINDOW_US,
+    Differences,
+    Side,
+    covered,
+    finer_of,
+    shortest,
+    slot_windows,
+    window_of,
+    windows,
+)
 from core.integrity.trading import LEFT_OUT, LoneIds
 from core.types import Finding, Market, Series, Span
 
@@ -94,7 +104,7 @@ def aggregates_of_trades(side: Side, series: Series, span: Span) -> Iterator[Fin
     trades = Series(series.market, "trades", series.symbol)
     found = Differences("aggregate-differs", series, "the trades")
     for part in covered(side.facts(trades), span):
-        for window in windows(part, _TRADE_WINDOW_US):
+        for window in windows(part, window_of(side.facts(trades), part)):
             aggregates = side.rows(series, window)
             near = Span(max(0, window.start_us - _AGGREGATE_US), window.end_us + _AGGREGATE_US)
             made_of = side.rows(trades, near, ["id", "price", "qty", "is_buyer_maker", "timestamp"])

@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from core.datasets.grid import Bools, Grid, Ints
-from core.dates import DAY_US, INTERVAL_US, format_us
+from core.dates import DAY_US, HOUR_US, INTERVAL_US, format_us
 from core.integrity.rows import NEAR_US, Rows
 from core.settings import QualitySettings
 from core.storage.manager import StorageManager
 from core.types import Finding, PartitionFacts, Series, Span
 
 CANDLE_WINDOW_US: Final = 30 * DAY_US
+ROWS_HELD: Final = 1 << 19
 _SHOWN: Final = 3
 
 
@@ -126,6 +127,14 @@ def covered(facts: Sequence[PartitionFacts], span: Span) -> Iterator[Span]:
         start, end = max(each.start_us, span.start_us), min(each.end_us, span.end_us)
         if start < end:
             yield Span(start, end)
+
+
+def window_of(facts: Sequence[PartitionFacts], span: Span) -> int:
+    """The length of windows of a day or less in which about so many rows as are held at once lie, by the partition
+    that has most of them in a time."""
+    near = [each for each in facts if each.last_us >= span.start_us and each.first_us < span.end_us]
+    densest = max((each.rows / max(each.last_us - each.first_us, HOUR_US) for each in near), default=0.0)
+    return DAY_US if densest * DAY_US <= ROWS_HELD else max(HOUR_US // 4, int(ROWS_HELD / densest))
 
 
 def windows(span: Span, length: int) -> Iterator[Span]:

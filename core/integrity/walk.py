@@ -10,7 +10,7 @@ from core.datasets.clock import Beat
 from core.datasets.grid import Grid
 from core.integrity.causes import Causes, Hole
 from core.integrity.checks import faults_in, grid_of
-from core.integrity.gaps import GapFinder, Jump
+from core.integrity.gaps import GapFinder, Jump, distinct
 from core.integrity.rows import Findings, Rows, chunks
 from core.integrity.runs import FlatRuns, FrozenBands
 from core.settings import QualitySettings
@@ -25,11 +25,11 @@ def tables(series: Series, batches: Iterator[pa.RecordBatch], rows: int = ROWS) 
     return chunks(batches, rows, together)
 
 
-def jumps_in(series: Series, parts: Iterable[pa.Table], quality: QualitySettings) -> Iterator[Jump]:
-    """Where rows are expected and none are; the columns of `gap_columns` are enough."""
-    finder = GapFinder(DATASETS[series.dataset].clock.beat)
-    for rows in with_row_before(series, parts, quality):
-        yield from finder.update(rows)
+def jumps_in(series: Series, parts: Iterable[pa.Table], quality: QualitySettings) -> list[Jump]:
+    """Where rows are expected and none are, in order of time; the columns of `gap_columns` are enough."""
+    finder = GapFinder(DATASETS[series.dataset].clock)
+    jumps = [jump for rows in with_row_before(series, parts, quality) for jump in finder.update(rows)]
+    return distinct([*jumps, *finder.finish()])
 
 
 def gap_columns(series: Series) -> list[str]:
@@ -58,7 +58,7 @@ class Walk:
     def __init__(self, series: Series, quality: QualitySettings, causes: Causes) -> None:
         self._series, self._quality, self._causes = series, quality, causes
         self._found = Findings()
-        self.holes: list[Hole] = []
+        self._jumps: list[Jump] = []
         self.rows = 0
         self.first_us = 2**62
         self.last_us = 0
@@ -66,7 +66,7 @@ class Walk:
     def over(self, parts: Iterable[pa.Table]) -> None:
         """Look at the rows, in the order of the series' key."""
         series = self._series
-        finder = GapFinder(DATASETS[series.dataset].clock.beat)
+        finder = GapFinder(DATASETS[series.dataset].clock)
         flat = FlatRuns() if series.dataset == "klines" else None
         frozen = FrozenBands() if series.dataset == "book_depth" else None
         for rows in with_row_before(series, parts, self._quality):
@@ -81,15 +81,20 @@ class Walk:
                     self._found.add(finding)
             if not is_whole:
                 return
-            self.holes += [self._causes.hole(series, jump) for jump in finder.update(rows)]
+            self._jumps += finder.update(rows)
             for run in flat.update(rows) if flat else ():
                 self._found.add(self._causes.flat(series, run))
             for run in frozen.update(rows) if frozen else ():
                 self._found.add(Finding(series, run.span, "frozen-band", run.detail, run.count))
+        self._jumps += finder.finish()
         for run in flat.finish() if flat else ():
             self._found.add(self._causes.flat(series, run))
         for run in frozen.finish() if frozen else ():
             self._found.add(Finding(series, run.span, "frozen-band", run.detail, run.count))
+
+    def holes(self) -> list[Hole]:
+        """The gaps, in order of time."""
+        return [self._causes.hole(self._series, jump) for jump in distinct(self._jumps)]
 
     def findings(self) -> list[Finding]:
         """Of rows; those of gaps are `holes`."""

@@ -1,8 +1,7 @@
 """Which archives should be there by now: pure functions of what is known and of the day it is.
 
-A day's archive appears on the next day; until the day after that it may still come, then it is missing. A month's
-archive may come until the 15th of the next month. Kinds of data that ended, and symbols that the exchange has delisted,
-are not expected for ever.
+Until when one may still come, `core.dates.late_until` says. Kinds of data that ended, and symbols that the exchange
+has delisted, are not expected for ever.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -12,11 +11,9 @@ from enum import Enum
 from typing import Final
 
 from core.datasets import DATASETS
+from core.dates import LATE_DAYS, late_until
 from core.types import FAULTS, Cadence, Period, Series, State
 
-LATE_DAYS: Final = 2
-LATE_UNTIL: Final = 15
-"""A month may come until this day of the next one."""
 BEHIND_DAYS: Final = 7
 """A symbol whose newest archive is older than that of others of its kind by more has been delisted."""
 BEHIND_DAYS_OF_MONTHS: Final = 45
@@ -53,9 +50,7 @@ def standing(period: Period, today: date) -> Standing:
     """How the archive of a day or month that is not there stands on a day."""
     if today <= period.last:
         return Standing.AHEAD
-    if period.cadence is Cadence.DAILY:
-        return Standing.LATE if today <= period.last + timedelta(days=LATE_DAYS) else Standing.MISSING
-    return Standing.LATE if today <= period.last + timedelta(days=LATE_UNTIL) else Standing.MISSING
+    return Standing.LATE if today <= late_until(period) else Standing.MISSING
 
 
 def late_from(series: Series, today: date) -> int:

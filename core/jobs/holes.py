@@ -83,6 +83,8 @@ class Holes:
             span = _around(changed, parts)
             others = [gap for gap in gaps if not gap.span.overlaps(span)]
             gaps = sorted([*others, *self.checker.gaps(series, span)], key=lambda gap: gap.span)
+        elif series not in self._seen:
+            gaps = self.checker.settled_again(gaps)
         last_us = max(part.last_us for part in parts)
         inner = tuple(gap for gap in gaps if gap.span.start_us <= last_us)
         self._seen[series] = Known(inner, stamps)

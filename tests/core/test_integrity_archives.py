@@ -2,8 +2,11 @@
 
 import ast
 import json
+import os
+import signal
 from dataclasses import replace
 from datetime import date
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +16,10 @@ from factories import ROOT, real_folder
 from integrity_world import Stored, all_of, altered, days, without
 from storage_world import CANDLES, JANUARY, Archive, Vault
 
-from core.errors import ConfigError
+from core.errors import ConfigError, TrackerError, WorkersLost
 from core.exchanges.binance.urls import parse_key
-from core.integrity.archives import age, catalog, labels, repairs, revisions, unstored
+from core.integrity.archives import REPAIRED, age, catalog, labels, repairs, revisions, unstored
+from core.integrity.causes import Causes
 from core.integrity.checker import IntegrityChecker
 from core.integrity.many import Task, examine_all
 from core.layout import Layout, home_of
@@ -75,12 +79,12 @@ def test_duplicates_and_disorder_of_a_file_are_counted(tmp_path: Path) -> None:
     stored.store(UM, ALL[-1], change=doubled)
     found = {finding.kind: finding for finding in stored.found(UM)}
     assert found["duplicate-rows"].count == 2
-    assert found["duplicate-rows"].cause is found["unsorted-rows"].cause is None
+    assert found["duplicate-rows"].cause == found["unsorted-rows"].cause == REPAIRED
     assert {finding.span for finding in found.values()} == {ALL[-1].span}
 
 
 def test_quarantined_lines_have_no_excuse() -> None:
-    found = list(repairs(UM, [source(quarantined=3), source(outside=2)]))
+    found = list(repairs(Layout(Path("/lake")), UM, [source(quarantined=3), source(outside=2)]))
     assert kinds(found) == [("quarantined-lines", 3, True), ("outside-period", 2, True)]
 
 
@@ -90,7 +94,7 @@ def test_archives_without_a_checksum_of_the_exchange(tmp_path: Path) -> None:
     for day, proof in zip(ALL, (Proof.UNVERIFIED, Proof.DISPUTED, *[Proof.SHA256_BY_ETAG] * 5), strict=True):
         fetched = stored.put(UM, day, csv_bytes(UM, day, MARKET.file_rows(UM, day)), proof)
         assert stored.storage.store([fetched]).refused == {}
-    assert kinds(stored.found(UM)) == [("unverified", 1, True), ("disputed", 1, True)]
+    assert kinds(stored.found(UM)) == [("unverified", 1, False), ("disputed", 1, True)]
 
 
 def test_labels_of_metrics_follow_market_and_day() -> None:
@@ -224,6 +228,28 @@ def test_many_series_are_the_same_in_one_process_and_in_two(tmp_path: Path) -> N
     assert all(each.rows for each in one)
 
 
+def test_processes_that_are_killed_are_said_with_what_they_looked_at(tmp_path: Path) -> None:
+    """Of 200 rounds only the first few are given out when all that could examine the others are gone."""
+    Stored(tmp_path, MARKET, [Shelf("klines", "1h", months=None)])
+    found = examine_all(Task(Settings().replace(paths={"data": tmp_path})), [UM] * 200, processes=2)
+    assert next(found).rows
+    workers = [child for child in active_children() if child.pid is not None]
+    for child in workers:
+        os.kill(child.pid or 0, signal.SIGKILL)
+    assert len(workers) == 2
+    with pytest.raises(WorkersLost, match=f"ended from outside.* looked at: {UM}.*--symbols"):
+        list(found)
+
+
+def test_an_error_in_another_process_is_that_error(tmp_path: Path) -> None:
+    stored = Stored(tmp_path, MARKET, [Shelf("klines", "1h", months=None)])
+    stored.layout.database.parent.mkdir(parents=True, exist_ok=True)
+    stored.layout.database.write_bytes(b"no database" * 1000)
+    task = Task(Settings().replace(paths={"data": tmp_path}))
+    with pytest.raises(TrackerError):
+        list(examine_all(task, [UM] * 4, processes=2))
+
+
 # real archives
 
 
@@ -300,6 +326,42 @@ def test_the_shipped_gaps_are_those_of_the_exchange() -> None:
 
 
 @pytest.mark.parametrize(
+    ("market", "dataset", "symbol", "interval"),
+    [
+        ("spot", "klines", "BTCUSDT", "1h"),
+        ("um", "klines", "BTCUSDT", "1m"),
+        ("um", "mark_price", "BTCUSDT", "1h"),
+        ("um", "trades", "BTCUSDT", None),
+        ("um", "metrics", "BTCUSDT", None),
+    ],
+)
+def test_the_shipped_gaps_excuse_no_whole_day_of_a_symbol_they_do_not_name(
+    tmp_path: Path, market: str, dataset: str, symbol: str, interval: str | None
+) -> None:
+    """But the day of 2018 of which spot traded 28 minutes."""
+    series = Series(Market(market), dataset, symbol, interval)
+    causes = Causes(Stored(tmp_path, MARKET).storage, load_known_gaps())
+    first = date(2017, 8, 17).toordinal()
+    every = [Period.day(date.fromordinal(first + n)) for n in range(3500)]
+    excused = [day.label for day in every if causes.known_for(series, day.span)]
+    assert excused == (["2018-02-08"] if market == "spot" else [])
+
+
+def test_the_shipped_halts_are_to_the_second(tmp_path: Path) -> None:
+    causes = Causes(Stored(tmp_path, MARKET).storage, load_known_gaps())
+    series = Series(Market.SPOT, "klines", "BTCUSDT", "1h")
+
+    def status(first: str, end: str) -> GapStatus | None:
+        known = causes.known_for(series, Span(moment(first), moment(end)))
+        return known.status if known else None
+
+    assert status("2018-02-08 01:00", "2018-02-09 09:00") is GapStatus.HALT
+    assert status("2018-01-04 04:00", "2018-01-04 05:00") is GapStatus.HALT
+    assert status("2018-02-09 12:00", "2018-02-09 14:00") is None
+    assert status("2017-12-10", "2017-12-11") is None
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("market: spot\n", ":1: expected a list"),
@@ -312,6 +374,8 @@ def test_the_shipped_gaps_are_those_of_the_exchange() -> None:
         (ENTRY.replace("source", "sauce"), ":1: unknown key 'sauce'; did you mean 'source'?"),
         (ENTRY.replace("source: x", "source: x, status: hold"), ":1: 'hold' is none of open, halt, confirmed-hole"),
         (ENTRY.replace("symbols: all", "symbols: [a/b]"), ":1: 'a/b' is not a symbol"),
+        (ENTRY.replace("source: x", "source: x, minutes: some"), ":1: minutes "),
+        (ENTRY.replace("source: x", "source: x, minutes: 0"), ":1: minutes should be 1 or more"),
         ("- [\n", "not YAML"),
     ],
 )

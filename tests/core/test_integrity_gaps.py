@@ -16,6 +16,7 @@ from core.datasets import DATASETS
 from core.datasets.clock import Beat, Clock
 from core.datasets.grid import Grid, is_on_schedule, settlements_missing
 from core.dates import DAY_US, HOUR_US, INTERVAL_US, day_of
+from core.download.gaps import Known
 from core.download.tracker import DownloadTracker
 from core.integrity.causes import Causes
 from core.integrity.checker import ALWAYS, Examined, IntegrityChecker
@@ -273,7 +274,7 @@ def looked_at(stored: Stored, series: Series, sizes: list[int]) -> tuple[list[Fi
         place += size
     walk = Walk(series, QUALITY, Causes(stored.storage))
     walk.over(tables(series, iter(batches), 500))
-    return walk.findings(), [hole.gap for hole in walk.holes]
+    return walk.findings(), [hole.gap for hole in walk.holes()]
 
 
 @pytest.fixture(scope="module")
@@ -349,11 +350,12 @@ def test_a_hole_that_no_source_could_fill_is_explained_by_that(tmp_path: Path) -
         (gap,) = checker.gaps(series)
         assert (gap.status, gap.checked_us) == (GapStatus.OPEN, None)
         asked = replace(gap, status=GapStatus.CONFIRMED, checked_us=at("2025-03-01 04:00"))
-        tracker.record_gaps(series, ALWAYS, [asked])
+        tracker.record_gaps({series: Known((asked,))})
         (again,) = checker.gaps(series)
         assert (again.status, again.checked_us, again.span) == (GapStatus.CONFIRMED, asked.checked_us, gap.span)
         (finding,) = [f for f in checker.check(series) if f.kind == "gap"]
         assert finding.cause == "absent at every source, asked 2025-03-01"
-        tracker.record_gaps(series, ALWAYS, [replace(asked, span=Span(gap.span.start_us, gap.span.end_us - HOUR_US))])
+        less = replace(asked, span=Span(gap.span.start_us, gap.span.end_us - HOUR_US))
+        tracker.record_gaps({series: Known((less,))})
         (finding,) = [f for f in checker.check(series) if f.kind == "gap"]
         assert finding.cause is None  # more is missing than was asked for

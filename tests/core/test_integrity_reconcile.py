@@ -238,6 +238,32 @@ def test_a_month_equals_its_days(tmp_path: Path, dataset: str) -> None:
     assert f"the month lacks {count} rows" in found[0].detail
 
 
+@pytest.mark.parametrize("dataset", ["klines", "trades"])
+def test_a_month_out_of_order_equals_its_days(tmp_path: Path, dataset: str) -> None:
+    """D28: two halves interleaved, some rows of the first day at the end, of a month that is read in many pieces."""
+    market = small_market(first=date(2024, 12, 1), last=date(2025, 1, 2))
+    one = series(Market.UM, dataset, "1m" if dataset == "klines" else None)
+    month = Period.month(2024, 12)
+    count = len(times_of(one, market.file_rows(one, month)))
+    half = count // 2
+    mixed = np.argsort(np.concatenate([np.arange(half) * 2, np.arange(count - half) * 2 + 1]), kind="stable")
+    order = np.concatenate([mixed[20:], mixed[:20], mixed[30:35]])  # five of them twice
+
+    def shuffled(columns: Columns) -> Columns:
+        return {name: values[order] for name, values in columns.items()}
+
+    stored = Stored(tmp_path, market)
+    stored.store(one, month, change=shuffled)
+    for day in days("2024-12-01", 31):
+        stored.published(one, day)
+    assert [f for f in stored.found(one, deep=True) if f.cause is None] == []
+    stored.published(one, days("2024-12-01", 31)[9], change=without(17, 18))
+    (found,) = [f for f in stored.found(one, deep=True) if f.cause is None]
+    assert (found.kind, found.count) == ("month-differs", 2)
+    assert "the month has 2 rows more" in found.detail
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
 def test_an_archive_that_cannot_be_read_again_is_said(tmp_path: Path) -> None:
     """D22, D34: the bytes in `raw/` are no longer those that were stored."""
     market = small_market(first=date(2024, 12, 1), last=date(2025, 1, 2))
