@@ -17,11 +17,12 @@ from integrity_world import Stored, all_of, altered, days, without
 from storage_world import CANDLES, JANUARY, Archive, Vault
 
 from core.errors import ConfigError, TrackerError, WorkersLost
-from core.exchanges.binance.urls import parse_key
+from core.exchanges.binance.urls import key_of, parse_key
 from core.integrity.archives import REPAIRED, age, catalog, labels, repairs, revisions, unstored
 from core.integrity.causes import Causes
 from core.integrity.checker import IntegrityChecker
 from core.integrity.many import Task, examine_all
+from core.jobs import told
 from core.layout import Layout, home_of
 from core.sample.archive import Shelf
 from core.sample.csv_text import csv_bytes
@@ -43,6 +44,7 @@ from core.types import (
     Span,
     State,
 )
+from core.types import Stored as Stored_
 
 MARKET = small_market(first=date(2024, 12, 28), last=date(2025, 1, 3))
 UM = Series(Market.UM, "klines", "BTCUSDT", "1h")
@@ -80,6 +82,11 @@ def test_duplicates_and_disorder_of_a_file_are_counted(tmp_path: Path) -> None:
     found = {finding.kind: finding for finding in stored.found(UM)}
     assert found["duplicate-rows"].count == 2
     assert found["duplicate-rows"].cause == found["unsorted-rows"].cause == REPAIRED
+    (source_of,) = [each for part in stored.storage.partitions(UM) for each in part.sources if each.duplicates]
+    said = told.repairs(stored.layout, UM, source_of)  # when it was stored
+    assert {finding.kind: finding for finding in said} == found
+    usual = told.repairs(stored.layout, METRICS, source_of)
+    assert [finding.kind for finding in usual] == []
     assert {finding.span for finding in found.values()} == {ALL[-1].span}
 
 
@@ -171,6 +178,12 @@ def test_rows_beside_a_month_and_rows_of_the_api_are_told(tmp_path: Path) -> Non
     assert kinds(deep) == kinds(whole)
     assert "volume" in deep[0].detail
     assert "in the day" in deep[0].detail
+
+    keys = [key_of(UM, day) for day in (ninth, tenth)]
+    files = [ArchiveFile(UM, day, key, 1, "e", None, "") for day, key in zip((ninth, tenth), keys, strict=True)]
+    parts = stored.storage.partitions(UM)
+    assert list(told.beside(Stored_(parts, (), {}, {}), files)) == whole  # as was said when they were stored
+    assert list(told.beside(Stored_(parts, (), {}, {}), files[1:])) == whole[1:]
 
     missing = DAY.span
     stored.store(UM, Period.parse("2025-01-03"))

@@ -15,6 +15,7 @@ from integrity_world import Change, Stored, altered, days, without
 from core.datasets import DATASETS
 from core.datasets.grid import Grid
 from core.dates import DAY_US, HOUR_US, INTERVAL_US
+from core.integrity import sides
 from core.integrity.aggregate import added_up, of_trades
 from core.integrity.exact import doubles, places_of, sums
 from core.integrity.rows import Rows
@@ -175,6 +176,26 @@ def test_aggregates_are_compared_with_the_trades_of_their_ids(tmp_path: Path, na
     (found,) = [f for f in stored.found(aggregates, deep=True) if f.cause is None]
     assert (found.kind, found.count) == ("aggregate-differs", 1)
     assert SECOND.span.contains(found.span)
+
+
+def test_windows_are_so_short_that_few_rows_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy day in parts, and the differences in it as one finding all the same."""
+    one, trades = series(Market.UM, "agg_trades"), series(Market.UM, "trades")
+    stored = Stored(tmp_path, MARKET)
+    stored.store(trades, *ALL)
+    stored.store(one, *[each for each in ALL if each != SECOND])
+    stored.store(one, SECOND, change=altered("quantity", slice(5, 300, 20), by=1))
+    whole = stored.found(one, deep=True)
+    assert [(f.kind, f.count) for f in whole if f.cause is None] == [("aggregate-differs", 15)]
+    facts = stored.storage.facts([trades])[0]
+    assert sides.window_of(facts, SECOND.span) == DAY_US
+    for held in (200, 50, 1):
+        monkeypatch.setattr(sides, "ROWS_HELD", held)
+        length = sides.window_of(facts, SECOND.span)
+        assert HOUR_US // 4 <= length < DAY_US
+        densest = max(facts, key=lambda part: part.rows)
+        assert length == HOUR_US // 4 or densest.rows * length / DAY_US <= held * 1.01
+        assert stored.found(one, deep=True) == whole
 
 
 @pytest.mark.parametrize("market", [Market.UM, Market.CM])

@@ -102,6 +102,10 @@ def test_a_request_is_narrowed(faulty: Path) -> None:
         (("--since", "2025-1-1"), 2, "--since: '2025-1-1' is not a day"),
         (("--since", "2099-01-01"), 2, "--since: 2099-01-01 lies in the future"),
         (("--deap",), 2, "did you mean '--deep'?"),
+        (("--interval", "7h"), 2, "error: candles have no interval '7h'; there are 1s, 1m"),
+        (("--interval", "7h", "--market", "cm"), 2, "error: cm klines has no interval '7h'; there are 1m"),
+        (("--interval", "1s", "--market", "um"), 2, "error: um klines has no interval '1s'"),
+        (("--interval", "1M"), 2, "the archive writes the month as 1mo"),
     ],
 )
 def test_a_mistake_is_one_clear_line(faulty: Path, options: tuple[str, ...], code: int, said: str) -> None:

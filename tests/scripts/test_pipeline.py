@@ -178,7 +178,7 @@ def test_people_get_a_table(data: Path) -> None:
         (["--market", "umm"], 2, "unknown market 'umm'; did you mean 'um'?"),
         (["--data-types", "trade"], 2, "unknown data type 'trade'; did you mean 'trades'?"),
         (["--data-types", "funding_rate", "--market", "spot"], 2, "spot has no funding_rate"),
-        (["--interval", "7h"], 2, "has no interval '7h'"),
+        (["--interval", "7h"], 2, "candles have no interval '7h'"),
         (["--symbols", "BTCUSD"], 3, "nothing of that is stored; did you mean 'BTCUSDT'?"),
         (["--market", "cm"], 3, "nothing of that is stored; get it with download_all.py"),
         (["--symbols", "BTCUSDT,NOSUCH"], 1, "not stored: NOSUCH"),
