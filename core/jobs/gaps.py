@@ -36,7 +36,7 @@ AT_A_TIME: Final = 64
 """Series that are looked at, filled and remembered together."""
 _SETTLED: Final = (GapStatus.HALT, GapStatus.ENDED)
 _STAYS: Final = {GapStatus.CONFIRMED: "confirmed-hole", GapStatus.OPEN: "open-gap"}
-_ASKED: Final = " [asked: "
+_ASKED: Final = "[asked: "
 _NAMED: Final = 3
 
 Bring = Callable[[AsyncIterator[Sequence[ArchiveFile]]], Awaitable[SyncSummary]]
@@ -222,9 +222,9 @@ class _Filling:
             if before is not None:
                 return replace(before, span=gap.span, rows=gap.rows)
             why = f"no, it is longer than {self.filler.most_us // DAY_US} days"
-            return replace(gap, status=GapStatus.OPEN, detail=f"{_base(gap.detail)}{_ASKED}{why}]")
+            return replace(gap, status=GapStatus.OPEN, detail=_with_answer(gap, why))
         said = f"API, {day_of(self.filler.now_us)}: {self.answers.said.get(place, 'not asked')}"
-        gap = replace(gap, detail=f"{_base(gap.detail)}{_ASKED}{said}]", checked_us=self.filler.now_us)
+        gap = replace(gap, detail=_with_answer(gap, said), checked_us=self.filler.now_us)
         if self._is_late(gap):
             return replace(gap, status=GapStatus.LATE)
         if place in self.answers.failed or any(one.span.overlaps(gap.span) for one in self.faulty.get(gap.series, ())):
@@ -255,7 +255,11 @@ def _with_earlier(known: Known, gaps: Sequence[Gap]) -> tuple[Gap, ...]:
 
 def _base(detail: str) -> str:
     """What was said of a gap before anybody was asked."""
-    return detail.partition(_ASKED)[0]
+    return detail.partition(_ASKED)[0].rstrip()
+
+
+def _with_answer(gap: Gap, said: str) -> str:
+    return f"{_base(gap.detail)} {_ASKED}{said}]".lstrip()
 
 
 def _days(span: Span) -> Iterator[date]:

@@ -86,7 +86,7 @@ class Holes:
         elif series not in self._seen:
             gaps = self.checker.settled_again(gaps)
         last_us = max(part.last_us for part in parts)
-        inner = tuple(gap for gap in gaps if gap.span.start_us <= last_us)
+        inner = tuple(gap for gap in gaps if gap.span.start_us <= last_us + 1)  # what is behind the end is found anew
         self._seen[series] = Known(inner, stamps)
         return inner
 
