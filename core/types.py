@@ -267,9 +267,9 @@ class Revision:
 class Source:
     """What became of one archive: where rows of a partition come from.
 
-    `sha256` and `proof` vouch for its bytes, or of the exchange's API for the values of the rows that are kept; `unit`
-    is its time unit ("ms", "us" or "s"), of the API that of the finest time. `rows` of it are in the partition that
-    names it, from `first_us` to `last_us`, the earliest and the latest timestamp.
+    `sha256` and `proof` vouch for its bytes, and where it is an answer of the exchange's API for the values of the rows
+    that are kept. `unit` is its time unit ("ms", "us" or "s"), that of the finest time in an answer. `rows` of it are
+    in the partition that names it, from `first_us` to `last_us`, the earliest and the latest timestamp.
 
     The other counts are those of the whole archive: `duplicates` exact duplicate rows were dropped, `reordered` rows
     were moved, `outside` rows lie outside its period, within the allowed slack, and were kept, and `quarantined` lines

@@ -90,8 +90,7 @@ class RowReader:
                 if self._pins.still(proof):
                     return within(rows, [self._pins.bounds(one) for one in series])
             except StorageError as error:
-                is_gone = isinstance(error.__cause__, FileNotFoundError)
-                if not (changed(found) or error.retryable or is_gone):
+                if not (changed(found) or isinstance(error.__cause__, FileNotFoundError)):
                     raise
         raise FilesChanged(f"files of {dataset.name} keep changing while they are read; try again after the update")
 
