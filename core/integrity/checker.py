@@ -15,6 +15,7 @@ from core.errors import FilesChanged, StorageError
 from core.events import Emit, FindingRaised
 from core.integrity import archives, part
 from core.integrity.causes import Causes, Hole
+from core.integrity.gaps import Jump
 from core.integrity.months import months_and_days
 from core.integrity.reconcile import RECONCILIATIONS
 from core.integrity.rows import Findings
@@ -82,11 +83,24 @@ class IntegrityChecker:
         return [causes.again(gap) for gap in gaps]
 
     def _holes(self, series: Series, span: Span) -> list[Hole]:
-        seen = span if span == ALWAYS else part.around(self.storage, series, span)
-        parts = tables(series, self.storage.scan(series, seen, gap_columns(series)))
+        jumps = self._jumps_in(series, span)
         causes = self._causes(series)
-        jumps = jumps_in(series, parts, self.quality)
         return [causes.hole(series, jump) for jump in jumps if jump.span.overlaps(span)]
+
+    def _jumps_in(self, series: Series, span: Span) -> list[Jump]:
+        """Those of the span, and perhaps some around it."""
+        if span == ALWAYS or part.is_by_row(series):
+            jumps, (first_us, last_us) = self._jumps(series, span)
+            if span in (ALWAYS, Span(first_us, last_us + 1)):
+                return jumps
+        return self._jumps(series, part.around(self.storage, series, span))[0]
+
+    def _jumps(self, series: Series, span: Span) -> tuple[list[Jump], tuple[int, int]]:
+        """Between the rows of a span, and the first and the last time that one of them has."""
+        edges = part.Edges()
+        batches = edges.noted(self.storage.scan(series, span, gap_columns(series)))
+        jumps = jumps_in(series, tables(series, batches), self.quality)
+        return jumps, (edges.first_us, edges.last_us)
 
     def examine(self, series: Series, span: Span = ALWAYS, deep: bool = False) -> Examined:
         """As `check` and `gaps`, in one pass."""

@@ -5,6 +5,7 @@ before the part, or end behind it.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -25,6 +26,28 @@ _WIDER: Final = 8
 _SLACK_US: Final = 2 * DAY_US
 
 
+@dataclass(slots=True)
+class Edges:
+    """The first and the last time of rows that go by; none yet: both 0."""
+
+    first_us: int = 0
+    last_us: int = 0
+
+    def noted(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The same; rows come in order of time."""
+        for batch in batches:
+            times = batch.column("timestamp").cast(pa.int64())
+            self.first_us = self.first_us or times[0].as_py()
+            self.last_us = times[-1].as_py()
+            yield batch
+
+
+def is_by_row(series: Series) -> bool:
+    """Whether a row and the next one say all of the time between them, and rows are in order of time: then a span that
+    begins and ends with a row is read alone."""
+    return DATASETS[series.dataset].clock.beat not in (*_BY_RATE, Beat.RARE)
+
+
 def around(storage: StorageManager, series: Series, span: Span) -> Span:
     """The time that has to be read. Raises StorageError."""
     clock = DATASETS[series.dataset].clock
@@ -39,10 +62,8 @@ def around(storage: StorageManager, series: Series, span: Span) -> Span:
     if facts and max(each.period.span.end_us for each in facts) >= most - _SLACK_US:
         most = max(each.last_us for each in facts) + 1
     needed = RATE_ROWS + 1 if clock.beat in _BY_RATE else 1
-    edges = set() if needed > 1 else {at for each in facts for at in (each.first_us, each.last_us)}
-    start = span.start_us if span.start_us in edges else _start(storage, series, span.start_us, max(0, least), needed)
-    end = span.end_us if span.end_us - 1 in edges else _end(storage, series, span.end_us, most)
-    return Span(start, end)
+    start = _start(storage, series, span.start_us, max(0, least), needed)
+    return Span(start, _end(storage, series, span.end_us, most))
 
 
 def _start(storage: StorageManager, series: Series, at_us: int, least_us: int, needed: int) -> int:
