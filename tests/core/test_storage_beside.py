@@ -247,7 +247,7 @@ LATE = [(Period.day(date(2024, 1, number)), mark, None) for number, mark in ((4,
 
 @pytest.mark.parametrize("series", [CANDLES, SECONDS, TRADES, FUNDING], ids=str)
 @given(order=st.permutations(range(9)))
-@hypothesis_settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=8, deadline=None)
 def test_the_same_archives_and_answers_give_the_same_bytes_in_any_order(
     tmp_path_factory: pytest.TempPathFactory, series: Series, order: list[int]
 ) -> None:
