@@ -48,6 +48,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/layouts.py --rows 4000000 --rounds 5
 	$(BIN)/python benchmarks/end_to_end.py --files 5000 --rounds 3
 	$(BIN)/python benchmarks/update.py --symbols 500 --days 10 --rounds 3
+	$(BIN)/python benchmarks/integrity.py --symbols 500 --rounds 3
 
 clean:
 	rm -rf $(VENV) $(TOOLS) .mypy_cache .pytest_cache .ruff_cache data/demo

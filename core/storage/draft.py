@@ -66,5 +66,13 @@ def _is_alive(pid: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    return not _is_ended(pid)
+
+
+def _is_ended(pid: int) -> bool:
+    """Whether a process only waits for its end to be taken note of, where the system can say."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except (OSError, IndexError):
+        return False

@@ -350,12 +350,12 @@ def test_a_hole_that_no_source_could_fill_is_explained_by_that(tmp_path: Path) -
         (gap,) = checker.gaps(series)
         assert (gap.status, gap.checked_us) == (GapStatus.OPEN, None)
         asked = replace(gap, status=GapStatus.CONFIRMED, checked_us=at("2025-03-01 04:00"))
-        tracker.record_gaps({series: Known((asked,))})
+        tracker.record_gaps({series: Known((asked,))}, {})
         (again,) = checker.gaps(series)
         assert (again.status, again.checked_us, again.span) == (GapStatus.CONFIRMED, asked.checked_us, gap.span)
         (finding,) = [f for f in checker.check(series) if f.kind == "gap"]
         assert finding.cause == "absent at every source, asked 2025-03-01"
         less = replace(asked, span=Span(gap.span.start_us, gap.span.end_us - HOUR_US))
-        tracker.record_gaps({series: Known((less,))})
+        tracker.record_gaps({series: Known((less,))}, {})
         (finding,) = [f for f in checker.check(series) if f.kind == "gap"]
         assert finding.cause is None  # more is missing than was asked for

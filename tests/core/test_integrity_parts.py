@@ -157,7 +157,7 @@ def confirmed(stored: Stored, series: Series) -> tuple[IntegrityChecker, list[Ga
         replace(gap, status=GapStatus.CONFIRMED, checked_us=asked_us, detail=f"{gap.detail}; API: 0 rows on 2025-03-01")
         for gap in stored.checker().gaps(series)
     ]
-    tracker.record_gaps({series: Known(tuple(gaps))})
+    tracker.record_gaps({series: Known(tuple(gaps))}, {})
     return checker, gaps
 
 

@@ -446,3 +446,14 @@ def test_memory_does_not_grow_with_the_file(world: World) -> None:
     assert rows == 3_000_000
     assert len(body) > 110_000_000
     assert grown < 170_000_000  # about 90 MB at 1, 3 and 9 million rows; CSV and rows together would be 240 MB
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux's /proc says whether a process has ended")
+def test_a_process_has_ended_before_anybody_takes_note_of_it(world: World) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it stays there as a name
+        left = world.layout.root / "processed" / f".what.parquet.{ended.pid}.tmp"
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.touch()
+        assert world.storage.sweep() == 1
+    assert not left.exists()
