@@ -30,7 +30,7 @@ from core.events import LOGGER
 from core.jobs.request import Request
 from core.nearest import did_you_mean, one_of
 from core.settings import Settings, load_settings, load_symbols
-from core.types import ACCEPTABLE, Market, State
+from core.types import ACCEPTABLE, Market, Series, State
 
 INTERRUPTED = 130
 FUTURES_TYPES = ("klines", "mark_price", "index_price", "premium_index", "funding_rate")
@@ -60,6 +60,21 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
         if isinstance(action, argparse._SubParsersAction):
             for chosen in action.choices.values():
                 yield from chosen._actions
+
+
+def add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str, description: str, examples: str
+) -> argparse.ArgumentParser:
+    """A subcommand: its parser, to which its options are still to be added."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help,
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -291,6 +306,11 @@ def symbols_from(text: str | None) -> tuple[str, ...] | None:
         else:
             symbols.append(word)
     return tuple(dict.fromkeys(symbols)) or None
+
+
+def is_of(series: Series, symbol: str) -> bool:
+    """Whether a series is of what a user calls by this symbol: the index of a contract is filed by its pair."""
+    return series.symbol == DATASETS[series.dataset].directory(symbol)
 
 
 def words_from(text: str | None, option: str) -> tuple[str, ...]:

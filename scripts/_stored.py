@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import _root  # noqa: F401
-from _command import symbols_from, words_from
+from _command import is_of, symbols_from, words_from
 from core.datasets import DATASETS, dataset_named, interval_named, market_named
 from core.dates import INTERVAL_US, parse_day
 from core.errors import ConfigError, NoData
@@ -46,8 +46,8 @@ def wanted_from(options: argparse.Namespace, storage: StorageManager) -> tuple[l
     if symbols is None:
         wanted, missing = stored, []
     else:
-        wanted = [one for one in stored if any(_is_of(one, symbol) for symbol in symbols)]
-        missing = [symbol for symbol in symbols if not any(_is_of(one, symbol) for one in stored)]
+        wanted = [one for one in stored if any(is_of(one, symbol) for symbol in symbols)]
+        missing = [symbol for symbol in symbols if not any(is_of(one, symbol) for one in stored)]
     if not wanted:
         near = did_you_mean(missing[0], sorted({one.symbol for one in stored})) if missing else ""
         raise NoData(f"nothing of that is stored{near or '; get it with download_all.py'}")
@@ -83,7 +83,3 @@ def examined(
         found.append(each)
         says(f"{len(found)} of {len(wanted)} series, {sum(one.rows for one in found):,} rows; now {each.series}")
     return with_feeds(found)
-
-
-def _is_of(one: Series, symbol: str) -> bool:
-    return one.symbol == DATASETS[one.dataset].directory(symbol)

@@ -14,6 +14,7 @@ from rich.table import Table
 import _root  # noqa: F401
 from _command import (
     Parser,
+    add_command,
     add_data_options,
     add_run_options,
     local_settings_from,
@@ -140,14 +141,8 @@ def _summary(found: Sequence[Examined], seconds: float) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = commands.add_parser(
-        "integrity",
-        help="gaps, checks and reconciliation of what is stored",
-        description="Gaps, checks and reconciliation of what is stored.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    command.set_defaults(run=integrity)
+    says = "gaps, checks and reconciliation of what is stored"
+    command = add_command(commands, "integrity", integrity, says, f"{says.capitalize()}.", EXAMPLES)
     mine = command.add_argument_group("this command")
     mine.add_argument("--deep", action="store_true", help="digests of archives and reconciliation, too")
     what = command.add_argument_group("what; all that is stored by default")

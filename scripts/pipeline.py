@@ -15,6 +15,7 @@ from rich.table import Table
 import _root  # noqa: F401
 from _command import (
     Parser,
+    add_command,
     add_data_options,
     add_run_options,
     bytes_from,
@@ -251,28 +252,17 @@ def _summary(options: argparse.Namespace, outcome: Outcome, seconds: float) -> s
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = commands.add_parser(
-        "optimize",
-        help="merge small partitions into larger ones",
-        description="Merge small partitions into larger ones.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    command.set_defaults(run=optimize)
+    says = "merge small partitions into larger ones"
+    command = add_command(commands, "optimize", optimize, says, f"{says.capitalize()}.", EXAMPLES)
     mine = command.add_argument_group("this command")
     mine.add_argument(
         "--max-size", default=DEFAULT_MAX_SIZE, metavar="SIZE", help=f"of a merged file (default {DEFAULT_MAX_SIZE})"
     )
     mine.add_argument("--dry-run", action="store_true", help="say what would be merged")
     _add_shared_options(command)
-    looking = commands.add_parser(
-        "validate",
-        help="look at what is stored: order, sanity, gaps",
-        description="Look at what is stored: whether it can be read, is in order, and has no gaps. Nothing is changed.",
-        epilog=VALIDATE_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    looking.set_defaults(run=validate)
+    says = "Look at what is stored: whether it can be read, is in order, and has no gaps. Nothing is changed."
+    shortly = "look at what is stored: order, sanity, gaps"
+    looking = add_command(commands, "validate", validate, shortly, says, VALIDATE_EXAMPLES)
     mine = looking.add_argument_group("this command")
     mine.add_argument(
         "--check-daily-gaps", action="store_true", help="also list the days that lack rows, and how each gap ended"

@@ -14,6 +14,7 @@ from _command import (
     Parser,
     add_data_options,
     add_run_options,
+    is_of,
     local_settings_from,
     log_to_stderr,
     run_command,
@@ -155,10 +156,10 @@ def _wanted(options: argparse.Namespace, storage: StorageManager, market: Market
     stored = [one for one in storage.series(market) if not options.interval or one.interval in (None, options.interval)]
     of_kinds = [one for one in stored if not kinds or one.dataset in {kind.name for kind in kinds}]
     for symbol in symbols or ():
-        if not any(_is_of(one, symbol) for one in of_kinds):
+        if not any(is_of(one, symbol) for one in of_kinds):
             near = did_you_mean(symbol, {one.symbol for one in of_kinds})
             raise NoData(f"{market} {symbol}: nothing of that is stored{near or '; get it with download_all.py'}")
-    wanted = [one for one in of_kinds if symbols is None or any(_is_of(one, symbol) for symbol in symbols)]
+    wanted = [one for one in of_kinds if symbols is None or any(is_of(one, symbol) for symbol in symbols)]
     if not wanted:
         raise NoData(f"nothing of that is stored of {market}; get it with download_all.py")
     intervals = sorted({one.interval for one in wanted if one.interval})
@@ -170,10 +171,6 @@ def _wanted(options: argparse.Namespace, storage: StorageManager, market: Market
     ]
     here = set(wanted)
     return wanted, [one for one in dict.fromkeys(named) if one not in here]
-
-
-def _is_of(one: Series, symbol: str) -> bool:
-    return one.symbol == DATASETS[one.dataset].directory(symbol)
 
 
 def _span(options: argparse.Namespace, storage: StorageManager, wanted: Sequence[Series]) -> Span:

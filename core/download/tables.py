@@ -32,6 +32,13 @@ from sqlalchemy import (
 
 METADATA: Final = MetaData()
 
+
+def _of_series(is_key: bool = False) -> list[Column[str]]:
+    """The columns that say which series a row is about."""
+    names = {"market": None, "dataset": None, "symbol": None, "interval": "empty where the kind has none"}
+    return [Column(name, String, primary_key=is_key, nullable=False, doc=doc) for name, doc in names.items()]
+
+
 RUNS: Final = Table(
     "runs",
     METADATA,
@@ -78,10 +85,7 @@ PARTITIONS: Final = Table(
     "catalog_partitions",
     METADATA,
     Column("id", Integer, primary_key=True),
-    Column("market", String, nullable=False),
-    Column("dataset", String, nullable=False),
-    Column("symbol", String, nullable=False),
-    Column("interval", String, nullable=False, doc="empty where the kind has none"),
+    *_of_series(),
     Column("period", String, nullable=False),
     Column("rows", BigInteger, nullable=False),
     Column("first_us", BigInteger, nullable=False),
@@ -136,10 +140,7 @@ GAPS: Final = Table(
     "gaps",
     METADATA,
     Column("id", Integer, primary_key=True),
-    Column("market", String, nullable=False),
-    Column("dataset", String, nullable=False),
-    Column("symbol", String, nullable=False),
-    Column("interval", String, nullable=False, doc="empty where the kind has none"),
+    *_of_series(),
     Column("start_us", BigInteger, nullable=False),
     Column("end_us", BigInteger, nullable=False),
     Column("rows", BigInteger, nullable=False, doc="expected ones that are missing, 0 where that cannot be known"),
@@ -152,10 +153,7 @@ GAPS: Final = Table(
 GAP_LOOKS: Final = Table(
     "gap_looks",
     METADATA,
-    Column("market", String, primary_key=True),
-    Column("dataset", String, primary_key=True),
-    Column("symbol", String, primary_key=True),
-    Column("interval", String, primary_key=True, doc="empty where the kind has none"),
+    *_of_series(is_key=True),
     Column("period", String, primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("modified_ns", BigInteger, nullable=False),

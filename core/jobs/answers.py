@@ -62,7 +62,7 @@ class Answers:
 
     async def _ask(self, series: Series, near: Sequence[Gap]) -> None:
         """Ask for gaps that are near each other by the stretches between their first beginning and last end."""
-        rows, reasons = 0, set()
+        rows, is_asked, reasons = 0, False, set()
         for part in _stretches(series, Span(near[0].span.start_us, near[-1].span.end_us)):
             reason = self.api.reason_against(series, part, self.now_us) if self.api is not None else "was not asked"
             if self.api is None or reason is not None:
@@ -70,6 +70,7 @@ class Answers:
                 continue
             try:
                 answer = await self.api.rows(series, part)
+                is_asked = True
                 self.requests += answer.requests
                 rows += await self._store(series, answer.table)
             except NotPublished:
@@ -81,7 +82,8 @@ class Answers:
         for gap in near:
             if self.api is None:
                 self.failed[series, gap.span.start_us] = "the exchange's API was not asked"
-            self.said[series, gap.span.start_us] = "; ".join(sorted(reasons)) or f"{rows} rows"
+            came = [f"{rows} rows"] if is_asked else []
+            self.said[series, gap.span.start_us] = "; ".join([*came, *sorted(reasons)])
 
     async def _ask_for_all(self, gaps: Sequence[Gap]) -> set[Place]:
         """Recent settlements of many um symbols by one question; the gaps that were asked about so."""

@@ -27,6 +27,7 @@ from core.jobs.filled import Filled
 from core.jobs.holes import Holes, newest_of
 from core.jobs.request import in_order
 from core.jobs.sync import SyncSummary
+from core.jobs.tail import Kind
 from core.storage.manager import StorageManager
 from core.types import ArchiveFile, Cadence, Finding, Gap, GapStatus, Period, Series, Span, State
 
@@ -76,7 +77,7 @@ class GapFiller:
             self.emit(FindingRaised(finding))
         return filled
 
-    async def _fill_some(self, wanted: Sequence[Series], newest: Mapping[tuple[object, ...], int]) -> Filled:
+    async def _fill_some(self, wanted: Sequence[Series], newest: Mapping[Kind, int]) -> Filled:
         known = self.tracker.known_gaps(wanted)
         holes = Holes(self.storage, self.checker, self.now_us, known, newest)
         filling = _Filling(self, holes, {(gap.series, gap.span.start_us): gap for gap in _gaps_of(known)})

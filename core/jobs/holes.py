@@ -4,7 +4,6 @@ A series is looked through once; after that only the time of partitions that hav
 status database knows.
 """
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +17,7 @@ from core.download.gaps import Known
 from core.errors import DiskFull, StorageError
 from core.integrity.checker import IntegrityChecker
 from core.jobs.expected import ended, is_over, late_from
+from core.jobs.tail import Kind, kind_of
 from core.storage.manager import StorageManager
 from core.types import Gap, GapStatus, PartitionFacts, Period, Series, Span, Stamp
 
@@ -36,7 +36,7 @@ class Holes:
     checker: IntegrityChecker
     now_us: int
     known: Mapping[Series, Known]
-    newest: Mapping[tuple[object, ...], int]
+    newest: Mapping[Kind, int]
     unreadable: dict[Series, str] = field(default_factory=dict)
     _seen: dict[Series, Known] = field(default_factory=dict)
 
@@ -45,7 +45,7 @@ class Holes:
 
         What is behind the last row is told in two where a part of it may still be published. Raises DiskFull.
         """
-        facts = {series: parts for series in wanted if (parts := self._facts(series))}
+        facts = facts_of(self.storage, wanted, self.unreadable)
         ends = {series: max(part.last_us for part in parts) for series, parts in facts.items()}
         found = {}
         for series, parts in facts.items():
@@ -57,14 +57,6 @@ class Holes:
             except StorageError as error:
                 self.unreadable[series] = str(error)
         return found
-
-    def _facts(self, series: Series) -> Sequence[PartitionFacts]:
-        try:
-            (parts,) = self.storage.facts([series])
-        except StorageError as error:
-            self.unreadable[series] = str(error)
-            return ()
-        return parts
 
     def stamps(self, series: Series) -> Mapping[Period, Stamp]:
         """The files of a series as its gaps were looked at last."""
@@ -132,19 +124,27 @@ class Holes:
         return int(hours[-1]) if hours and hours[-1] else 8
 
 
-def kind_of(series: Series) -> tuple[object, ...]:
-    """What the exchange publishes together."""
-    return series.market, series.dataset, series.interval
-
-
-def newest_of(storage: StorageManager, wanted: Sequence[Series]) -> dict[tuple[object, ...], int]:
+def newest_of(storage: StorageManager, wanted: Sequence[Series]) -> dict[Kind, int]:
     """The latest stored time of each kind; a series that cannot be read says nothing."""
-    newest: dict[tuple[object, ...], int] = {}
-    for series in wanted:
-        with contextlib.suppress(StorageError):
-            for part in storage.facts([series])[0][-1:]:
-                newest[kind_of(series)] = max(newest.get(kind_of(series), 0), part.last_us)
+    newest: dict[Kind, int] = {}
+    for series, parts in facts_of(storage, wanted, {}).items():
+        newest[kind_of(series)] = max(newest.get(kind_of(series), 0), *(part.last_us for part in parts))
     return newest
+
+
+def facts_of(
+    storage: StorageManager, wanted: Sequence[Series], unreadable: dict[Series, str]
+) -> dict[Series, Sequence[PartitionFacts]]:
+    """What is known of the partitions of series that have any; of those that are `unreadable` it is noted why."""
+    try:
+        found = list(zip(wanted, storage.facts(wanted), strict=True))
+    except StorageError as error:
+        if len(wanted) == 1:
+            unreadable[wanted[0]] = str(error)
+            return {}
+        middle = len(wanted) // 2
+        return facts_of(storage, wanted[:middle], unreadable) | facts_of(storage, wanted[middle:], unreadable)
+    return {series: parts for series, parts in found if parts}
 
 
 def _each_once(gaps: Sequence[Gap]) -> list[Gap]:

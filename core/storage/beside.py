@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from core.datasets import Dataset
 from core.storage.digest import content_sha256
 from core.storage.order import in_key_order, key_values, repeats
-from core.types import Cadence, Proof, Source, Span
+from core.types import Cadence, Source, Span
 
 REST: Final = 2
 """The `strength` of the API's rows."""
@@ -28,19 +28,14 @@ _SIDE = "\0side"
 _GRAIN = "\0grain"
 
 
-def is_rest(source: Source) -> bool:
-    """Whether its rows come from the exchange's API."""
-    return source.proof is Proof.REST
-
-
 def strength(source: Source) -> int:
     """Whose row is given where several have one: the least is the strongest. A day, a longer archive, the API."""
-    return REST if is_rest(source) else int(source.period.cadence is not Cadence.DAILY)
+    return REST if source.is_rest else int(source.period.cadence is not Cadence.DAILY)
 
 
 def place_of(source: Source) -> int:
     """Orders the sources of one time in a partition: longer archives, the day's, the API."""
-    return 2 if is_rest(source) else int(source.period.cadence is Cadence.DAILY)
+    return 2 if source.is_rest else int(source.period.cadence is Cadence.DAILY)
 
 
 def grain_of(dataset: Dataset, time_us: int) -> int:
@@ -167,12 +162,12 @@ def settled(
 
     Of an archive all or nothing (the rows are None then, as they are); of the API the rows that the others lack.
     """
-    comparison = Comparison(dataset, rows, keeps=is_rest(source), by_grain=is_rest(source))
+    comparison = Comparison(dataset, rows, keeps=source.is_rest, by_grain=source.is_rest)
     for batch in others:
         if batch.num_rows:
             comparison.add(batch)
     found = comparison.finish()
-    if not is_rest(source):
+    if not source.is_rest:
         marked = replace(source, added=found.lacking, changed=found.changed)
         return (marked, None) if marked.is_beside else None
     return (of_rows(source, found.rows), found.rows) if found.rows else None

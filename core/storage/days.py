@@ -6,7 +6,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from core.datasets import DATASETS
-from core.storage.beside import Comparison, Difference, is_rest, of_rows, place_of, strength
+from core.storage.beside import Comparison, Difference, of_rows, place_of, strength
 from core.storage.footer import WRITER, facts_of
 from core.storage.order import row_groups
 from core.storage.output import Output
@@ -37,7 +37,7 @@ class Day:
         # An archive that is longer than the day itself takes the place of any other such one.
         self._longer = longer if file.period.cadence is Cadence.DAILY else []
         self._comparisons = [
-            Comparison(self._dataset, self._kept(s), keeps=is_rest(s), by_grain=is_rest(s))
+            Comparison(self._dataset, self._kept(s), keeps=s.is_rest, by_grain=s.is_rest)
             for s in (*self._longer, *self._others)
         ]
         self._found: list[Difference] = []
@@ -74,7 +74,7 @@ class Day:
 
     def _beside(self, source: Source, found: Difference) -> Source | None:
         """What counts of another source beside the archive, written behind it; None if nothing does."""
-        if is_rest(source):
+        if source.is_rest:
             for batch in row_groups(iter(found.rows), self._group_rows):
                 self.output.write(batch)
             return of_rows(source, found.rows) if found.rows else None

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from core.datasets import DATASETS, Dataset
 from core.layout import Layout
-from core.storage.beside import around, is_near, is_rest, of_rows, settled
+from core.storage.beside import around, is_near, of_rows, settled
 from core.storage.merging import opened, remove
 from core.storage.order import in_key_order
 from core.storage.partitions import longer_first
@@ -116,7 +116,7 @@ class _Writing:
 
     def left(self) -> dict[Period, list[Piece]]:
         """The pieces of each partition that are not in archives of another one, or of the same, anyway."""
-        archives = [(one, source) for one in self.here for source in one.sources if not is_rest(source)]
+        archives = [(one, source) for one in self.here for source in one.sources if not source.is_rest]
         times = {time_of(self.series, source) for _, source in archives if source.period.cadence is not Cadence.DAILY}
         found: dict[Period, list[Piece]] = {}
         for partition in self.here:
@@ -132,7 +132,7 @@ class _Writing:
         longer: Container[Period],
     ) -> Piece | None:
         """`longer`: the times of archives that are longer than a day."""
-        if is_rest(source):
+        if source.is_rest:
             return self._held_against(Piece(source, None), partition, archives)
         is_day = source.period.cadence is Cadence.DAILY and not source.is_beside
         if is_day and any(source.period.within(cadence) in longer for cadence in Cadence):
@@ -173,7 +173,7 @@ class _Writing:
     def _within_one(self, partition: Partition, counting: Iterable[Piece]) -> frozenset[str]:
         """The days of a partition that a new archive has, each with the same rows: held against it all at once."""
         for new in counting:
-            days = [one for one in partition.sources if not is_rest(one) and self._stands_over(new.source, one)]
+            days = [one for one in partition.sources if not one.is_rest and self._stands_over(new.source, one)]
             is_apart = all(one.last_us < other.first_us for one, other in pairwise(days))
             if len(days) > 1 and is_apart and not any(one.key in self.sources for one in days):
                 rows = kept_rows(partition, days, self.group_rows)
@@ -200,7 +200,7 @@ class _Writing:
     def _mark(self, home: Period, left: Mapping[Period, Sequence[Piece]]) -> None:
         """Days that will count beside a month say so before the month is there."""
         for one in [one for one in self.here if one.period != home]:
-            marked = {piece.source.key: piece.source for piece in left[one.period] if not is_rest(piece.source)}
+            marked = {piece.source.key: piece.source for piece in left[one.period] if not piece.source.is_rest}
             sources = [marked.get(source.key, source) for source in one.sources]
             if any(new.is_beside and not old.is_beside for new, old in zip(sources, one.sources, strict=True)):
                 self.put(one.period, one, [Piece(source) for source in sources])
@@ -221,9 +221,9 @@ class _Writing:
 
     def _stands_over(self, one: Source, other: Source) -> bool:
         """Whether an archive is held against another source: a longer one against a day, any against the API."""
-        if is_rest(one) or one.key == other.key:
+        if one.is_rest or one.key == other.key:
             return False
-        if is_rest(other):
+        if other.is_rest:
             return is_near(one, other, self._dataset)
         return one.period != other.period and time_of(self.series, one).contains(other.period)
 
@@ -232,7 +232,7 @@ def _with(piece: Piece, found: tuple[Source, Sequence[pa.RecordBatch] | None]) -
     """A piece as it was found to count; where the partition has its rows and all of them do, it has them still."""
     source, batches = found
     if source.rows == piece.source.rows:
-        return piece if is_rest(source) else Piece(source, piece.batches)
+        return piece if source.is_rest else Piece(source, piece.batches)
     return Piece(source, batches)
 
 

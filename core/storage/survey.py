@@ -8,7 +8,6 @@ from core.datasets import DATASETS
 from core.dates import day_of
 from core.errors import StorageError
 from core.layout import Layout, home_of
-from core.storage.beside import is_rest
 from core.storage.files import files_of
 from core.storage.footer import is_outdated, partition_at
 from core.storage.partitions import longer_first, uncovered
@@ -35,13 +34,13 @@ class Survey:
         by_archive = {(source.key, time) for time, source in here}
         by_time = defaultdict(set)
         for time, source in here:
-            if not is_rest(source):
+            if not source.is_rest:
                 by_time[time].add(source.period)
 
         def is_here(series: Series, source: Source) -> bool:
             time = time_of(series, source)
             around = {period for cadence in Cadence for period in by_time.get(time.within(cadence), ())}
-            if is_rest(source) and around:
+            if source.is_rest and around:
                 return True  # of these, rows are kept only as far as no archive has them
             longer = [period for period in around if period != source.period and period.contains(source.period)]
             return (source.key, time) in by_archive or (bool(longer) and not source.is_beside)

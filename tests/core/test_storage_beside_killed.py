@@ -15,7 +15,6 @@ from test_storage_beside import AGGS, HOUR_MS, HOURS, JAN, START_MS, answer, hou
 from core.datasets import DATASETS
 from core.jobs.optimize import Optimizer, Outcome
 from core.jobs.stock import put_right
-from core.storage.beside import is_rest
 from core.types import Period, Proof, Series, Span
 from loader import BacktestDataLoader
 
@@ -106,7 +105,7 @@ def test_killed_while_an_archive_takes_the_place_of_answers(tmp_path: Path, name
         take(vault, series)
         assert times(vault, series) == every
         rows, wanted = vault.rows(series), vault.files
-        rest = [(source.period.label, source.rows) for source in sources(vault, series) if is_rest(source)]
+        rest = [(source.period.label, source.rows) for source in sources(vault, series) if source.is_rest]
         assert rest == [("2024-01-03", 1 if series == FUNDING else 2)]
         optimize(vault, series)
         merged = vault.files

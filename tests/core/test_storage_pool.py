@@ -259,9 +259,9 @@ threads = ThreadPoolExecutor(2)
 for number, order in enumerate(orders):
     threads.submit(pool.store, order)
     wait_for(lambda: pool._processes[0].waiting == number + 1)
-wait_for(lambda: pool._processes[0]._is_ready)
+wait_for(lambda: pool._processes[0].begun == 1)
 print(*pids(pool), flush=True)
-time.sleep(600)
+signal.pause()
 """
 
 
