@@ -121,7 +121,9 @@ def validate(options: argparse.Namespace) -> int:
             console.print(f"{finding.series}: {finding.kind}: {finding.detail}", markup=False, soft_wrap=True)
         if len(open_findings) > _SHOWN:
             console.print(f"and {len(open_findings) - _SHOWN:,} more; monitor.py integrity shows all")
-        counts = f"{len(found):,} series, {sum(each.rows for each in found):,} rows, {len(open_findings):,} unexplained"
+        looked_at = sum(1 for each in found if each.rows)
+        rows = sum(each.rows for each in found)
+        counts = f"{looked_at:,} series, {rows:,} rows, {len(open_findings):,} unexplained"
         gaps = f"; {len(days):,} days with gaps" if options.check_daily_gaps else ""
         console.print(f"{counts}{gaps}; {seconds:.1f} seconds")
     return 1 if open_findings or missing else 0

@@ -191,7 +191,7 @@ class IntegrityChecker:
         yield from archives.labels(series, near)
         if walk and walk.rows and all(span.contains(Span(each.first_us, each.last_us + 1)) for each in partitions):
             yield from archives.counts(series, partitions, walk.rows, walk.first_us, walk.last_us)
-        if walk and walk.rows and self.now_us is not None:
+        if walk and walk.rows and self.now_us is not None and span.end_us > self.now_us:
             yield from archives.age(series, walk.last_us, self.now_us)
         if self.tracker is not None:
             entries = [each for each in self.tracker.catalog(self.layout, series) if each.period.span.overlaps(span)]

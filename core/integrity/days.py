@@ -10,7 +10,9 @@ from core.types import Gap, GapStatus, Series
 
 @dataclass(frozen=True, slots=True)
 class DayGap:
-    """What a day lacks. `rows` are missing, 0 where that cannot be known; `is_whole`: it has no row at all."""
+    """What a day lacks. `rows` are missing, of a gap over several days the
+    share of the day's time, so that of trades it is an estimate; 0 where that
+    cannot be known; `is_whole`: it has no row at all."""
 
     series: Series
     day: date

@@ -99,4 +99,7 @@ def _detail(span: Span) -> str:
     hours = (span.end_us - span.start_us) / HOUR_US
     first, last = day_of(span.start_us), day_of(span.end_us - 1)
     days = f"{first}" if first == last else f"{first} to {last}"
-    return f"all symbols lack the same {hours:g} hours, {days}: the feed stood still; it may be filled later"
+    return (
+        f"all symbols that were looked at lack the same {hours:g} hours, {days}: the feed stood still; "
+        "it may be filled later"
+    )

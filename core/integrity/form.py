@@ -23,6 +23,9 @@ def schema(rows: Rows) -> Iterator[Faults]:
         everywhere = np.ones(rows.table.num_rows, dtype=np.bool_)
         if "timestamp" in have.names:
             yield from rows.faults("schema", everywhere, lambda _: detail)
+        else:
+            start = np.zeros(1, dtype=np.int64)
+            yield Faults("schema", start, start + 1, lambda _: detail, counts=np.array([rows.table.num_rows]))
         return
     for column in wanted:
         if not column.nullable and rows.table.column(column.name).null_count:

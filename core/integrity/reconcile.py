@@ -211,7 +211,7 @@ def _against(
         lacking = candles.ints("trades").copy()
         wrong = ~has & (lacking != 0)
     pairs: list[tuple[str, Floats, Floats]] = []
-    if made is not None:
+    if made is not None and has.any():
         at = np.where(has, np.minimum(place, len(made_slots) - 1), 0)
         for name in _PRICES:
             pairs.append((name, candles.floats(name), getattr(made, name)[at]))

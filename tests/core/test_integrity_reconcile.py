@@ -408,3 +408,10 @@ def test_depth_at_other_prices_than_the_mark_is_found(tmp_path: Path, market: Ma
     stored.store(depth, SECOND, change=dearer)
     (found,) = [f for f in stored.found(depth, deep=True) if f.cause is None]
     assert (found.kind, SECOND.span.contains(found.span)) == ("depth-off-mark", True)
+
+
+def test_candles_of_which_none_is_whole_are_not_compared(tmp_path: Path) -> None:
+    stored = Stored(tmp_path, MARKET)
+    stored.store(series(Market.UM, "klines", "1d"), SECOND)
+    stored.store(series(Market.UM, "klines", "1h"), SECOND, change=without(5))
+    assert stored.found(series(Market.UM, "klines", "1d"), deep=True) == []

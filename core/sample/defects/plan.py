@@ -109,7 +109,7 @@ class Defect:
 
 
 def rest_overrides(planted: tuple[Planted, ...]) -> Mapping[Series, tuple[tuple[Span, Columns], ...]]:
-    """What the API answers in place of the market's rows, by the exchange's column names."""
+    """What an API that disagrees would answer in place of the market's rows, by the exchange's column names."""
     found: dict[Series, tuple[tuple[Span, Columns], ...]] = {}
     for each in planted:
         if each.rest_rows is not None:
