@@ -21,7 +21,7 @@ from core.sample.server import ArchiveServer
 
 EXAMPLES = """examples:
   python scripts/serve_archive.py /tmp/exchange --sample
-      invent fifteen months of a small market (a few seconds, 30 MB), then serve them and their REST API
+      invent fifteen months of a small market, then serve them and their REST API and their REST API
   python scripts/serve_archive.py ~/mirror --port 9000
       serve archives that lie as the exchange lays them out: data/spot/daily/klines/...
   python scripts/serve_archive.py /tmp/exchange --sample --seed 8 --latency 0.05 --limit-rate 1000000
@@ -55,6 +55,8 @@ def main(arguments: Sequence[str]) -> int:
         asyncio.run(_serve(server, has_api=options.sample))
     except KeyboardInterrupt:
         pass
+    except BrokenPipeError:
+        raise  # whoever read our output has gone
     except OSError as error:
         raise ConfigError(f"--port {options.port}: {error.strerror}; choose another, or 0 for any free one") from error
     return INTERRUPTED
@@ -134,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65535:
+    if not (text.isascii() and text.isdigit()) or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port; 0 to 65535")
     return int(text)
 
@@ -164,7 +166,7 @@ def _seconds(text: str) -> float:
 
 
 def _rate(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 

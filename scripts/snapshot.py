@@ -71,7 +71,7 @@ def create(options: argparse.Namespace) -> int:
     span = _span(options, storage, wanted)
     with status_line(options, "looking for what is stored") as says:
         lock = take(storage, market, span, [*wanted, *empty], _counting(says, len(wanted) + len(empty)))
-    if not lock.rows:
+    if not any(one.last_us >= span.start_us for one in lock.series):  # funding of the day before alone is nothing
         raise NoData("no stored row lies between --start and --end; get more with download_all.py, or lock other days")
     save(lock, path, options.force)
     without = [str(one.series) for one in lock.series if not one.contents]
@@ -162,7 +162,8 @@ def _wanted(options: argparse.Namespace, storage: StorageManager, market: Market
     wanted = [one for one in of_kinds if symbols is None or any(is_of(one, symbol) for symbol in symbols)]
     if not wanted:
         raise NoData(f"nothing of that is stored of {market}; get it with download_all.py")
-    intervals = sorted({one.interval for one in wanted if one.interval})
+    stored_at = sorted({one.interval for one in wanted if one.interval})
+    intervals = [options.interval] if options.interval else stored_at
     named = [
         Series(market, kind.name, kind.directory(symbol), interval)
         for kind in kinds

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from core import VERSION
+from core.dates import day_of
 from core.errors import NoData, StorageError, storage_error
 from core.snapshot.content import contents_of
 from core.snapshot.lock import Content, Lock, LockedPartition, LockedSeries, Origin, locked_span
@@ -93,7 +94,7 @@ def stored_span(storage: StorageManager, wanted: Sequence[Series]) -> Span:
 
 
 def _month_of(us: int) -> Period:
-    return Period.day(datetime.fromtimestamp(us // 1_000_000, UTC).date()).within(Cadence.MONTHLY)
+    return Period.day(day_of(us)).within(Cadence.MONTHLY)
 
 
 def _locked_partition(partition: Partition) -> LockedPartition:

@@ -29,6 +29,7 @@
 }
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -65,7 +66,8 @@ def save(lock: Lock, path: Path, force: bool = False) -> None:
     except OSError as error:
         raise storage_error(error, path) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it has its name, or what went wrong is told already
+            temporary.unlink()
 
 
 def refuse_taken(path: Path, force: bool) -> None:

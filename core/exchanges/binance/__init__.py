@@ -1,1 +1,1 @@
-"""Binance's public archive."""
+"""Binance's public archive and API."""

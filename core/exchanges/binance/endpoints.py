@@ -72,7 +72,7 @@ def candle_weight(market: Market, limit: int) -> int:
     """What a page of candles costs."""
     if market is Market.SPOT:
         return 2
-    return 1 if limit < 100 else 2 if limit < 500 else 5 if limit <= 1000 else 10
+    return 1 if limit < 100 else 2 if limit < 500 else 5
 
 
 def trades_weight(market: Market) -> int:
@@ -81,12 +81,7 @@ def trades_weight(market: Market) -> int:
 
 
 def funding_cost(market: Market) -> dict[str, int]:
-    """What a page of funding costs."""
-    return {FUNDING: 1} if market is Market.UM else {WEIGHT: 1}
-
-
-def info_cost(market: Market) -> dict[str, int]:
-    """What the symbols with funding rules of their own cost."""
+    """What a page of funding costs, and the symbols with funding rules of their own."""
     return {FUNDING: 1} if market is Market.UM else {WEIGHT: 1}
 
 

@@ -91,6 +91,8 @@ async def funding_of_all(ask: Ask, market: Market, start_ms: int, end_ms: int) -
         found |= {(str(row.get("symbol")), time): row for row, time in zip(page, times, strict=True)}
         if len(page) < FUNDING_SHORT or (len(page) < PAGE_ROWS and len(found) == known):
             break
+        if times[-1] < at_ms:
+            raise RemoteError(f"{series}: the API's pages do not get on at {at_ms}; check --rest")
         if times[-1] == at_ms and len(page) >= PAGE_ROWS:
             raise RemoteError(f"{series}: more symbols settle at {at_ms} than a page holds; ask for each symbol")
         at_ms = max(at_ms, times[-1])

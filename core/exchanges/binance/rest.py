@@ -22,7 +22,7 @@ from core.exchanges.binance.answers import (
     rules_hours,
     trade_table,
 )
-from core.exchanges.binance.endpoints import ENDPOINTS, REACH_MARGIN_US, TRADES_REACH_US, info_cost
+from core.exchanges.binance.endpoints import ENDPOINTS, REACH_MARGIN_US, TRADES_REACH_US, funding_cost
 from core.exchanges.binance.session import Count, Session
 from core.exchanges.binance.weights import SYSTEM_CLOCK, Clock
 from core.settings import DownloadSettings
@@ -165,7 +165,7 @@ async def _settlements(ask: pages.Ask, series: Series, rows: list[Any], span: Sp
     hours = funding_hours(times, 0)
     wanted = [span.start_us <= time < span.end_us for time in times]
     if any(each == 0 and is_wanted for each, is_wanted in zip(hours, wanted, strict=True)):
-        rules = rules_hours(series, await ask("fundingInfo", {}, info_cost(series.market)))
+        rules = rules_hours(series, await ask("fundingInfo", {}, funding_cost(series.market)))
         hours = funding_hours(times, rules or _STANDARD_HOURS)
     found = zip(rows, hours, wanted, strict=True)
     return funding_table(series, [row | {"interval": each} for row, each, is_wanted in found if is_wanted])

@@ -27,8 +27,7 @@ _UNKNOWN_SYMBOL: Final = (-1121, -1122)
 
 
 class Session:
-    """Asks one market. `requests` counts what was sent; `server_us` only grows: the exchange's clock shows at least
-    this."""
+    """Asks one market. `server_us` only grows: the exchange's clock shows at least this."""
 
     def __init__(self, market: Market, base: str | None, smart: SmartDownloader, clock: Clock) -> None:
         self.market = market
