@@ -8,12 +8,12 @@ from typing import TypeAlias
 import numpy as np
 
 from core.datasets.grid import Grid, Ints
-from core.integrity.exact import doubles, places_of, products, sums, whole_sums
+from core.decimals import doubles, places_of, products, sums, whole_sums
 from core.integrity.rows import Floats, Rows
 from core.types import Market
 
 Sums: TypeAlias = list[int]
-"""Exact sums in units of 1e-12 (`core.integrity.exact`)."""
+"""Exact sums in units of 1e-12 (`core.decimals`)."""
 
 
 @dataclass(slots=True, eq=False)

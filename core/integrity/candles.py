@@ -6,7 +6,7 @@ import numpy as np
 
 from core.datasets.grid import Bools
 from core.dates import HOUR_US, INTERVAL_US, format_us
-from core.integrity.exact import text
+from core.decimals import text
 from core.integrity.rows import Faults, Floats, Rows
 from core.types import Market
 

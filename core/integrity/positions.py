@@ -7,7 +7,7 @@ import numpy as np
 
 from core.datasets.grid import is_on_schedule, to_the_minute
 from core.dates import HOUR_US, format_us
-from core.integrity.exact import text
+from core.decimals import text
 from core.integrity.rows import Faults, Rows, told_value
 from core.types import Market
 

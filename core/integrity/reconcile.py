@@ -14,9 +14,9 @@ import pyarrow as pa
 from core.datasets import DATASETS
 from core.datasets.grid import Bools, Grid, Ints
 from core.dates import DAY_US, INTERVAL_US
+from core.decimals import places_of, sums, text
 from core.integrity.aggregate import Candles, added_up, of_candles, of_trades
 from core.integrity.candles import CONTRACT_USD
-from core.integrity.exact import places_of, sums, text
 from core.integrity.rows import Floats, Rows
 from core.integrity.sides import (
     CANDLE_WINDOW_US,

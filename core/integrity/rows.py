@@ -12,7 +12,7 @@ from core.datasets import DATASETS, Dataset
 from core.datasets.dataset import Kind
 from core.datasets.grid import Bools, Grid, Ints
 from core.dates import DAY_US, format_us
-from core.integrity.exact import text
+from core.decimals import text
 from core.settings import QualitySettings
 from core.types import Finding, Series, Span
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from core.datasets.grid import Bools, Ints
 from core.dates import MINUTE_US
+from core.decimals import text
 from core.integrity.candles import closes_oddly
-from core.integrity.exact import text
 from core.integrity.rows import Floats, Rows
 from core.types import Span
 

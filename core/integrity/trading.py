@@ -7,8 +7,8 @@ import numpy as np
 
 from core.datasets.grid import Bools, Grid, Ints
 from core.dates import format_us
+from core.decimals import places_of, text
 from core.integrity.candles import CONTRACT_USD, PLACE
-from core.integrity.exact import places_of, text
 from core.integrity.rows import Faults, Rows, told_value
 from core.types import Market
 

@@ -15,9 +15,9 @@ from integrity_world import Change, Stored, altered, days, without
 from core.datasets import DATASETS
 from core.datasets.grid import Grid
 from core.dates import DAY_US, HOUR_US, INTERVAL_US
+from core.decimals import doubles, places_of, sums
 from core.integrity import sides
 from core.integrity.aggregate import added_up, of_trades
-from core.integrity.exact import doubles, places_of, sums
 from core.integrity.rows import Rows
 from core.integrity.trading import LEFT_OUT
 from core.sample.archive import Shelf, whole_archive

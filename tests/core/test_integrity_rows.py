@@ -10,8 +10,8 @@ import pytest
 
 from core.datasets import DATASETS
 from core.dates import DAY_US, HOUR_US, MINUTE_US
+from core.decimals import doubles, places_of, sums
 from core.integrity.checks import CHECKS, check_rows
-from core.integrity.exact import doubles, places_of, sums
 from core.integrity.rows import chunks
 from core.sample.market import small_market
 from core.types import Market, Series
