@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from core.bars import BARS
+from core.bars.rules import Family
 from core.datasets import DATASETS
 from core.export import EXPORTS
 from core.settings import Settings, load_settings
@@ -17,7 +19,7 @@ GROUND = ("types", "errors", "dates", "nearest", "datasets", "decimals", "layout
 """Floor 0, each importing only what stands before it (`settings` last)."""
 FLOORS = {
     **dict.fromkeys((f"core.{name}" for name in GROUND), 0),
-    **dict.fromkeys(("core.download", "core.storage"), 1),
+    **dict.fromkeys(("core.bars", "core.download", "core.storage"), 1),
     **dict.fromkeys(("core.exchanges", "core.export", "core.integrity", "core.sample", "core.snapshot"), 2),
     **dict.fromkeys(("loader", "core.jobs", "core.monitor"), 3),
     "scripts": 4,
@@ -79,6 +81,13 @@ def test_every_dataset_file_is_registered() -> None:
 def test_every_format_file_is_registered() -> None:
     files = {path.stem for path in (ROOT / "core" / "storage" / "formats").glob("*.py")} - {"__init__"}
     assert {form.__name__.rpartition(".")[2] for form in FORMATS.values()} == files
+
+
+def test_every_module_of_a_family_of_bars_is_that_of_a_registered_kind() -> None:
+    kernels = {"threshold", "clock", "imbalance", "runs"}
+    assert {rule.family.module for rule in BARS.values()} == kernels
+    assert all((ROOT / "core" / "bars" / f"{name}.py").exists() for name in kernels)
+    assert {rule.family for rule in BARS.values()} == set(Family)
 
 
 def test_every_export_has_its_file() -> None:

@@ -1,0 +1,193 @@
+"""The compiled loop that makes bars of trades: arrays and state in, closed bars and state out. Importing loads numba.
+
+It knows no files, no Arrow and no settings. `slots` says what lies where, `blocks` how trades become exact numbers, the
+modules of the families when a bar closes.
+"""
+
+import math
+from typing import Any, Final
+
+from numba import int64, njit
+
+from core.bars.blocks import carry, fill, gather, start_bar
+from core.bars.clock import find_later
+from core.bars.imbalance import (
+    amount_needed,
+    dollars_needed,
+    expect_dollars,
+    expect_ticks,
+    find_imbalance,
+    prefix,
+)
+from core.bars.rounding import least_reaching, nearest
+from core.bars.rules import Family
+from core.bars.runs import expect_run, find_run, run_needed
+from core.bars.slots import (
+    AMOUNT,
+    BARS,
+    BIN,
+    BUYS,
+    CONTRACT,
+    CONTRACT_PLACES,
+    CUT_HIGH,
+    CUT_LOW,
+    DOLLARS,
+    DONE,
+    FAMILY,
+    FULL,
+    LEAST,
+    LEAST_SIZE,
+    LIMIT,
+    MEAN_SELL,
+    MOST,
+    MOST_SIZE,
+    PRICE_PLACES,
+    QUANTITY_PLACES,
+    SIZE,
+    THRESHOLD,
+    TOO_LARGE,
+    TRADES,
+)
+from core.bars.threshold import find_sum
+
+PARTS: Final = "fef6361f0087cdcb"
+"""The beginning of the SHA-256 of the modules that are compiled into this one. numba keeps a compiled kernel until the
+kernel's own file changes, whatever it calls: whoever changes those changes this line, and so this file."""
+CLOCK: Final = int(Family.CLOCK)
+FIXED: Final = int(Family.THRESHOLD)
+IN_DOLLARS: Final = int(Family.DOLLAR_IMBALANCE)
+IN_TICKS: Final = int(Family.IMBALANCE)
+RUN: Final = int(Family.RUN)
+_PLAIN: Final = njit(nogil=True, error_model="numpy")
+_KERNEL: Final = njit(nogil=True, error_model="numpy", cache=True)
+
+
+@_KERNEL
+def run(
+    trades: Any, at: Any, room: Any, rule: Any, numbers: Any, whole: Any, real: Any, bars: Any, bars_real: Any
+) -> Any:
+    """(first trade that is still to be taken, closed bars, DONE or what is in the way) of the trades from `at` on.
+
+    `whole` and `real` are the open bar and what is expected, and are changed; closed bars become lines of `bars` and
+    `bars_real`.
+    """
+    closed = 0
+    while at < len(trades[0]):
+        count, status = fill(trades, at, room, rule, whole, real)
+        if status == DONE and is_too_large(rule, whole):
+            status = TOO_LARGE
+        if status != DONE:
+            return at, closed, status
+        if rule[FAMILY] == IN_DOLLARS or rule[FAMILY] == IN_TICKS:
+            prefix(count, room, rule)
+        place, closed = advance(trades, at, 0, count, room, rule, numbers, whole, real, bars, bars_real, closed)
+        if place < count:
+            return at + place, closed, FULL
+        carry(whole)
+        at += count
+    return at, closed, DONE
+
+
+@_PLAIN
+def advance(
+    trades: Any,
+    at: Any,
+    place: Any,
+    count: Any,
+    room: Any,
+    rule: Any,
+    numbers: Any,
+    whole: Any,
+    real: Any,
+    bars: Any,
+    bars_real: Any,
+    closed: Any,
+) -> Any:
+    """(the next trade of the scratch, closed bars); the former is `count` unless there is no room for bars."""
+    limit = need(rule, numbers, whole, real)
+    while place < count and closed < len(bars):
+        if rule[FAMILY] == CLOCK:
+            if whole[TRADES] == 0:
+                whole[BIN] = trades[5][at + place] // rule[LIMIT]
+            end = find_later(trades[5], at, place, count, rule, whole)
+            does_close = end < count
+        else:
+            last = find(place, count, room, rule, whole, limit)
+            does_close = last < count
+            end = last + 1 if does_close else count
+        gather(trades, at, place, end, room, rule, whole, real)
+        place = end
+        if does_close:
+            bars[closed], bars_real[closed] = whole[:BARS], real[: MEAN_SELL + 1]
+            closed += 1
+            expect(rule, numbers, whole, real)
+            whole[BARS] += 1
+            start_bar(whole)
+            limit = need(rule, numbers, whole, real)
+    return place, closed
+
+
+@_PLAIN
+def is_too_large(rule: Any, whole: Any) -> Any:
+    """Whether the sum that decides has a high part already."""
+    return rule[AMOUNT] != TRADES and whole[rule[AMOUNT] + 1] != 0
+
+
+@_PLAIN
+def find(place: Any, count: Any, room: Any, rule: Any, whole: Any, limit: Any) -> Any:
+    """The trade of the scratch with which the bar closes; `count` if none does."""
+    if rule[FAMILY] == FIXED:
+        return find_sum(place, count, room, rule[AMOUNT], whole, limit)
+    if whole[BARS] == 0 and rule[FAMILY] != IN_DOLLARS:
+        return find_sum(place, count, room, TRADES, whole, limit)
+    if rule[FAMILY] == RUN:
+        return find_run(place, count, room, rule, whole, limit)
+    return find_imbalance(place, count, room, rule, whole, limit)
+
+
+@_PLAIN
+def need(rule: Any, numbers: Any, whole: Any, real: Any) -> Any:
+    """The whole number that the open bar has to reach; an adaptive one's threshold is noted with it."""
+    if rule[FAMILY] == CLOCK or rule[FAMILY] == FIXED:
+        return rule[LIMIT]
+    if rule[FAMILY] == IN_DOLLARS:
+        real[THRESHOLD] = dollars_needed(real)
+    elif whole[BARS] == 0:
+        return rule[LIMIT]
+    elif rule[FAMILY] == IN_TICKS:
+        real[THRESHOLD] = amount_needed(real, numbers)
+    else:
+        real[THRESHOLD] = run_needed(real)
+    return least_reaching(real[THRESHOLD], places_of_amount(rule))
+
+
+@_PLAIN
+def places_of_amount(rule: Any) -> Any:
+    """In units of how many places the sum counts that decides."""
+    if rule[AMOUNT] == TRADES:
+        return int64(0)
+    if rule[AMOUNT] != DOLLARS:
+        return rule[QUANTITY_PLACES]
+    return rule[QUANTITY_PLACES] + (rule[CONTRACT_PLACES] if rule[CONTRACT] else rule[PRICE_PLACES])
+
+
+@_PLAIN
+def expect(rule: Any, numbers: Any, whole: Any, real: Any) -> Any:
+    """What the bar that closes makes of the expectations."""
+    if rule[FAMILY] == CLOCK or rule[FAMILY] == FIXED:
+        return
+    slot, places = rule[AMOUNT], places_of_amount(rule)
+    bought = whole[slot + 1] if slot == TRADES else whole[slot + 2]
+    sold = whole[slot] - bought
+    theta = math.copysign(nearest(abs(bought - sold), places), float(bought - sold))
+    trades = float(whole[TRADES])
+    if rule[FAMILY] == IN_DOLLARS:
+        uncut = expect_dollars(real, numbers, whole[BARS], theta, nearest(whole[slot], places))
+    elif rule[FAMILY] == IN_TICKS:
+        uncut = expect_ticks(real, numbers, whole[BARS], theta, trades)
+    else:
+        buys = float(whole[BUYS])
+        uncut = expect_run(real, numbers, whole[BARS], trades, buys, nearest(bought, places), nearest(sold, places))
+    whole[CUT_LOW] += uncut < numbers[LEAST]
+    whole[CUT_HIGH] += uncut > numbers[MOST]
+    real[LEAST_SIZE], real[MOST_SIZE] = min(real[LEAST_SIZE], real[SIZE]), max(real[MOST_SIZE], real[SIZE])

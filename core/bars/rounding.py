@@ -1,0 +1,85 @@
+"""Between exact sums and doubles: the nearest double of a sum, the least sum that reaches a double."""
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numba import float64, int64, njit, uint64
+
+from core.bars.slots import NEVER
+
+_TEN: Final = np.array([10.0**power for power in range(19)])
+_TEN_WHOLE: Final = np.array([10**power for power in range(19)], dtype=np.uint64)
+_PLAIN: Final = njit(nogil=True, error_model="numpy")
+
+
+@_PLAIN
+def nearest(number: Any, places: Any) -> Any:
+    """number / 10^places, rounded once, half to even; for 0 <= number < 2^62 and at most 18 places."""
+    if number < int64(1) << int64(53):
+        return float64(number) / _TEN[places]
+    return _long_division(uint64(number), _TEN_WHOLE[places])
+
+
+@_PLAIN
+def _long_division(number: Any, divisor: Any) -> Any:
+    quotient, rest, bits = number // divisor, number % divisor, 0
+    while quotient < uint64(1) << uint64(54):
+        rest = rest << uint64(4)  # stays below 2^64, for the divisor is below 2^60
+        quotient = (quotient << uint64(4)) + rest // divisor
+        rest, bits = rest % divisor, bits + 4
+    drop = 2
+    while quotient >> uint64(drop) >= uint64(1) << uint64(53):
+        drop += 1
+    half = uint64(1) << uint64(drop - 1)
+    low = quotient & (half + half - uint64(1))
+    kept = int64(quotient >> uint64(drop))
+    if low > half or (low == half and (rest != uint64(0) or kept & 1)):
+        kept += 1
+    return math.ldexp(float64(kept), drop - bits)
+
+
+@_PLAIN
+def least_reaching(value: Any, places: Any) -> Any:
+    """The least whole number n with n / 10^places >= value, exactly; NEVER if it is none below 2^62. For value >= 0."""
+    if not value < 4.6e18:
+        return int64(NEVER)
+    if value == 0.0:
+        return int64(0)
+    fraction, power = math.frexp(value)
+    high, low = _product(uint64(math.ldexp(fraction, 53)), _TEN_WHOLE[places])
+    down = 53 - power
+    if down <= 0:  # a whole number of 2^53 and more, so of at most 62 bits
+        if high != uint64(0) or low >> uint64(62 + down) != uint64(0):
+            return int64(NEVER)
+        return int64(low << uint64(-down))
+    if down >= 128:
+        return int64(1)
+    return _shifted_up(high, low, down)
+
+
+@_PLAIN
+def _shifted_up(high: Any, low: Any, down: Any) -> Any:
+    """A number of 128 bits divided by 2^down, 0 < down < 128, rounded up; NEVER from 2^62 on."""
+    if down >= 64:
+        cut = (high & ((uint64(1) << uint64(down - 64)) - uint64(1))) | low
+        kept = high >> uint64(down - 64) if down > 64 else high
+    else:
+        cut = low & ((uint64(1) << uint64(down)) - uint64(1))
+        if high >> uint64(down) != uint64(0):
+            return int64(NEVER)
+        kept = (high << uint64(64 - down)) | (low >> uint64(down))
+    if kept >= uint64(NEVER):
+        return int64(NEVER)
+    return int64(kept) + int64(cut != uint64(0))
+
+
+@_PLAIN
+def _product(one: Any, other: Any) -> Any:
+    """The 128 bits of a product, as two words."""
+    mask = uint64(0xFFFFFFFF)
+    a, b = one >> uint64(32), one & mask
+    c, d = other >> uint64(32), other & mask
+    middle = b * c + ((b * d) >> uint64(32))
+    outer = a * d + (middle & mask)
+    return a * c + (middle >> uint64(32)) + (outer >> uint64(32)), one * other

@@ -1,0 +1,85 @@
+"""Bars that close when one side, buys or sells, has done more than was expected.
+
+M. López de Prado, "Advances in Financial Machine Learning", ch. 2.3.2.2: theta = max(bought, sold) reaches
+E[T] * max(P * Eb, (1 - P) * Es), where E[T] is the expected number of trades, P the expected share of buys, Eb and Es
+the expected amount of one buy and of one sale. The first bar is a warm-up of `init_ticks` trades. A side that no bar
+had yet is expected with 0, and then with the mean of the first bar that has it.
+"""
+
+from typing import Any, Final
+
+from numba import njit
+
+from core.bars.slots import (
+    ALPHA_MEAN,
+    ALPHA_SIZE,
+    AMOUNT,
+    BLOCK,
+    DOLLARS,
+    LEAST,
+    MEAN,
+    MEAN_BUY,
+    MEAN_SELL,
+    MOST,
+    SIZE,
+    TRADES,
+)
+
+_PLAIN: Final = njit(nogil=True, error_model="numpy")
+
+
+@_PLAIN
+def find_run(first: Any, count: Any, room: Any, rule: Any, whole: Any, limit: Any) -> Any:
+    """The trade of the scratch, from `first` on, with which the larger side reaches `limit`; `count` if none does."""
+    slot = rule[AMOUNT]
+    bought = whole[slot + 1 if slot == TRADES else slot + 2]
+    sold = whole[slot] - bought
+    column = 4 if slot == TRADES else 2 if slot == DOLLARS else 0
+    amounts = room[3] if slot == TRADES else room[2] if slot == DOLLARS else room[1]
+    sales, sums = room[5], room[6]
+    place = first
+    while place < count:
+        if place % BLOCK == 0:
+            more_sold = sums[place // BLOCK, column + 1]
+            more_bought = sums[place // BLOCK, column] - more_sold
+            if bought + more_bought < limit and sold + more_sold < limit:
+                bought += more_bought
+                sold += more_sold
+                place += BLOCK
+                continue
+        stop = min(count, place - place % BLOCK + BLOCK)
+        for k in range(place, stop):
+            if sales[k]:
+                sold += amounts[k]
+            else:
+                bought += amounts[k]
+            if max(bought, sold) >= limit:
+                return k
+        place = stop
+    return count
+
+
+@_PLAIN
+def expect_run(real: Any, numbers: Any, bars: Any, trades: Any, buys: Any, bought: Any, sold: Any) -> Any:
+    """What a closed bar makes of the expectations E[T], P, Eb and Es; `bars` were closed before. All are doubles."""
+    share = buys / trades
+    if bars == 0:
+        real[SIZE], real[MEAN] = trades, share
+    else:
+        real[SIZE] += numbers[ALPHA_SIZE] * (trades - real[SIZE])
+        real[MEAN] += numbers[ALPHA_MEAN] * (share - real[MEAN])
+    if buys > 0.0:
+        mean = bought / buys
+        real[MEAN_BUY] += numbers[ALPHA_MEAN] * (mean - real[MEAN_BUY]) if real[MEAN_BUY] != 0.0 else mean
+    if trades > buys:
+        mean = sold / (trades - buys)
+        real[MEAN_SELL] += numbers[ALPHA_MEAN] * (mean - real[MEAN_SELL]) if real[MEAN_SELL] != 0.0 else mean
+    uncut = real[SIZE]
+    real[SIZE] = min(max(uncut, numbers[LEAST]), numbers[MOST])
+    return uncut
+
+
+@_PLAIN
+def run_needed(real: Any) -> Any:
+    """How large the larger side has to be behind the warm-up."""
+    return real[SIZE] * max(real[MEAN] * real[MEAN_BUY], (1.0 - real[MEAN]) * real[MEAN_SELL])

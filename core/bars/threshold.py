@@ -1,0 +1,32 @@
+"""Bars that close at the first trade with which a sum reaches a threshold: trades, quantity or dollars."""
+
+from typing import Any, Final
+
+from numba import njit
+
+from core.bars.slots import BLOCK, DOLLARS, TRADES
+
+_PLAIN: Final = njit(nogil=True, error_model="numpy")
+
+
+@_PLAIN
+def find_sum(first: Any, count: Any, room: Any, slot: Any, whole: Any, limit: Any) -> Any:
+    """The trade of the scratch, from `first` on, with which the sum in `slot` reaches `limit`; `count` if none does."""
+    so_far = whole[slot]
+    if slot == TRADES:
+        return min(count, first + limit - so_far - 1)
+    column = 2 if slot == DOLLARS else 0
+    amounts, sums = room[2] if slot == DOLLARS else room[1], room[6]
+    place = first
+    while place < count:
+        if place % BLOCK == 0 and so_far + sums[place // BLOCK, column] < limit:
+            so_far += sums[place // BLOCK, column]
+            place += BLOCK
+            continue
+        stop = min(count, place - place % BLOCK + BLOCK)
+        for k in range(place, stop):
+            so_far += amounts[k]
+            if so_far >= limit:
+                return k
+        place = stop
+    return count
