@@ -1,5 +1,6 @@
 """Decimals as whole numbers, so that sums are exact: doubles nearest to decimals of up to 12 places give them back."""
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -58,6 +59,46 @@ def whole_sums(whole: npt.NDArray[Any], first: Ints, places: int) -> list[int]:
 def doubles(sums_of: list[int]) -> npt.NDArray[np.float64]:
     """The doubles nearest to exact sums in units of 1e-12."""
     return np.array([each / SCALE for each in sums_of], dtype=np.float64)  # Python rounds this division correctly
+
+
+def summed(values: npt.NDArray[np.float64], first: Ints) -> npt.NDArray[np.float64]:
+    """Of each run of values that begins at `first`, the double nearest to the exact sum of its decimals.
+
+    Each run is summed by itself, whatever stands beside it. A run with a value that is no decimal of up to 12 places,
+    or too large for its places, gives the double nearest to the sum of the doubles.
+    """
+    if len(first) == 0:
+        return np.zeros(0, dtype=np.float64)
+    places = np.maximum.reduceat(_places_of_each(values), first)
+    found = np.empty(len(first), dtype=np.float64)
+    ends = np.append(first[1:], len(values))
+    lengths = ends - first
+    for place in np.unique(places).tolist():
+        runs = np.flatnonzero(places == place)
+        own = np.repeat(places == place, lengths)
+        starts = np.append(0, np.cumsum(lengths[runs])[:-1])
+        scaled = np.rint(values[own] * 10.0**place)
+        sizes = np.add.reduceat(np.abs(scaled), starts)
+        found[runs] = np.add.reduceat(scaled, starts) / 10.0**place  # exact below 2^53, then rounded once
+        for run in runs[~((sizes < _EXACT) & (place <= PLACES))].tolist():
+            found[run] = math.fsum(values[first[run] : ends[run]].tolist())
+    return found
+
+
+def _places_of_each(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int8]:
+    """The fewest decimals of each value, one more than 12 where there are none that give it back exactly."""
+    found = np.full(len(values), PLACES + 1, dtype=np.int8)
+    left = np.arange(len(values))
+    for places in range(PLACES + 1):
+        scale = 10.0**places
+        rest = values[left]
+        whole = np.rint(rest * scale)
+        fits = (whole / scale == rest) & (np.abs(whole) < _EXACT)
+        found[left[fits]] = places
+        left = left[~fits]
+        if not len(left):
+            break
+    return found
 
 
 def text(value: Any) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -348,6 +349,12 @@ class Partition:
         return max(source.last_us for source in self.sources)
 
     @property
+    def overlaps(self) -> bool:
+        """Whether two of the sources share any time, so that a row of one may be the other one's too."""
+        spans = sorted((source.first_us, source.last_us) for source in self.sources)
+        return any(behind[0] <= before[1] for before, behind in pairwise(spans))
+
+    @property
     def plain(self) -> tuple[Period, ...]:
         """The periods of the sources whose rows a longer archive has too, if there is one."""
         return tuple(source.period for source in self.sources if not source.is_beside)
@@ -361,7 +368,7 @@ class Partition:
 @dataclass(frozen=True, slots=True)
 class PartitionFacts:
     """A partition as far as a reader has to know it: where its rows go from and to, and the periods of its sources,
-    apart as `Partition` has them."""
+    apart as `Partition` has them. `overlaps` is said where it is not known, too."""
 
     period: Period
     path: Path
@@ -371,6 +378,7 @@ class PartitionFacts:
     plain: tuple[Period, ...]
     beside: tuple[Period, ...] = ()
     stamp: Stamp | None = None
+    overlaps: bool = True
 
 
 @dataclass(frozen=True, slots=True)

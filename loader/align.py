@@ -4,16 +4,17 @@ A join answers with one index per left row into the right rows, -1 where there i
 symbol behind the other: `offsets[s]:offsets[s + 1]` are those of symbol `s`, so there is one offset more than symbols.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from core.dates import INTERVAL_US
 
 Integers = npt.NDArray[np.int64]
-Join = Callable[[Integers, Integers], Integers]
 
 
 def available_at(open_us: Integers, interval: str) -> Integers:
@@ -25,42 +26,96 @@ def available_at(open_us: Integers, interval: str) -> Integers:
     return months.astype("datetime64[us]").astype(np.int64)
 
 
-def same_time(left_us: Integers, right_us: Integers) -> Integers:
-    """The right row of exactly the same time."""
-    if np.array_equal(left_us, right_us):
-        return np.arange(len(left_us), dtype=np.int64)
-    if len(right_us) == 0:
-        return np.full(len(left_us), -1, dtype=np.int64)
-    found = np.minimum(np.searchsorted(right_us, left_us), len(right_us) - 1)
-    return np.where(right_us[found] == left_us, found, -1)
-
-
 def last_known(known_us: Integers, event_us: Integers) -> Integers:
     """The last event at or before each moment; an event one microsecond later is not known yet."""
-    return np.searchsorted(event_us, known_us, side="right").astype(np.int64) - 1
+    if len(event_us) >= len(known_us):
+        return np.searchsorted(event_us, known_us, side="right").astype(np.int64) - 1
+    # Few events among many moments: each one's place is looked up, and it holds until the next one's.
+    places = np.searchsorted(known_us, event_us, side="left")
+    lengths = np.diff(places, prepend=0, append=len(known_us))
+    return np.repeat(np.arange(-1, len(event_us), dtype=np.int64), lengths)
 
 
-def within_symbols(
-    join: Join, left: Integers, left_offsets: Integers, right: Integers, right_offsets: Integers
-) -> Integers:
-    """`join` applied symbol by symbol; the indices count in the whole of `right`."""
-    if np.array_equal(left_offsets, right_offsets) and np.array_equal(left, right) and join is same_time:
-        return np.arange(len(left), dtype=np.int64)
-    indices = np.empty(len(left), dtype=np.int64)
-    for symbol in range(len(left_offsets) - 1):
-        here = slice(left_offsets[symbol], left_offsets[symbol + 1])
-        start, end = right_offsets[symbol], right_offsets[symbol + 1]
-        found = join(left[here], right[start:end])
-        indices[here] = np.where(found < 0, -1, found + start)
-    return indices
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The rows of one symbol: `indices` into the right rows, or None where these are `first`, `first + 1`, ..."""
+
+    first: int
+    count: int
+    indices: Integers | None = None
 
 
-def pick(values: npt.NDArray[Any], indices: Integers) -> npt.NDArray[np.float64]:
-    """The values at `indices` as float64; NaN where the index is -1."""
-    if len(values) == 0:
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """For each left row the row on the right that was the last one known; none that is older than asked for."""
+
+    runs: tuple[Run, ...]
+
+    def indices(self) -> Integers:
+        """One index per left row, -1 where there is none."""
+        each = [
+            run.indices if run.indices is not None else np.arange(run.first, run.first + run.count) for run in self.runs
+        ]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *each])
+
+    def pick(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """The values of the right rows as float64, NaN where there is none. Stretches that are the same on both sides,
+        as nearly all are, are not copied."""
+        doubles = column if pa.types.is_float64(column.type) else column.cast(pa.float64())
+        chunks: list[pa.Array] = []
+        for run in self.runs:
+            if run.indices is None:
+                chunks += doubles.slice(run.first, run.count).chunks
+            else:
+                chunks.append(pa.array(_picked(doubles, run.indices)))
+        return pa.chunked_array(chunks, pa.float64())
+
+
+def join_last_known(
+    known_us: Integers, offsets: Integers, right_us: Integers, right_offsets: Integers, max_age_us: int | None = None
+) -> Joined:
+    """Symbol by symbol the last right row known at each moment. `right_us` says since when each was known; one that is
+    older than `max_age_us` (None: however old) at that moment is none."""
+    runs: list[Run] = []
+    for symbol in range(len(offsets) - 1):
+        moments = known_us[offsets[symbol] : offsets[symbol + 1]]
+        start, end = int(right_offsets[symbol]), int(right_offsets[symbol + 1])
+        if len(moments):
+            _append(runs, _run(moments, right_us[start:end], start, max_age_us))
+    return Joined(tuple(runs))
+
+
+def _run(moments: Integers, events: Integers, start: int, max_age_us: int | None) -> Run:
+    lead = max(int(np.searchsorted(events, moments[0], side="right")) - 1, 0)
+    if np.array_equal(events[lead : lead + len(moments)], moments):
+        return Run(start + lead, len(moments))
+    found = last_known(moments, events)
+    is_none = found < 0
+    if max_age_us is not None and len(events):
+        is_none |= moments - events[np.maximum(found, 0)] > max_age_us
+    return Run(start, len(moments), np.where(is_none, -1, found + start))
+
+
+def _indices(run: Run) -> Integers:
+    return np.arange(run.first, run.first + run.count) if run.indices is None else run.indices
+
+
+def _append(runs: list[Run], run: Run) -> None:
+    """Runs without a break between them are one."""
+    last = runs[-1] if runs else None
+    if last is not None and last.indices is None and run.indices is None and last.first + last.count == run.first:
+        runs[-1] = Run(last.first, last.count + run.count)
+    else:
+        runs.append(run)
+
+
+def _picked(column: pa.ChunkedArray, indices: Integers) -> npt.NDArray[np.float64]:
+    some = indices[indices >= 0]
+    if len(some) == 0:
         return np.full(len(indices), np.nan)
-    picked: npt.NDArray[np.float64] = values[indices].astype(np.float64, copy=False)
-    picked[indices < 0] = np.nan
+    first = int(some.min())
+    values = column.slice(first, int(some.max()) + 1 - first).to_numpy()
+    picked: npt.NDArray[np.float64] = np.append(values, np.nan)[np.where(indices >= 0, indices - first, -1)]
     return picked
 
 

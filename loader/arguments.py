@@ -5,7 +5,7 @@ start is included. An end that is a pure date (`2024-01-31`) includes that whole
 given as a `datetime` or `Timestamp`, is excluded: `2024-01-31T00:00` ends with the last row of the 30th.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -13,14 +13,16 @@ from typing import Final
 from core.datasets import DATASETS, Dataset, dataset_named, interval_named, market_named
 from core.errors import ConfigError
 from core.layout import SYMBOL
-from core.nearest import one_of
+from core.nearest import did_you_mean, one_of
 from core.types import Market, Series, Span
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _LAST_US: Final = (datetime(2200, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 """No row lies outside 1970 to 2200, so wider bounds mean these; arithmetic around them cannot leave the calendar."""
-_ALWAYS: Final = ("timestamp", "symbol")
+ALWAYS: Final = Span(0, _LAST_US)
+"""All that can be stored."""
+_IN_EVERY_FRAME: Final = ("timestamp", "symbol")
 _ORDER: Final = {"funding_rate": ("funding_rate", "funding_interval_hours")}
 """Where a frame's columns read better in another order than the exchange's."""
 
@@ -149,7 +151,7 @@ def _columns(value: Iterable[str], kinds: Iterable[Dataset], market: Market) -> 
         if name not in known and name != "symbol":
             kinds_text = ", ".join(kind.name for kind in kinds)
             raise ConfigError(f"unknown column {name!r} of {kinds_text}{one_of(name, sorted(known))}")
-    return tuple(name for name in names if name not in _ALWAYS)
+    return tuple(name for name in names if name not in _IN_EVERY_FRAME)
 
 
 def stored_kind(data_type: str, market: str) -> tuple[Market, Dataset]:
@@ -158,3 +160,30 @@ def stored_kind(data_type: str, market: str) -> tuple[Market, Dataset]:
     if not isinstance(data_type, str):
         raise ConfigError(f"data_type: {data_type!r} is not a text; there are {', '.join(DATASETS)}")
     return where, dataset_named(data_type, where)
+
+
+def wanted_of(
+    stored: Sequence[Series],
+    symbols: str | Iterable[str] | None,
+    data_types: str | Iterable[str] | None,
+    market: str | None,
+) -> list[Series]:
+    """Those of the stored series that are asked for; None means all. Raises ConfigError for a name that none has."""
+    where = None if market is None else market_named(market)
+    kinds = None if data_types is None else _names(data_types, "data_types")
+    for name in kinds or ():
+        if name not in DATASETS:
+            raise ConfigError(f"unknown data type {name!r}{one_of(name, DATASETS)}")
+    chosen = None if symbols is None else _symbols(symbols)
+    found = [one for one in stored if where in (None, one.market) and (kinds is None or one.dataset in kinds)]
+    if chosen is None:
+        return found
+    for symbol in chosen:
+        if not any(_is_of(one, symbol) for one in found):
+            near = did_you_mean(symbol, sorted({one.symbol for one in found}))
+            raise ConfigError(f"symbols: nothing of {symbol} is stored{near}")
+    return [one for one in found if any(_is_of(one, symbol) for symbol in chosen)]
+
+
+def _is_of(one: Series, symbol: str) -> bool:
+    return one.symbol in (symbol, DATASETS[one.dataset].directory(symbol))

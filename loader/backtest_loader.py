@@ -8,23 +8,26 @@ second, which a script that only imports us, or asks for help, should not wait f
 from __future__ import annotations
 
 import functools
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from core.errors import NoData
-from loader.missing import Missing, MissingDataWarning, describe
+from loader.missing import report
 
 if TYPE_CHECKING:
-    from datetime import date
+    from datetime import date, timedelta
 
-    import pandas as pd
+    from pyarrow import Table
 
     from core.settings import Settings
-    from core.types import Span
+    from core.types import Series, Span
     from loader.arguments import Request
+    from loader.frames import Columns, Frame
+    from loader.missing import Missing
     from loader.pins import Pins
+    from loader.rows import Rows
+    from loader.universe import Universe
+    from loader.views import Views
 
 
 class BacktestDataLoader:
@@ -37,6 +40,22 @@ class BacktestDataLoader:
     bit the same frames wherever they are stored. What came behind the last locked row of a series is not seen. A
     request that reaches outside the lock raises ConfigError, rows that are no longer the locked ones SnapshotMismatch
     that names series and month. What is read is proved once, and again after its files have changed.
+
+    Said once for all methods:
+
+    - **Times.** Text, `date`, `datetime` and pandas `Timestamp` are taken; a naive time is UTC. The start is included.
+      An end that is a pure date (`2024-01-31`) includes that whole day; an end that is an instant (a text with a time
+      of day, a datetime, a Timestamp) is excluded.
+    - **output**: `pandas` (the default), `polars`, `arrow` (a pyarrow.Table), `numpy` (a dict of arrays by column), or
+      `relation`, a live DuckDB relation that reads when its rows are asked for. All have the same rows and columns.
+      Of frames with many symbols, `symbol` is a categorical whose categories are the symbols asked for, sorted (text
+      in numpy and relations).
+    - **on_missing**: what is done about rows that are expected and not stored: `warn` (the default: a
+      MissingDataWarning, whose `missing` lists series by series what is absent, begins late, ends early, has gaps or
+      is stale), `raise` (NoData) or `ignore`. Where nothing at all is found, `warn` raises NoData, too. A relation is
+      not read to find its gaps: only series without any file are told of.
+    - **Errors.** ConfigError for an argument that makes no sense, with a near match where there is one; StorageError
+      if a file cannot be read or two archives contradict each other about a row.
     """
 
     def __init__(
@@ -56,6 +75,7 @@ class BacktestDataLoader:
             chosen = chosen.replace(paths={"data": Path(data_dir).expanduser().absolute()})
         layout = Layout(chosen.data_root)
         catalog = functools.partial(known_partitions, layout)
+        self._settings = chosen
         self._pins: Pins | None = None
         if snapshot is None:
             self._storage = StorageManager(layout, chosen.storage, chosen.quality, catalog)
@@ -78,6 +98,8 @@ class BacktestDataLoader:
         """Lets go of DuckDB and its memory; using the loader again opens it again."""
         self._reader.close()
 
+    # rows as they are stored
+
     def load_data(
         self,
         symbols: str | Iterable[str],
@@ -87,13 +109,14 @@ class BacktestDataLoader:
         interval: str = "1h",
         market: str = "um",
         columns: Iterable[str] | None = None,
-    ) -> dict[str, pd.DataFrame]:
+        output: str = "pandas",
+        on_missing: str = "warn",
+    ) -> dict[str, Frame]:
         """Stored rows, one frame per data type.
 
         Each frame is sorted by symbol, then timestamp (trades, agg_trades and book_ticker: by id), with a RangeIndex
         and no nulls but NaN in metrics: `timestamp` (datetime64[us, UTC]; of candles the OPEN time, so a row is known
-        one interval later), `symbol` (categorical; its categories are the symbols asked for, sorted), then float64,
-        int64 (counts, ids), bool, and words as categoricals:
+        one interval later), `symbol`, then float64, int64 (counts, ids), bool, and words as categoricals:
 
             klines                      open high low close volume quote_volume trades taker_buy_base taker_buy_quote
             klines of cm                open high low close volume (contracts) base_volume trades taker_buy_volume
@@ -112,29 +135,69 @@ class BacktestDataLoader:
             liquidation_snapshot        side order_type time_in_force original_quantity price average_price order_status
                                         last_fill_quantity accumulated_fill_quantity
 
-        Units are in docs/data-dictionary.md.
-
-        `columns` picks others, in that order, for instance `close_time`; a type that lacks one of them leaves it out.
-        `interval` concerns candles only. `start_date` is included; `end_date` is included if it is a pure date and
-        excluded if it is an instant (a text with a time of day, a datetime, a Timestamp). A naive time is UTC.
-
-        What is missing is reported by a MissingDataWarning, and an empty type is an empty frame. Raises NoData if
-        nothing at all is there, ConfigError for an argument that makes no sense, StorageError if a file cannot be
-        read or two archives contradict each other about a row.
+        Units are in docs/data-dictionary.md, and `describe("klines")` says them. `columns` picks others, in that order,
+        for instance `close_time`; a type that lacks one of them leaves it out. `interval` concerns candles only.
         """
         from loader.arguments import parse_request
-        from loader.frames import long_columns, to_frame
-        from loader.lookup import absent
+        from loader.frames import checked_output
+        from loader.missing import checked_on_missing
 
+        checked_output(output), checked_on_missing(on_missing)
         request = self._admitted(parse_request(symbols, start_date, end_date, data_types, interval, market, columns))
+        if output == "relation":
+            return self._relations(request, on_missing)
         rows = {dataset.name: self._reader.rows(request, dataset) for dataset in request.datasets}
+        return self._frames(request, rows, output, on_missing)
+
+    def iter_data(
+        self,
+        symbols: str | Iterable[str],
+        start_date: str | date,
+        end_date: str | date,
+        data_types: str | Iterable[str] = ("klines",),
+        interval: str = "1h",
+        market: str = "um",
+        columns: Iterable[str] | None = None,
+        chunk: str = "1d",
+        output: str = "pandas",
+        on_missing: str = "warn",
+    ) -> Iterator[dict[str, Frame]]:
+        """The frames of `load_data` chunk by chunk, in order of time, in memory that does not grow with the request.
+
+        A chunk is a period of UTC time: `1d`, `1w`, `1mo`, or any number of s, m, h, d, w. Each yielded dict has a
+        frame for every data type, with exactly the rows that `load_data` gives for that period; periods without any row
+        are passed over. About half a million rows are in memory at a time, or one chunk if that has more: take a
+        shorter one (`15m`) for trades. Missing series are told of before the first chunk, gaps are not.
+        """
+        from loader.arguments import parse_request
+        from loader.frames import checked_output, long_columns, to_output
+        from loader.lookup import absent
+        from loader.missing import checked_on_missing
+        from loader.resample import period_grid
+        from loader.stream import chunks_of, has_files
+
+        checked_output(output), checked_on_missing(on_missing)
+        if output == "relation":
+            from core.errors import ConfigError
+
+            raise ConfigError("iter_data gives rows that were read; output 'relation' is read by DuckDB, use load_data")
+        request = self._admitted(parse_request(symbols, start_date, end_date, data_types, interval, market, columns))
+        grid = period_grid(chunk)
+        present = {dataset.name: has_files(self._storage, request, dataset) for dataset in request.datasets}
         missing = [
             part
             for dataset in request.datasets
-            for part in absent(self._storage, request, dataset, rows[dataset.name].counts > 0)
+            for part in absent(self._storage, request, dataset, present[dataset.name])
         ]
-        _report(missing, request.span, any(map(len, rows.values())), self._advice)
-        return {name: to_frame(long_columns(request.symbols, read)) for name, read in rows.items()}
+        report(missing, request.span, any(map(any, present.values())), on_missing, self._advice, above=3)
+
+        def frames() -> Iterator[dict[str, Frame]]:
+            for rows in chunks_of(self._reader, self._storage, request, grid):
+                yield {name: to_output(long_columns(request.symbols, read), output) for name, read in rows.items()}
+
+        return frames()
+
+    # rows joined by what was known
 
     def load_aligned_data(
         self,
@@ -143,43 +206,307 @@ class BacktestDataLoader:
         end_date: str | date,
         interval: str = "1h",
         market: str = "um",
-    ) -> pd.DataFrame:
+        max_age: str | timedelta | int | None = 0,
+        ages: bool = False,
+        output: str = "pandas",
+        on_missing: str = "warn",
+    ) -> Frame:
         """One row per symbol and candle, with what else was known when the candle closed.
 
-        Sorted by symbol and timestamp, RangeIndex. Columns: `timestamp` (open time, datetime64[us, UTC]), `symbol`
-        (categorical), `available_at` (datetime64[us, UTC]: the candle's end, when the WHOLE row was known; decide at
-        or after it), the columns of klines, then
+        Sorted by symbol and timestamp, RangeIndex. Columns: `timestamp` (open time, datetime64[us, UTC]), `symbol`,
+        `available_at` (datetime64[us, UTC]: the candle's end, when the WHOLE row was known; decide at or after it), the
+        columns of klines, then
 
-            mark_ index_ premium_  with open high low close: float64, the candle of the same open time, NaN without one
+            mark_ index_ premium_  with open high low close: float64, the last candle of that kind that was complete
+                                   then, if its own end lies no more than `max_age` before; else NaN
             funding_rate           float64, the last settlement stamped at or before `available_at`; NaN without one
             funding_interval_hours float64, of that settlement; NaN without one
             funding_time           datetime64[us, UTC], its stamp; NaT without one
 
-        A settlement stamped 08:00:00.003 is not known to the candle that ends at 08:00:00. Nothing is filled forward
-        but funding, which is in force until the next settlement; if the last one is more than a day older than the row,
-        so that later ones cannot be stored, a MissingDataWarning says how many rows carry such a rate.
-
-        Dates as in `load_data`. A type or symbol without rows is NaN and reported by MissingDataWarning. Raises NoData
-        if there is no candle at all, ConfigError (spot has no funding, for instance) and StorageError as `load_data`.
+        With the default `max_age=0` only candles of the same end join, so what is missing stays missing. `'3h'` lets
+        them be up to three hours older, None however old; then `ages=True` tells: `mark_age`, `index_age`,
+        `premium_age` and `funding_age` (timedelta64[us]; NaT where there is no value). A settlement stamped
+        08:00:00.003 is not known to the candle that ends at 08:00:00. Funding is in force until the next settlement and
+        so carried on; if the last one is more than a day older than the row, so that later ones cannot be stored, that
+        is told as `stale`. Rows with one key and different content are an error, never a row too many.
         """
         from loader.arguments import parse_request
-        from loader.frames import to_frame
-        from loader.wide import WIDE, read_wide, wide_columns, wide_missing
+        from loader.frames import checked_output
+        from loader.missing import checked_on_missing
+        from loader.wide import WIDE, parse_max_age, read_wide, wide_columns, wide_missing
 
+        checked_output(output), checked_on_missing(on_missing)
+        oldest_us = parse_max_age(max_age)
         request = self._admitted(parse_request(symbols, start_date, end_date, WIDE, interval, market))
-        rows = read_wide(self._reader, request)
-        missing = list(wide_missing(self._storage, request, rows))
-        _report(missing, request.span, len(rows["klines"]) > 0, self._advice)
-        return to_frame(wide_columns(request, rows))
+        wide = read_wide(self._reader, request, oldest_us)
+        missing = list(wide_missing(self._storage, wide)) if on_missing != "ignore" else []
+        report(missing, request.span, len(wide.bars) > 0, on_missing, self._advice, above=3)
+        return self._given(wide_columns(wide, ages), output)
+
+    # all symbols
+
+    def load_universe(
+        self,
+        start_date: str | date,
+        end_date: str | date,
+        min_volume: float | None = None,
+        data_types: str | Iterable[str] = ("klines",),
+        interval: str = "1h",
+        market: str = "um",
+        columns: Iterable[str] | None = None,
+        window: int = 30,
+        min_history: int = 1,
+        output: str = "pandas",
+        on_missing: str = "warn",
+    ) -> dict[str, Frame]:
+        """As `load_data`, of all symbols of which candles of `interval` are stored, delisted ones included.
+
+        With `min_volume` only rows of days on which their symbol was a member, as `universe` says with the same
+        arguments: by what was known before that day. Symbols come and go, so only symbols without any row of a type are
+        told of as missing.
+        """
+        from loader.arguments import parse_request
+        from loader.frames import checked_output, long_columns
+        from loader.lookup import absent
+        from loader.missing import checked_on_missing
+        from loader.universe import members_only
+
+        checked_output(output), checked_on_missing(on_missing)
+        if output == "relation":
+            from core.errors import ConfigError
+
+            raise ConfigError("load_universe has no relation; ask sql() for klines and universe() for the members")
+        found = self._universe(market, interval)
+        kinds = (data_types,) if isinstance(data_types, str) else tuple(data_types)
+        request = parse_request(found.symbols, start_date, end_date, kinds, interval, market, columns)
+        request = self._admitted(request)
+        rows = {dataset.name: self._reader.rows(request, dataset) for dataset in request.datasets}
+        missing = [
+            part
+            for dataset in request.datasets
+            if dataset.name != "klines"
+            for part in absent(self._storage, request, dataset, rows[dataset.name].counts > 0)
+        ]
+        if min_volume is not None:
+            table = self._members(found, request.span, min_volume, window, min_history)
+            rows = {name: members_only(request, read, table) for name, read in rows.items()}
+        report(missing, request.span, any(map(len, rows.values())), on_missing, self._advice, above=3)
+        return {name: self._given(long_columns(request.symbols, read), output) for name, read in rows.items()}
+
+    def universe(
+        self,
+        start_date: str | date,
+        end_date: str | date,
+        min_volume: float | None = None,
+        interval: str = "1h",
+        market: str = "um",
+        window: int = 30,
+        min_history: int = 1,
+        output: str = "pandas",
+    ) -> Frame:
+        """Which symbols one could have chosen on each day, by what was known before it: a row per day and symbol.
+
+        `date` (date32; in pandas datetime.date objects), `symbol`, `member` (bool), `reason` (`member`,
+        `not-traded-the-day-before`, `too-few-days`, `below-min-volume`), `mean_quote_volume` (float64, NaN without
+        days) and `days` (int32). A symbol is there from the day after its first stored candle. It is a member if it has
+        candles on the day before, on at least `min_history` of the `window` days before, and if the mean of its daily
+        quote volume over these days is at least `min_volume`. Volumes are sums of the candles of `interval`, of cm
+        contracts in USD (100 of BTC, 10 of all else).
+        """
+        from loader.arguments import parse_span
+        from loader.frames import checked_output
+
+        checked_output(output)
+        found = self._universe(market, interval)
+        table = self._members(found, parse_span(start_date, end_date), min_volume, window, min_history)
+        return self._given({name: table.column(name) for name in table.column_names}, output)
+
+    def universe_in_hindsight(
+        self, start_date: str | date, end_date: str | date, min_volume: float, interval: str = "1h", market: str = "um"
+    ) -> list[str]:
+        """The symbols whose mean daily quote volume over the WHOLE span reached `min_volume`: known only at its end.
+
+        To choose by it what is traded within the span is to look ahead, and flatters every backtest. It is here for
+        description, and to measure how much that flatters.
+        """
+        from loader.arguments import parse_span
+        from loader.universe import parse_volume
+
+        return self._universe(market, interval).in_hindsight(parse_span(start_date, end_date), parse_volume(min_volume))
+
+    # other bars
+
+    def resample(
+        self,
+        symbols: str | Iterable[str],
+        start_date: str | date,
+        end_date: str | date,
+        interval: str,
+        source: str | None = None,
+        market: str = "um",
+        data_type: str = "klines",
+        partial: str = "drop",
+        output: str = "pandas",
+        on_missing: str = "warn",
+    ) -> Frame:
+        """Candles of `interval` built from stored shorter ones: any number of s, m, h, d, w, or `1mo`.
+
+        Columns as `load_data`, with `available_at` behind `symbol` and `candles` (int32: of how many shorter ones) at
+        the end. A row is a period that begins within the request, built from all its shorter candles, also those
+        outside the request, and only if it is over. `source` is the interval to build from; without it the longest that
+        fits and that every symbol has stored. With `partial='drop'` periods of which a shorter candle is missing are
+        left out and told of; `'keep'` gives them from what there is (the exchange's own candles of listing hours and
+        halts are such). Periods are counted from 1970-01-01 UTC, weeks begin on Mondays.
+        """
+        from dataclasses import replace
+
+        from core.errors import ConfigError
+        from core.nearest import one_of
+        from loader.arguments import parse_request
+        from loader.frames import checked_output
+        from loader.lookup import absent
+        from loader.missing import checked_on_missing
+        from loader.resample import PARTIAL, resampled, resampled_columns, source_interval
+
+        checked_output(output), checked_on_missing(on_missing)
+        if partial not in PARTIAL:
+            raise ConfigError(f"partial: unknown {partial!r}{one_of(str(partial), PARTIAL)}")
+        request = parse_request(symbols, start_date, end_date, data_type, "1m", market)
+        (dataset,) = request.datasets
+        if not dataset.has_interval:
+            raise ConfigError(f"data_type: {data_type} are no candles, and resampled are candles only")
+        shorter = source_interval(self._storage, request, dataset, interval, source)
+        request = self._admitted(replace(request, interval=shorter))
+        found, left_out = resampled(self._reader, self._storage, request, dataset, interval, partial == "keep")
+        missing = [*absent(self._storage, request, dataset, found.rows.counts > 0), *left_out]
+        report(missing, request.span, len(found.rows) > 0, on_missing, self._advice, above=3)
+        return self._given(resampled_columns(request, found), output)
+
+    # SQL
+
+    def sql(self, query: str, params: Mapping[str, Any] | None = None, output: str = "pandas") -> Frame:
+        """One SELECT over views of all stored series: `klines_1h`, `mark_price_1h`, `funding_rate`, `trades` ... of um,
+        and with the market before it of any: `spot.klines_1m`.
+
+        A view has `timestamp` and `symbol` (as the exchange files it), of candles `available_at`, and all stored
+        columns; order rows if order matters. `params` are values for `$name` in the query. Only the files of symbols
+        and times that the query asks for are read. Raises ConfigError for anything but one SELECT, NoData for a view of
+        which nothing is stored.
+        """
+        from loader.frames import checked_output
+
+        checked_output(output)
+        found = self._views.sql(query, params)
+        if output == "relation":
+            return found
+        table = found.to_arrow_table()
+        return self._given({name: table.column(name) for name in table.column_names}, output)
+
+    def views(self) -> list[str]:
+        """The names that `sql` knows just now, with their market: `um.klines_1h`."""
+        return self._views.names()
+
+    # what there is
 
     def symbols(self, market: str = "um", data_type: str = "klines") -> list[str]:
         """The symbols of which any such data is stored, at any interval, sorted; as the exchange files them
-        (index_price of cm: the pair); with a snapshot those of which rows are locked. Raises ConfigError for an unknown
-        market or data type."""
+        (index_price of cm: the pair); with a snapshot those of which rows are locked."""
         from loader.arguments import stored_kind
 
         where, dataset = stored_kind(data_type, market)
         return sorted({series.symbol for series in self._storage.series(where, dataset.name)})
+
+    def coverage(
+        self,
+        symbols: str | Iterable[str] | None = None,
+        data_types: str | Iterable[str] | None = None,
+        market: str | None = None,
+        gaps: bool = True,
+        output: str = "pandas",
+    ) -> Frame:
+        """What is on disk, a row per series: `market`, `data_type`, `symbol`, `interval`, `first` and `last` timestamp,
+        `rows`, `files`, `bytes`, then `gaps` between the first and the last row, `missing_rows` in them, `open_gaps` of
+        them without a known cause (a halt, a known outage), and `revisions`: how often the exchange replaced an archive
+        that was here. Gaps are found by reading each series through; `gaps=False` leaves these columns out.
+        """
+        from loader.coverage import coverage_columns
+        from loader.frames import checked_output
+
+        checked_output(output)
+        wanted = self._stored(symbols, data_types, market)
+        return self._given(coverage_columns(self._storage, self._settings, wanted, gaps), output)
+
+    def describe(self, data_type: str | None = None, market: str = "um", output: str = "pandas") -> Frame:
+        """Without a data type what is stored, a row per market, data type and interval: `symbols`, `first`, `last`,
+        `rows`, `files`, `bytes`. With one its columns, a row each: `column`, `dtype`, `unit`, `meaning`."""
+        from loader.arguments import stored_kind
+        from loader.coverage import dictionary_columns, summary_columns
+        from loader.frames import checked_output
+
+        checked_output(output)
+        if data_type is None:
+            return self._given(summary_columns(self._storage, self._storage.series()), output)
+        where, dataset = stored_kind(data_type, market)
+        return self._given(dictionary_columns(where, dataset.name), output)
+
+    # parts of these
+
+    def _frames(self, request: Request, rows: Mapping[str, Rows], output: str, on_missing: str) -> dict[str, Frame]:
+        from loader.frames import long_columns
+        from loader.gaps import lacking
+        from loader.lookup import absent
+
+        missing: list[Missing] = []
+        for dataset in request.datasets if on_missing != "ignore" else ():
+            missing += absent(self._storage, request, dataset, rows[dataset.name].counts > 0)
+            missing += lacking(request, dataset, rows[dataset.name])
+        report(missing, request.span, any(map(len, rows.values())), on_missing, self._advice)
+        return {name: self._given(long_columns(request.symbols, read), output) for name, read in rows.items()}
+
+    def _relations(self, request: Request, on_missing: str) -> dict[str, Frame]:
+        from loader.lookup import absent
+        from loader.stream import has_files
+
+        missing: list[Missing] = []
+        present = {dataset.name: has_files(self._storage, request, dataset) for dataset in request.datasets}
+        for dataset in request.datasets:
+            missing += absent(self._storage, request, dataset, present[dataset.name])
+        report(missing, request.span, any(map(any, present.values())), on_missing, self._advice)
+        return {dataset.name: self._views.of_request(request, dataset) for dataset in request.datasets}
+
+    def _given(self, columns: Columns, output: str) -> Frame:
+        from loader.frames import to_output
+
+        if output == "relation":
+            return self._views.of_columns(columns)
+        return to_output(columns, output)
+
+    @property
+    def _views(self) -> Views:
+        from loader.views import Views
+
+        return Views(self._storage, self._reader, self._pins is not None)
+
+    def _universe(self, market: str, interval: str) -> Universe:
+        from core.datasets import dataset_named, interval_named, market_named
+        from loader.universe import Universe
+
+        where = market_named(market)
+        interval_named(str(interval), dataset_named("klines", where), where)
+        return Universe(self._storage, self._views, where, interval)
+
+    def _members(self, found: Universe, span: Span, min_volume: object, window: object, min_history: object) -> Table:
+        from loader.universe import parse_days, parse_volume
+
+        least = parse_volume(0 if min_volume is None else min_volume)
+        return found.table(span, least, parse_days(min_history, "min_history"), parse_days(window, "window"))
+
+    def _stored(
+        self, symbols: str | Iterable[str] | None, data_types: str | Iterable[str] | None, market: str | None
+    ) -> Sequence[Series]:
+        from loader.arguments import wanted_of
+
+        return wanted_of(self._storage.series(), symbols, data_types, market)
 
     def _admitted(self, request: Request) -> Request:
         """The request, if the snapshot covers it. Raises ConfigError."""
@@ -191,11 +518,3 @@ class BacktestDataLoader:
     def _advice(self) -> str | None:
         """What to do about rows that are missing; None: download them."""
         return self._pins.advice if self._pins is not None else None
-
-
-def _report(missing: Sequence[Missing], asked: Span, found: bool, advice: str | None) -> None:
-    """Warns the caller of the loader about what is missing. Raises NoData if nothing was found."""
-    if not found:
-        raise NoData(f"no data: {describe(missing, asked, advice)}")
-    if missing:
-        warnings.warn(MissingDataWarning(f"partly missing: {describe(missing, asked, advice)}", missing), stacklevel=3)

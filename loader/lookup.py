@@ -1,14 +1,14 @@
 """Which files answer a request, and what is missing. Only `StorageManager` is asked; no folder is searched here."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 from core.datasets import Dataset
 from core.dates import DAY_US, HOUR_US
 from core.nearest import did_you_mean
 from core.storage.manager import StorageManager
-from core.types import PartitionFacts, Series, Span, Stamp
+from core.storage.remembered import stamp_at
+from core.types import PartitionFacts, Series, Span
 from loader.arguments import Request
 from loader.missing import Missing, stored_range
 
@@ -31,7 +31,7 @@ def find(storage: StorageManager, request: Request, dataset: Dataset, span: Span
 
 def changed(found: Found) -> bool:
     """Has a file gone, or another one taken its place, since it was found? Updates do so."""
-    return not all(_stamp(part.path) == part.stamp for of_symbol in found for part in of_symbol)
+    return not all(stamp_at(part.path) == part.stamp for of_symbol in found for part in of_symbol)
 
 
 def inside(storage: StorageManager, wanted: Sequence[Series], span: Span) -> Sequence[Sequence[PartitionFacts]]:
@@ -65,13 +65,6 @@ def stored_spans(storage: StorageManager, wanted: Sequence[Series]) -> list[Span
         Span(min(part.first_us for part in parts), max(part.last_us for part in parts) + 1) if parts else None
         for parts in storage.facts(wanted)
     ]
-
-
-def _stamp(path: Path) -> Stamp | None:
-    try:
-        return Stamp.of(path.stat())
-    except OSError:
-        return None
 
 
 def _reason(span: Span | None, series: Series, stored: Iterable[Series]) -> tuple[Span | None, str]:

@@ -1,27 +1,46 @@
 """What a request asked for and the disk does not have: said aloud, and open to inspection."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from core.dates import day_of, format_us
+from core.errors import ConfigError, NoData
+from core.nearest import one_of
 from core.types import Market, Series, Span
 
 _SHOWN: Final = 8
+ON_MISSING: Final = ("raise", "warn", "ignore")
+
+
+class Lack(StrEnum):
+    """In what way rows are missing: of the whole request, before the first row, between rows, behind the last one; or
+    they are there and out of date."""
+
+    ABSENT = "absent"
+    STARTS_LATE = "starts-late"
+    GAP = "gap"
+    ENDS_EARLY = "ends-early"
+    STALE = "stale"
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """One series that has no rows, or stale ones, for a request.
+    """What one series lacks for a request.
 
     `symbol` is the symbol asked for (`series.symbol` is the one under which the exchange files it); `stored` runs from
-    the first to just behind the last stored row, None if nothing is stored; `detail` is a sentence.
+    the first to just behind the last stored row, None if nothing is stored; `detail` is a sentence; `lack` says what
+    kind of lack it is, and `rows` how many expected rows it is, 0 where that cannot be known.
     """
 
     series: Series
     symbol: str
     stored: Span | None
     detail: str
+    lack: Lack = Lack.ABSENT
+    rows: int = 0
 
 
 class MissingDataWarning(UserWarning):
@@ -32,8 +51,35 @@ class MissingDataWarning(UserWarning):
         self.missing = tuple(missing)
 
 
+def checked_on_missing(on_missing: str) -> str:
+    """Raises ConfigError for a word that there is not."""
+    if on_missing not in ON_MISSING:
+        raise ConfigError(f"on_missing: unknown {on_missing!r}{one_of(str(on_missing), ON_MISSING)}")
+    return on_missing
+
+
+def report(
+    missing: Sequence[Missing], asked: Span, found: bool, on_missing: str, advice: str | None, above: int = 4
+) -> None:
+    """Says what is missing as the caller wants it; the warning points `above` frames up, to the caller of the loader.
+
+    Raises NoData if nothing was found, or anything is missing and that is to be an error.
+    """
+    if on_missing == "ignore":
+        return
+    if not found:
+        raise NoData(f"no data: {describe(missing, asked, advice)}")
+    if missing and on_missing == "raise":
+        raise NoData(f"partly missing: {describe(missing, asked, advice)}")
+    if missing:
+        said = MissingDataWarning(f"partly missing: {describe(missing, asked, advice)}", missing)
+        warnings.warn(said, stacklevel=above)
+
+
 def describe(missing: Sequence[Missing], asked: Span, advice: str | None = None) -> str:
     """One message for all that is missing, ending in an advice: else the command that would fetch it."""
+    if not missing:
+        return f"{format_us(asked.start_us)} to {format_us(asked.end_us)} UTC: nothing is stored"
     details = [part.detail for part in missing[:_SHOWN]]
     if len(missing) > _SHOWN:
         details.append(f"and {len(missing) - _SHOWN} more")

@@ -1,55 +1,58 @@
-"""Rows out of Parquet files that are named one by one, through DuckDB.
+"""Rows for requests: which files, read as of one moment, proved to be in order and each once.
 
-What DuckDB 2.0 taught us, each held by a test:
-- A file name is a pattern to it even as a parameter: under a folder `a[x]` it read the files of a folder `ax`, without
-  a word. So the characters of patterns are escaped. Beside a backslash they cannot be, and such a path is refused.
-- A folder called `symbol=X` adds a column unless `hive_partitioning` is off.
-- A setting made with SET stays in its cursor; SET GLOBAL reaches the cursors of other threads.
-- A forked process that uses its parent's connection waits for ever: the threads of DuckDB stayed behind. So each
-  process opens its own, and leaves that of its parent alone.
-- Nothing promises the order of rows. So each result is proved to rise by key within each symbol, and sorted if not.
+A plain read takes the shortest road (`loader.parquet`). Where that has no answer, as archives overlap or rows of the
+exchange's API count beside them, DuckDB reads all of it and what overlaps is joined as everywhere
+(`core.storage.joined`). Both give the same rows.
 """
 
-import os
-import tempfile
-from collections.abc import Sequence
-from contextlib import closing
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Final
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Final
 
-import duckdb
 import pyarrow as pa
 
 from core.datasets import Dataset
-from core.errors import ConfigError, FilesChanged, StorageError
+from core.errors import FilesChanged, StorageError
 from core.settings import LoaderSettings
 from core.storage.manager import StorageManager
 from core.storage.schema import schema_of
 from core.types import Span
 from loader.arguments import Request
 from loader.lookup import Choose, Found, changed, find, inside, known
+from loader.parquet import ParquetFiles
 from loader.pins import Pins
 from loader.rows import Rows, in_order, no_rows, within
 
-_SELECT: Final = (
-    "SELECT {columns}, file_index::BIGINT AS file_index FROM read_parquet(?, hive_partitioning = false) "
-    'WHERE "timestamp" >= ? AND "timestamp" < ?'
-)
-_ESCAPED: Final = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]"})
+if TYPE_CHECKING:
+    from loader.duck import Duck
+
 _LOOKUPS: Final = 4
 """How often files are looked up before those that keep changing are an error."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RowReader:
-    """One in-memory DuckDB, opened by the first read, with a cursor for every read: threads may share it."""
+    """Reads for one loader. Threads may share it; `only_duckdb` leaves the short road out, for comparison."""
 
-    def __init__(self, storage: StorageManager, settings: LoaderSettings, pins: Pins | None = None) -> None:
+    def __init__(
+        self,
+        storage: StorageManager,
+        settings: LoaderSettings,
+        pins: Pins | None = None,
+        only_duckdb: bool = False,
+    ) -> None:
         self._storage = storage
         self._pins = pins
         self._settings = settings
-        self._connections: dict[int, duckdb.DuckDBPyConnection] = {}
+        self._files = None if only_duckdb else ParquetFiles(settings.threads)
+        self._duck: Duck | None = None
+
+    @property
+    def duck(self) -> "Duck":
+        """DuckDB, which is loaded when it is needed first."""
+        from loader.duck import Duck
+
+        if self._duck is None:
+            self._duck = Duck(self._settings)
+        return self._duck
 
     def rows(self, request: Request, dataset: Dataset) -> Rows:
         """The request's rows of one kind: timestamp and the columns asked for.
@@ -65,9 +68,8 @@ class RowReader:
 
     def close(self) -> None:
         """Lets go of DuckDB and its memory. A later read opens a new one."""
-        connection = self._connections.pop(os.getpid(), None)
-        if connection is not None:
-            connection.close()
+        if self._duck is not None:
+            self._duck.close()
 
     def _rows(self, request: Request, dataset: Dataset, choose: Choose, wanted: Span, read: Span) -> Rows:
         """The rows in `read` of the files that `choose` picks for `wanted`.
@@ -97,63 +99,37 @@ class RowReader:
     def _read(self, found: Found, request: Request, dataset: Dataset, span: Span) -> Rows:
         stored = schema_of(dataset, request.market)
         schema = pa.schema([stored.field(name) for name in ("timestamp", *request.columns_of(dataset))])
-        files = [[part.path for part in of_symbol] for of_symbol in found]
-        paths = [path for of_symbol in files for path in of_symbol]
-        if not paths:
-            return no_rows(schema, len(files))
+        if not any(found):
+            return no_rows(schema, len(found))
         wanted = tuple(dict.fromkeys((*schema.names, *dataset.key)))
+        # Rows of the exchange's API, which count beside any archive, may be an archive's by another millisecond.
+        is_fine = dataset.grain_us == 1
+        doubtful = [] if is_fine else [n for n, parts in enumerate(found) if any(part.beside for part in parts)]
+        rows = None
+        if self._files is not None and not doubtful:
+            rows = self._files.read(found, wanted, dataset.key, span)
+        if rows is None:
+            rows = self._read_by_duckdb(found, request, dataset, span, wanted, doubtful)
+        table = rows.table.select(schema.names)
+        return Rows(table if table.schema.equals(schema) else table.cast(schema), rows.offsets)
+
+    def _read_by_duckdb(
+        self,
+        found: Found,
+        request: Request,
+        dataset: Dataset,
+        span: Span,
+        wanted: Sequence[str],
+        doubtful: Collection[int],
+    ) -> Rows:
+        files = [[part.path for part in of_symbol] for of_symbol in found]
 
         def again(symbol: int, earliest_us: int) -> pa.Table:
             one = request.series(dataset, request.symbols[symbol])
             start_us = max(span.start_us, earliest_us - dataset.grain_us)  # where that row is left out, for another one
             batches = list(self._storage.scan(one, Span(start_us, span.end_us), wanted))
-            return pa.Table.from_batches(batches) if batches else stored.empty_table()
+            empty = schema_of(dataset, request.market).empty_table()
+            return pa.Table.from_batches(batches) if batches else empty
 
-        # Rows of the exchange's API, which count beside any archive, may be an archive's by another millisecond.
-        is_fine = dataset.grain_us == 1
-        doubtful = [] if is_fine else [n for n, parts in enumerate(found) if any(part.beside for part in parts)]
-        rows = in_order(self._query(paths, wanted, span), dataset.key, files, again, doubtful)
-        return Rows(rows.table.select(schema.names).cast(schema), rows.offsets)
-
-    def _query(self, paths: Sequence[Path], columns: Sequence[str], span: Span) -> pa.Table:
-        query = _SELECT.format(columns=", ".join(f'"{name}"' for name in columns))
-        bounds = [_EPOCH + timedelta(microseconds=us) for us in (span.start_us, span.end_us)]
-        try:
-            with closing(self._cursor()) as cursor:
-                return cursor.sql(query, params=[[_pattern(path) for path in paths], *bounds]).to_arrow_table()
-        except duckdb.Error as error:
-            if len(paths) == 1:
-                raise StorageError(f"cannot read {paths[0]}: {error}; delete it and download it again") from error
-            for path in paths:  # DuckDB does not always name the file
-                self._query([path], columns, span)
-            raise StorageError(f"cannot read {paths[0]} and {len(paths) - 1} more files: {error}") from error
-
-    def _cursor(self) -> duckdb.DuckDBPyConnection:
-        process = os.getpid()
-        connection = self._connections.get(process)
-        if connection is None:
-            connection = self._connections.setdefault(process, _connect(self._settings))
-        return connection.cursor()
-
-
-def _connect(settings: LoaderSettings) -> duckdb.DuckDBPyConnection:
-    """A DuckDB that fetches no extension, spills to the system's temporary folder and thinks in UTC."""
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "autoinstall_known_extensions": False,
-        "temp_directory": str(Path(tempfile.gettempdir(), "tapevault-duckdb")),
-    }
-    if settings.threads is not None:
-        config["threads"] = settings.threads
-    connection = duckdb.connect(":memory:", config=config)
-    connection.execute("SET GLOBAL TimeZone = 'UTC'")
-    connection.execute(f"SET GLOBAL parquet_metadata_cache = {str(settings.cache_parquet_metadata).lower()}")
-    return connection
-
-
-def _pattern(path: Path) -> str:
-    """The pattern that matches this file and no other."""
-    name = path.as_posix()
-    pattern = name.translate(_ESCAPED)
-    if pattern != name and "\\" in name:
-        raise ConfigError(f"{path}: a data folder with both a backslash and * ? or [ cannot be read; rename it")
-    return pattern
+        table = self.duck.read([path for of_symbol in files for path in of_symbol], wanted, span)
+        return in_order(table, dataset.key, files, again, doubtful)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from core.types import Span
 from loader.align import Integers, rising
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rows:
     """Rows of one dataset: `offsets[s]:offsets[s + 1]` are those of symbol `s`.
 
@@ -33,7 +34,7 @@ class Rows:
         """How many rows each symbol has."""
         return np.diff(self.offsets)
 
-    @property
+    @cached_property
     def times_us(self) -> Integers:
         return integers(self.table, "timestamp")
 

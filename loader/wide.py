@@ -1,24 +1,30 @@
 """One wide row per candle: candles, mark, index and premium prices, and funding, as they were known at its close."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cached_property
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from core.dates import DAY_US
+from core.errors import ConfigError
 from core.storage.manager import StorageManager
-from loader.align import Integers, available_at, last_known, pick, same_time, within_symbols
+from core.types import Span
+from loader.align import Integers, Joined, available_at, join_last_known
 from loader.arguments import Request
 from loader.frames import Columns, symbol_column
+from loader.gaps import lacking
 from loader.lookup import absent, stored_spans
-from loader.missing import Missing
+from loader.missing import Lack, Missing
 from loader.reader import RowReader
+from loader.resample import period_grid
 from loader.rows import Rows
 
 PREFIXES: Final = {"mark_price": "mark", "index_price": "index", "premium_index": "premium"}
-"""The kinds of data that join the candle of the same open time, and the prefix of their columns."""
+"""The kinds of data whose candles join, and the prefix of their columns."""
 WIDE: Final = ("klines", *PREFIXES, "funding_rate")
 """Every kind of data in a wide row."""
 STALE_US: Final = DAY_US
@@ -27,42 +33,124 @@ STALE_US: Final = DAY_US
 _TIME: Final = pa.timestamp("us", tz="UTC")
 
 
-def read_wide(reader: RowReader, request: Request) -> dict[str, Rows]:
-    """The rows of every kind; of funding, those that were known to any of the candles."""
-    *candles, funding = request.datasets
-    rows = {dataset.name: reader.rows(request, dataset) for dataset in candles}
-    known_us = _known_at(request, rows["klines"])
+@dataclass(frozen=True)
+class Wide:
+    """The rows of every kind, and how they join. `max_age_us`: how much older than a candle's close the close of a
+    joined candle may be; None: however old."""
+
+    request: Request
+    rows: Mapping[str, Rows]
+    max_age_us: int | None
+
+    @property
+    def bars(self) -> Rows:
+        return self.rows["klines"]
+
+    @cached_property
+    def known_us(self) -> Integers:
+        """When each candle was complete."""
+        return available_at(self.bars.times_us, str(self.request.interval))
+
+    @cached_property
+    def joins(self) -> Mapping[str, Joined]:
+        """By kind, for each candle the row that was the last one known when it closed."""
+        return {name: self._join(name) for name in (*PREFIXES, "funding_rate")}
+
+    def since_us(self, name: str) -> Integers:
+        """Since when each row of a kind was known: a candle's close, a settlement's own time."""
+        times_us = self.rows[name].times_us
+        return available_at(times_us, str(self.request.interval)) if name in PREFIXES else times_us
+
+    def _join(self, name: str) -> Joined:
+        oldest_us = self.max_age_us if name in PREFIXES else None
+        right = self.rows[name]
+        return join_last_known(self.known_us, self.bars.offsets, self.since_us(name), right.offsets, oldest_us)
+
+
+def parse_max_age(value: str | timedelta | int | None) -> int | None:
+    """How old a joined value may be, in microseconds: `0`, a text like `3h`, a timedelta, or None for however old.
+
+    Raises ConfigError.
+    """
+    if value is None:
+        return None
+    if isinstance(value, timedelta) and value >= timedelta(0):
+        return value // timedelta(microseconds=1)
+    if value in (0, "0") and not isinstance(value, bool):
+        return 0
+    if isinstance(value, str):
+        step_us = period_grid(value).step_us
+        if step_us is not None:
+            return step_us
+    raise ConfigError(f"max_age: {value!r} is no age; write '0', a text like '3h', a timedelta, or None for any age")
+
+
+def read_wide(reader: RowReader, request: Request, max_age_us: int | None) -> Wide:
+    """The rows of every kind, each with the last one that was known before the first candle, where that may join."""
+    bars, *candles, funding = request.datasets
+    rows = {bars.name: reader.rows(request, bars)}
+    for dataset in candles:
+        if max_age_us is None:
+            rows[dataset.name] = reader.rows_known_until(request, dataset, request.span.end_us)
+        else:
+            start_us = max(0, request.span.start_us - max_age_us)
+            rows[dataset.name] = reader.rows(replace(request, span=Span(start_us, request.span.end_us)), dataset)
+    known_us = available_at(rows[bars.name].times_us, str(request.interval))
     end_us = int(known_us.max(initial=request.span.start_us)) + 1
-    return rows | {funding.name: reader.rows_known_until(request, funding, end_us)}
+    rows[funding.name] = reader.rows_known_until(request, funding, end_us)
+    return Wide(request, rows, max_age_us)
 
 
-def wide_columns(request: Request, rows: Mapping[str, Rows]) -> Columns:
-    """The columns of the wide frame, in their order."""
-    bars = rows["klines"]
+def wide_columns(wide: Wide, ages: bool) -> Columns:
+    """The columns of the wide frame, in their order; `ages` says of each kind how old its value was."""
+    bars = wide.bars
     columns: Columns = {
         "timestamp": bars.table.column("timestamp"),
-        "symbol": symbol_column(request.symbols, bars.counts),
-        "available_at": _times(_known_at(request, bars)),
+        "symbol": symbol_column(wide.request.symbols, bars.counts),
+        "available_at": _times(wide.known_us),
     }
     columns |= {name: bars.table.column(name) for name in bars.table.column_names if name != "timestamp"}
     for name, prefix in PREFIXES.items():
-        columns |= _prices(prefix, bars, rows[name])
-    return columns | _funding(rows["funding_rate"], _settlements(request, rows))
+        table, joined = wide.rows[name].table, wide.joins[name]
+        columns |= {f"{prefix}_{each}": joined.pick(table.column(each)) for each in table.column_names[1:]}
+        if ages:
+            columns[f"{prefix}_age"] = _age(wide, name)
+    columns |= _funding(wide)
+    return columns | ({"funding_age": _age(wide, "funding_rate")} if ages else {})
 
 
-def wide_missing(storage: StorageManager, request: Request, rows: Mapping[str, Rows]) -> Iterator[Missing]:
+def wide_missing(storage: StorageManager, wide: Wide) -> Iterator[Missing]:
     """Symbols without candles; and of those with candles, what they lack and where their funding is out of date."""
+    request = wide.request
     bars, *others = request.datasets
-    has_bars = rows["klines"].counts > 0
+    has_bars = wide.bars.counts > 0
     yield from absent(storage, request, bars, has_bars)
+    yield from lacking(request, bars, wide.bars)
     for dataset in others:
-        yield from absent(storage, request, dataset, (rows[dataset.name].counts > 0) | ~has_bars)
-    yield from _stale(storage, request, rows)
+        yield from absent(storage, request, dataset, (wide.rows[dataset.name].counts > 0) | ~has_bars)
+    yield from _without(wide)
+    yield from _stale(storage, wide)
 
 
-def _stale(storage: StorageManager, request: Request, rows: Mapping[str, Rows]) -> Iterator[Missing]:
-    bars, settlements = rows["klines"], _settlements(request, rows)
-    age_us = _known_at(request, bars) - _settled_us(rows["funding_rate"], settlements)
+def _without(wide: Wide) -> Iterator[Missing]:
+    """Of each symbol that has some rows of a kind, how many candles are without."""
+    for dataset in wide.request.datasets[1:-1]:
+        rows = wide.rows[dataset.name]
+        if all(run.indices is None for run in wide.joins[dataset.name].runs):
+            continue
+        is_none = np.append(0, np.cumsum(wide.joins[dataset.name].indices() < 0))
+        counts = np.diff(is_none[wide.bars.offsets])
+        for number in np.flatnonzero((counts > 0) & (rows.counts > 0)).tolist():
+            symbol = wide.request.symbols[number]
+            one = wide.request.series(dataset, symbol)
+            own = rows.times_us[rows.offsets[number] : rows.offsets[number + 1]]
+            detail = f"{one}: {counts[number]} candles have none that was known"
+            yield Missing(one, symbol, Span(int(own[0]), int(own[-1]) + 1), detail, Lack.GAP, int(counts[number]))
+
+
+def _stale(storage: StorageManager, wide: Wide) -> Iterator[Missing]:
+    request, bars, settlements = wide.request, wide.bars, wide.joins["funding_rate"].indices()
+    age_us = wide.known_us - _settled_us(wide, settlements)
     stale = np.append(0, np.cumsum((age_us > STALE_US) & (settlements >= 0)))
     counts = dict(zip(request.symbols, np.diff(stale[bars.offsets]), strict=True))
     symbols = [symbol for symbol, count in counts.items() if count]
@@ -71,36 +159,27 @@ def _stale(storage: StorageManager, request: Request, rows: Mapping[str, Rows]) 
         detail = (
             f"{series}: {counts[symbol]} rows carry a rate settled more than a day before, later ones are not stored"
         )
-        yield Missing(series, symbol, span, detail)
+        yield Missing(series, symbol, span, detail, Lack.STALE, int(counts[symbol]))
 
 
-def _known_at(request: Request, bars: Rows) -> Integers:
-    return available_at(bars.times_us, str(request.interval))
+def _funding(wide: Wide) -> Columns:
+    joined, table = wide.joins["funding_rate"], wide.rows["funding_rate"].table
+    columns: Columns = {name: joined.pick(table.column(name)) for name in ("funding_rate", "funding_interval_hours")}
+    settlements = joined.indices()
+    return columns | {"funding_time": _times(_settled_us(wide, settlements), missing=settlements < 0)}
 
 
-def _settlements(request: Request, rows: Mapping[str, Rows]) -> Integers:
-    """For each candle the row of the last settlement that was known when it closed."""
-    bars, funding = rows["klines"], rows["funding_rate"]
-    return within_symbols(last_known, _known_at(request, bars), bars.offsets, funding.times_us, funding.offsets)
-
-
-def _prices(prefix: str, bars: Rows, prices: Rows) -> Columns:
-    indices = within_symbols(same_time, bars.times_us, bars.offsets, prices.times_us, prices.offsets)
-    names = [name for name in prices.table.column_names if name != "timestamp"]
-    return {f"{prefix}_{name}": pa.array(pick(prices.values(name), indices)) for name in names}
-
-
-def _funding(funding: Rows, settlements: Integers) -> Columns:
-    names = ("funding_rate", "funding_interval_hours")
-    columns: Columns = {name: pa.array(pick(funding.values(name), settlements)) for name in names}
-    return columns | {"funding_time": _times(_settled_us(funding, settlements), missing=settlements < 0)}
-
-
-def _settled_us(funding: Rows, settlements: Integers) -> Integers:
+def _settled_us(wide: Wide, settlements: Integers) -> Integers:
     """The times of these settlements; 0 where there is none."""
-    times_us = np.append(funding.times_us, 0)
-    return times_us[settlements]
+    return np.append(wide.rows["funding_rate"].times_us, 0)[settlements]
 
 
-def _times(us: Integers, missing: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+def _age(wide: Wide, name: str) -> pa.Array:
+    """How long the value of each row had been known when its candle closed."""
+    indices = wide.joins[name].indices()
+    since_us = np.append(wide.since_us(name), 0)[indices]
+    return pa.array(wide.known_us - since_us, pa.int64(), mask=indices < 0).cast(pa.duration("us"))
+
+
+def _times(us: Integers, missing: np.ndarray[tuple[int], np.dtype[np.bool_]] | None = None) -> pa.Array:
     return pa.array(us, pa.int64(), mask=missing).cast(_TIME)

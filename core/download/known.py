@@ -16,7 +16,7 @@ from typing import Final
 from core.datasets import SCHEMA_VERSION
 from core.dates import day_of
 from core.layout import Layout
-from core.types import PartitionFacts, Period, Series, Span, Stamp
+from core.types import Market, PartitionFacts, Period, Series, Span, Stamp
 
 VERSION: Final = 8
 """The version of the database that is understood here."""
@@ -24,16 +24,42 @@ _REST_NS: Final = 3_000_000_000
 """What was written within the last ticks of a file system's clock may be written again and look the same."""
 _STEPS: Final = "SELECT max(step) FROM schema_steps"
 _PARTITIONS: Final = (
+    "WITH chosen AS (SELECT * FROM catalog_partitions "
+    "WHERE market = ? AND dataset = ? AND symbol = ? AND interval = ? AND schema_version = ? AND modified_ns NOT NULL "
+    "AND period || '~' >= ? AND period <= ?), "  # by label: a year or month overlaps the days that begin as it does
+    "sources AS (SELECT *, "
+    "first_us <= lag(last_us) OVER (PARTITION BY partition_id ORDER BY first_us, last_us) AS is_over "
+    "FROM catalog_sources WHERE partition_id IN (SELECT id FROM chosen)) "
     "SELECT p.period, p.rows, p.first_us, p.last_us, p.size, p.modified_ns, "
     "group_concat(CASE WHEN s.added + s.changed = 0 THEN s.period END, ' '), "
-    "group_concat(CASE WHEN s.added + s.changed > 0 THEN s.period END, ' ') "
-    "FROM catalog_partitions AS p JOIN catalog_sources AS s ON s.partition_id = p.id "
-    "WHERE p.market = ? AND p.dataset = ? AND p.symbol = ? AND p.interval = ? AND p.schema_version = ? "
-    "AND p.modified_ns NOT NULL "
-    "AND p.period || '~' >= ? AND p.period <= ? "  # by label: a year or month overlaps the days that begin as it does
+    "group_concat(CASE WHEN s.added + s.changed > 0 THEN s.period END, ' '), coalesce(max(s.is_over), 0) "
+    "FROM chosen AS p JOIN sources AS s ON s.partition_id = p.id "
     "GROUP BY p.id "
     "HAVING sum(s.rows) = p.rows AND min(s.first_us) = p.first_us AND max(s.last_us) = p.last_us"  # undamaged
 )
+
+
+_REVISIONS: Final = (
+    "SELECT f.market, f.dataset, f.symbol, f.interval, count(*) FROM revisions AS r "
+    "JOIN files AS f ON f.id = r.file_id GROUP BY f.market, f.dataset, f.symbol, f.interval"
+)
+
+
+def known_revisions(layout: Layout) -> Mapping[Series, int]:
+    """How often the exchange replaced an archive of each series that was here; nothing if that cannot be read now."""
+    before = _state_of(layout.database)
+    if before is None:
+        return {}
+    try:
+        with closing(_opened(layout.database, before)) as connection:
+            if connection.execute(_STEPS).fetchone() != (VERSION,):
+                return {}
+            rows = connection.execute(_REVISIONS).fetchall()
+            return {
+                Series(Market(market), name, symbol, interval or None): n for market, name, symbol, interval, n in rows
+            }
+    except (sqlite3.Error, ValueError):
+        return {}
 
 
 def known_partitions(
@@ -107,12 +133,15 @@ def _facts(
     ns: int,
     plain: str | None,
     beside: str | None,
+    overlaps: int,
 ) -> PartitionFacts:
     if not all(isinstance(number, int) for number in (rows, first_us, last_us, size, ns)):
         raise TypeError(f"{one} {label} has no numbers in the catalog")
     period = Period.parse(label)
     path, stamp = layout.processed(one, period), Stamp(size, ns)
-    return PartitionFacts(period, path, rows, first_us, last_us, _periods(plain), _periods(beside), stamp)
+    return PartitionFacts(
+        period, path, rows, first_us, last_us, _periods(plain), _periods(beside), stamp, bool(overlaps)
+    )
 
 
 def _periods(labels: str | None) -> tuple[Period, ...]:

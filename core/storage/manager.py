@@ -34,7 +34,8 @@ from core.storage.partitions import LOOKS, keeps_changing, outdated_in, partitio
 from core.storage.pieces import Piece, read_whole
 from core.storage.precedence import answer_of, cleaned, write_among, write_without
 from core.storage.quarantine import Quarantine
-from core.storage.reading import Catalog, facts_in, nothing_known
+from core.storage.reading import Catalog, facts_of_each, nothing_known
+from core.storage.remembered import Remembered
 from core.storage.survey import Survey, is_by_day, near, survey, time_of
 from core.storage.together import read_together
 from core.storage.turns import taking_turns
@@ -72,6 +73,7 @@ class StorageManager:
         self._settings = settings
         self._quality = quality
         self._catalog = catalog
+        self._remembered = Remembered(layout)
         self._check = check
         self._parser = Parser(settings.parser)
 
@@ -152,8 +154,7 @@ class StorageManager:
 
         Raises StorageError if one of them cannot be read.
         """
-        known = self._catalog(wanted, span)
-        return [facts_in(self._layout, series, span, known.get(series, {})) for series in wanted]
+        return facts_of_each(self._layout, wanted, span, self._catalog, self._remembered)
 
     def series(self, market: Market | None = None, dataset: str | None = None) -> tuple[Series, ...]:
         """Every series that has a partition, sorted."""

@@ -11,6 +11,7 @@ from core.layout import Layout
 from core.storage.files import entries_of, stamp_of, stamps_of
 from core.storage.footer import partition_at
 from core.storage.partitions import LOOKS, keeps_changing, longer_first, without_covered
+from core.storage.remembered import Remembered
 from core.types import PartitionFacts, Period, Series, Span
 
 Catalog = Callable[[Sequence[Series], Span | None], Mapping[Series, Mapping[Period, PartitionFacts]]]
@@ -23,16 +24,48 @@ def nothing_known(_: Sequence[Series], __: Span | None) -> Mapping[Series, Mappi
     return {}
 
 
-def facts_in(
-    layout: Layout, series: Series, span: Span | None, known: Mapping[Period, PartitionFacts]
+def facts_of_each(
+    layout: Layout, wanted: Sequence[Series], span: Span | None, catalog: Catalog, remembered: Remembered
+) -> list[tuple[PartitionFacts, ...]]:
+    """For each series as `partitions_of`. The folders say which files there are; of those that are remembered, or that
+    the catalog knows, no footer is read. Raises StorageError if one of the others cannot be read, FilesChanged if they
+    keep changing."""
+    found = [_remembered(remembered, series, span) for series in wanted]
+    others = [series for series, facts in zip(wanted, found, strict=True) if facts is None]
+    known = catalog(others, span) if others else {}
+    return [
+        facts if facts is not None else _facts_in(layout, series, span, known.get(series, {}), remembered)
+        for series, facts in zip(wanted, found, strict=True)
+    ]
+
+
+def _remembered(remembered: Remembered, series: Series, span: Span | None) -> tuple[PartitionFacts, ...] | None:
+    """The facts of all files of a series in a span; None if one of them is not known yet."""
+    files = remembered.files(series)
+    chosen = [period for period in files if span is None or period.span.overlaps(span)]
+    found = []
+    for period in sorted(chosen, key=longer_first) if len(chosen) > 1 else chosen:
+        facts = remembered.facts(files[period])
+        if facts is None:
+            return None
+        found.append(facts)
+    return tuple(without_covered(found)) if len(found) > 1 else tuple(found)
+
+
+def _facts_in(
+    layout: Layout,
+    series: Series,
+    span: Span | None,
+    known: Mapping[Period, PartitionFacts],
+    remembered: Remembered,
 ) -> tuple[PartitionFacts, ...]:
-    """As `partitions_of`. The folder says which files there are; of those that are known, no footer is read."""
     for _ in range(LOOKS):
         files = entries_of(layout, series)
         chosen = [period for period in files if span is None or period.span.overlaps(span)]
         read = [_facts_at(files[period], series, period, known) for period in sorted(chosen, key=longer_first)]
         found = [facts for facts in read if facts is not None]
         if len(found) == len(read) and _is_of_one_moment(layout, series, span, known, found):
+            remembered.keep(found)
             return tuple(without_covered(found))
     raise keeps_changing(series)
 
@@ -89,4 +122,5 @@ def _facts_at(
         partition.plain,
         partition.beside,
         partition.stamp,
+        partition.overlaps,
     )

@@ -139,5 +139,5 @@ def test_a_loader_looks_again_if_what_it_found_has_changed(vault: Vault, monkeyp
 
     monkeypatch.setattr(loader.reader, "find", found)
     with BacktestDataLoader(data_dir=vault.layout.root) as opened:
-        frame = opened.load_data("BTCUSDT", "2024-01-01", "2024-01-31", "klines")["klines"]
+        frame = opened.load_data("BTCUSDT", "2024-01-01", "2024-01-03", "klines")["klines"]
     assert [(each.day - 1) * 24 + each.hour for each in frame["timestamp"]] == list(range(72))

@@ -4,13 +4,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from loader_world import us
 
 from core.dates import HOUR_US, INTERVAL_US
-from loader.align import Integers, available_at, last_known, pick, rising, same_time, within_symbols
+from loader.align import Integers, available_at, join_last_known, last_known, rising
 
 times = st.lists(st.integers(0, 30), unique=True, max_size=20).map(sorted)
 symbols = st.integers(1, 4).flatmap(
@@ -26,18 +27,13 @@ def stacked(lists: list[list[int]]) -> tuple[Integers, Integers]:
     return array([value for one in lists for value in one]), array([0, *np.cumsum([len(one) for one in lists])])
 
 
-def slow_same_time(left: list[int], right: list[int]) -> list[int]:
-    place = {time: index for index, time in enumerate(right)}
-    return [place.get(time, -1) for time in left]
-
-
-def slow_last_known(left: list[int], right: list[int]) -> list[int]:
-    return [max((index for index, time in enumerate(right) if time <= known), default=-1) for known in left]
-
-
-@given(times, times)
-def test_same_time_finds_the_row_of_the_same_time_or_none(left: list[int], right: list[int]) -> None:
-    assert same_time(array(left), array(right)).tolist() == slow_same_time(left, right)
+def slow_last_known(left: list[int], right: list[int], max_age: int | None = None) -> list[int]:
+    known = [[index for index, time in enumerate(right) if time <= moment] for moment in left]
+    last = [max(indices, default=-1) for indices in known]
+    return [
+        index if index >= 0 and (max_age is None or moment - right[index] <= max_age) else -1
+        for moment, index in zip(left, last, strict=True)
+    ]
 
 
 @given(times, times)
@@ -45,18 +41,29 @@ def test_last_known_finds_the_last_event_until_then_or_none(left: list[int], rig
     assert last_known(array(left), array(right)).tolist() == slow_last_known(left, right)
 
 
-@pytest.mark.parametrize(("join", "slow"), [(same_time, slow_same_time), (last_known, slow_last_known)])
-@given(lists=symbols)
-def test_a_join_within_symbols_never_looks_into_another_one(join, slow, lists) -> None:  # type: ignore[no-untyped-def]
+@given(lists=symbols, max_age=st.one_of(st.none(), st.integers(0, 10)))
+def test_a_join_within_symbols_never_looks_into_another_one(
+    lists: tuple[list[list[int]], list[list[int]]], max_age: int | None
+) -> None:
     for left, right in (lists, (lists[0], lists[0])):
-        found = within_symbols(join, *stacked(left), *stacked(right)).tolist()
+        joined = join_last_known(*stacked(left), *stacked(right), max_age)
         offsets = stacked(right)[1].tolist()
         wanted = [
             index if index < 0 else index + offset
             for one, other, offset in zip(left, right, offsets, strict=False)
-            for index in slow(one, other)
+            for index in slow_last_known(one, other, max_age)
         ]
-        assert found == wanted
+        assert joined.indices().tolist() == wanted
+        values = [float(number) for number in range(sum(map(len, right)))]
+        picked = joined.pick(pa.chunked_array([values[:3], values[3:]], pa.float64())).to_pylist()
+        assert [-1 if value != value else int(value) for value in picked] == wanted
+
+
+@given(lists=symbols)
+def test_rows_that_are_the_same_on_both_sides_are_not_copied(lists: tuple[list[list[int]], list[list[int]]]) -> None:
+    joined = join_last_known(*stacked(lists[0]), *stacked(lists[0]), 0)
+    assert len(joined.runs) <= 1
+    assert all(run.indices is None for run in joined.runs)
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=4), min_size=1, max_size=4))
@@ -66,14 +73,6 @@ def test_rising_compares_a_row_with_the_one_before_it_of_the_same_symbol(lists: 
     columns = [array([key[place] for _, key in rows]) for place in (0, 1)]
     wanted = [here[0] != before[0] or here[1] > before[1] for before, here in pairwise(rows)]
     assert rising(columns, offsets).tolist() == wanted
-
-
-def test_pick_puts_nan_where_there_is_no_row() -> None:
-    assert np.array_equal(pick(array([5, 7]), array([1, -1, 0])), [7.0, np.nan, 5.0], equal_nan=True)
-    assert np.array_equal(pick(array([]), array([-1])), [np.nan], equal_nan=True)
-    whole = np.array([1.0, 2.0])
-    pick(whole, array([-1, 0]))
-    assert whole.tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("interval", [name for name, length in INTERVAL_US.items() if length])

@@ -147,7 +147,8 @@ def test_missing_prices_stay_missing(world: World, loader: BacktestDataLoader) -
     for kind, gap in (("mark_price", 3), ("index_price", 5), ("premium_index", 7)):
         del stored[kind]["BTCUSDT"][gap : gap + 4]
     put(world, stored)
-    frame = loader.load_aligned_data("BTCUSDT", "2024-01-01", "2024-01-02")
+    with pytest.warns(MissingDataWarning, match="um/mark_price/BTCUSDT/1h: 4 candles have none that was known"):
+        frame = loader.load_aligned_data("BTCUSDT", "2024-01-01", "2024-01-02")
     assert plain(frame) == oracle(stored, us("2024-01-01"), us("2024-01-03"))
     assert frame["mark_open"].isna().sum() == 4
 

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from loader_world import World, hours, made_up, series, us
 
 from core.dates import HOUR_US
 from core.download.tracker import DownloadTracker
 from core.jobs.optimize import Optimizer, Outcome
+from core.storage import reading
 from core.types import Cadence
 from loader import BacktestDataLoader
 
@@ -30,8 +30,8 @@ def enter(world: World) -> None:
     os.utime(world.layout.database, LONG_AGO)
 
 
-def opens(loader: BacktestDataLoader, symbols: str | list[str] = "BTCUSDT") -> list[float]:
-    return list(loader.load_data(symbols, "2023-12-01", "2024-12-31")["klines"]["open"])
+def opens(loader: BacktestDataLoader, symbols: str | list[str] = "BTCUSDT", on_missing: str = "warn") -> list[float]:
+    return list(loader.load_data(symbols, "2023-12-01", "2024-12-31", on_missing=on_missing)["klines"]["open"])
 
 
 def test_frames_are_the_same_and_no_footer_is_looked_at(
@@ -43,10 +43,11 @@ def test_frames_are_the_same_and_no_footer_is_looked_at(
     plain = loader.load_data(["AUSDT", "BUSDT"], "2024-01-01", "2024-01-02", ["klines", "funding_rate"])
     wide = loader.load_aligned_data(["AUSDT", "BUSDT"], "2024-01-01", "2024-01-02")
     enter(world)
-    monkeypatch.setattr(pq, "read_metadata", pytest.fail)
-    again = loader.load_data(["AUSDT", "BUSDT"], "2024-01-01", "2024-01-02", ["klines", "funding_rate"])
+    monkeypatch.setattr(reading, "partition_at", pytest.fail)
+    fresh = world.loader()
+    again = fresh.load_data(["AUSDT", "BUSDT"], "2024-01-01", "2024-01-02", ["klines", "funding_rate"])
     assert all(again[kind].equals(plain[kind]) for kind in plain)
-    assert loader.load_aligned_data(["AUSDT", "BUSDT"], "2024-01-01", "2024-01-02").equals(wide)
+    assert fresh.load_aligned_data(["AUSDT", "BUSDT"], "2024-01-01", "2024-01-02").equals(wide)
 
 
 @pytest.mark.parametrize("kind", ["klines", "trades"])
@@ -58,7 +59,7 @@ def test_frames_of_merged_partitions_are_the_same_and_no_footer_is_looked_at(
     world.put(one, rows[: 24 * 4], Cadence.DAILY)
     world.put(one, rows[24 * 4 :])
     spans = [("2024-01-01", "2024-12-31"), ("2024-01-31", "2024-03-02"), ("2024-03-15", "2024-03-15")]
-    plain = [loader.load_data("BTCUSDT", *span, [kind])[kind] for span in spans]
+    plain = [loader.load_data("BTCUSDT", *span, [kind], on_missing="ignore")[kind] for span in spans]
     enter(world)
     outcome = Outcome()
     with DownloadTracker(world.layout.database) as tracker:
@@ -66,8 +67,9 @@ def test_frames_of_merged_partitions_are_the_same_and_no_footer_is_looked_at(
     assert (len(outcome.merges), outcome.failures) == (1, {})
     assert [period.label for period in world.storage.stamps(one)] == ["2024"]
     os.utime(world.layout.database, LONG_AGO)
-    monkeypatch.setattr(pq, "read_metadata", pytest.fail)
-    again = [loader.load_data("BTCUSDT", *span, [kind])[kind] for span in spans]
+    monkeypatch.setattr(reading, "partition_at", pytest.fail)
+    fresh = world.loader()
+    again = [fresh.load_data("BTCUSDT", *span, [kind], on_missing="ignore")[kind] for span in spans]
     assert all(one.equals(other) for one, other in zip(again, plain, strict=True))
     assert all(len(frame) for frame in again)
 
@@ -120,7 +122,7 @@ def test_rows_only_ever_become_more_while_a_run_writes(world: World, loader: Bac
     seen = [len(december)]
     with ThreadPoolExecutor(2) as pool:
         while process.poll() is None or seen[-1] < len(everything):
-            for found in pool.map(lambda _: opens(loader), range(2)):
+            for found in pool.map(lambda _: opens(loader, on_missing="ignore"), range(2)):
                 assert found == everything[: len(found)]
                 assert len(found) % len(december) == 0
                 seen.append(len(found))
@@ -156,5 +158,5 @@ def test_what_is_missing_is_said_from_the_catalog_too(world: World, loader: Back
     enter(world)
     with pytest.warns(UserWarning, match="stored is 2022-01-01 00:00:00 to 2022-01-01 23:00:00") as caught:
         opens(loader, ["BTCUSDT", "ETHUSDT"])
-    (missing,) = caught[0].message.missing  # type: ignore[union-attr]
+    missing = next(part for part in caught[0].message.missing if part.lack == "absent")  # type: ignore[union-attr]
     assert missing.stored.end_us == us("2022-01-01") + 23 * HOUR_US + 1

@@ -1,0 +1,99 @@
+"""What rows that were read lack of those that are expected: between them, before the first and behind the last."""
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from core.datasets import Beat, Dataset
+from core.datasets.grid import Grid
+from core.dates import DAY_US, format_us
+from core.types import Span
+from loader.align import Integers
+from loader.arguments import Request
+from loader.missing import Lack, Missing
+from loader.rows import Rows
+
+_EDGE_US: Final = DAY_US
+"""Where rows come as they may, a request's first and last day may be without any."""
+_LATE_US: Final = 2 * DAY_US
+"""The exchange publishes a day up to two days later: until then its rows are not missing yet."""
+
+
+def lacking(request: Request, dataset: Dataset, rows: Rows, now_us: int | None = None) -> Iterator[Missing]:
+    """What the symbols that have rows lack within the span of the request; `stored` is where their own rows lie.
+
+    Gaps are told of candles and of what comes at a fixed step, the ends of all kinds. What the exchange may not have
+    published yet is not missing.
+    """
+    times = rows.times_us
+    if len(times) == 0:
+        return
+    grid = _grid(request, dataset, int(times[0]))
+    gaps = _gaps(grid, rows, times) if grid is not None else {}
+    late_us = (time.time_ns() // 1000 if now_us is None else now_us) - _LATE_US
+    asked = Span(request.span.start_us, max(request.span.start_us, min(request.span.end_us, late_us)))
+    first, last = _expected(grid, asked)
+    offsets = rows.offsets
+    with_rows = np.flatnonzero(rows.counts)
+    firsts, lasts = times[offsets[with_rows]], times[offsets[with_rows + 1] - 1]
+    is_late, is_early = _place(grid, firsts) > first, _place(grid, lasts) < last
+    for place, number in enumerate(with_rows.tolist()):
+        symbol = request.symbols[number]
+        one = request.series(dataset, symbol)
+        own = Span(int(firsts[place]), max(int(firsts[place]), int(lasts[place])) + 1)
+        if is_late[place]:
+            detail = f"{one} begins at {format_us(own.start_us)}"
+            yield Missing(one, symbol, own, detail, Lack.STARTS_LATE)
+        if number in gaps:
+            yield Missing(one, symbol, own, f"{one}: {_said(gaps[number])}", Lack.GAP, sum(n for n, _ in gaps[number]))
+        if is_early[place]:
+            yield Missing(one, symbol, own, f"{one} ends at {format_us(own.end_us - 1)}", Lack.ENDS_EARLY)
+
+
+def _grid(request: Request, dataset: Dataset, first_us: int) -> Grid | None:
+    if dataset.clock.beat not in (Beat.CANDLES, Beat.STEPS):
+        return None
+    return Grid.of(dataset.clock, request.interval if dataset.has_interval else None, first_us)
+
+
+def _place(grid: Grid | None, times: Integers) -> Integers:
+    """By what times are compared with what is expected: their slots, else themselves."""
+    return times if grid is None else grid.slots(times)
+
+
+def _expected(grid: Grid | None, asked: Span) -> tuple[int, int]:
+    """The first and the last place in the span where a row is expected."""
+    if grid is None:
+        return asked.start_us + _EDGE_US, asked.end_us - _EDGE_US
+    before, last = grid.slots(np.array([asked.start_us - 1, asked.end_us - 1], dtype=np.int64)).tolist()
+    return before + 1, last
+
+
+def _gaps(grid: Grid, rows: Rows, times: Integers) -> dict[int, list[tuple[int, Span]]]:
+    """By symbol its gaps: how many rows are missing, and from the first of them to the row behind them."""
+    step_us = grid.step_us or 28 * DAY_US
+    apart = np.flatnonzero(np.diff(times) > step_us)
+    ends = rows.offsets[1:-1] - 1
+    apart = apart[~np.isin(apart, ends)]
+    if len(apart) == 0:
+        return {}
+    slots, behind = grid.slots(times[apart]), grid.slots(times[apart + 1])
+    missing = behind - slots - 1
+    symbols = np.searchsorted(rows.offsets, apart, side="right") - 1
+    starts = grid.starts(slots + 1)
+    found: dict[int, list[tuple[int, Span]]] = {}
+    for symbol, count, start, end in zip(symbols, missing, starts, times[apart + 1], strict=True):
+        if count > 0:
+            found.setdefault(int(symbol), []).append((int(count), Span(min(int(start), int(end)), int(end))))
+    return found
+
+
+def _said(gaps: list[tuple[int, Span]]) -> str:
+    rows = sum(count for count, _ in gaps)
+    count, longest = max(gaps, key=lambda gap: gap[0])
+    where = f"from {format_us(longest.start_us)} to {format_us(longest.end_us)}"
+    if len(gaps) == 1:
+        return f"{rows} rows missing {where}"
+    return f"{rows} rows missing in {len(gaps)} gaps, {count} of them {where}"

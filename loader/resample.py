@@ -1,0 +1,188 @@
+"""Longer candles out of shorter ones.
+
+A period is `[k * step, (k + 1) * step)` counted from 1970-01-01 UTC (weeks begin on Mondays, `1mo` is the calendar's);
+its candle is stamped with its beginning. It is built from all its shorter candles, wherever the request begins or ends,
+and only once it is over: a period whose end is not stored yet is not given. Open and close are those of the first and
+the last shorter candle; volumes are the exact sums of the published decimals, as the exchange's own candles have them.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from core.datasets import Dataset
+from core.datasets.grid import Grid
+from core.dates import DAY_US, INTERVAL_US, format_us
+from core.decimals import summed
+from core.errors import ConfigError
+from core.nearest import one_of
+from core.storage.manager import StorageManager
+from core.types import Span
+from loader.align import Integers
+from loader.arguments import Request
+from loader.frames import Columns, symbol_column
+from loader.missing import Lack, Missing
+from loader.reader import RowReader
+from loader.rows import Rows
+
+PARTIAL: Final = ("drop", "keep")
+_INTERVAL: Final = re.compile(r"([1-9][0-9]{0,4})(s|m|h|d|w)")
+_UNITS_US: Final = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": DAY_US, "w": 7 * DAY_US}
+_MONDAY_US: Final = 4 * DAY_US
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Longer candles of many symbols, one symbol behind the other; `candles` says of how many shorter ones each is."""
+
+    rows: Rows
+    available_at: Integers
+    candles: npt.NDArray[np.int32]
+
+
+def period_grid(interval: str) -> Grid:
+    """The grid of any interval: of the exchange's, or like `10m`, `90m`, `3d`. Raises ConfigError."""
+    if interval == "1mo":
+        return Grid(None)
+    found = _INTERVAL.fullmatch(interval) if isinstance(interval, str) else None
+    if found is None:
+        known = one_of(str(interval), [*INTERVAL_US])
+        raise ConfigError(f"unknown interval {interval!r}{known}, or any number of s, m, h, d, w")
+    return Grid(int(found[1]) * _UNITS_US[found[2]], _MONDAY_US if found[2] == "w" else 0)
+
+
+def source_interval(
+    storage: StorageManager, request: Request, dataset: Dataset, target: str, source: str | None
+) -> str:
+    """The interval to build from: the one asked for, else the longest that fits and of which every symbol has
+    something stored. Raises ConfigError if none does."""
+    fitting = [name for name in dataset.intervals(request.market) if _fits(period_grid(target), name)]
+    if source is not None:
+        if source not in fitting:
+            raise ConfigError(
+                f"source: candles of {source!r} do not make those of {target}{one_of(str(source), fitting)}"
+            )
+        return source
+    for name in reversed(fitting):
+        wanted = [replace(request, interval=name).series(dataset, symbol) for symbol in request.symbols]
+        if all(storage.stamps(one) for one in wanted):
+            return name
+    raise ConfigError(
+        f"not every symbol has candles stored that make {target}; download one of {', '.join(fitting) or 'none'}, "
+        "or ask for symbols that have the same"
+    )
+
+
+def _fits(target: Grid, name: str) -> bool:
+    """Whether candles of an interval fill periods exactly."""
+    step_us = INTERVAL_US[name]
+    if step_us is None or name in ("3d", "1w"):  # these may begin on other days
+        return False
+    if target.step_us is None:
+        return DAY_US % step_us == 0
+    return target.step_us > step_us and target.step_us % step_us == 0
+
+
+def resampled(
+    reader: RowReader, storage: StorageManager, request: Request, dataset: Dataset, target: str, keep: bool
+) -> tuple[Resampled, list[Missing]]:
+    """The longer candles of a request for shorter ones, symbol by symbol, so that one symbol is in memory at a time;
+    and what was left out as its shorter candles are not all there. `keep` gives those that are over all the same."""
+    grid = period_grid(target)
+    whole = _whole(grid, request.span)
+    parts = [
+        _of_symbol(reader, storage, replace(request, symbols=(symbol,), span=whole), dataset, grid, keep)
+        for symbol in request.symbols
+    ]
+    counts = [len(part[0].available_at) for part in parts]
+    rows = Rows(pa.concat_tables([part[0].rows.table for part in parts]), np.cumsum([0, *counts], dtype=np.int64))
+    joined = Resampled(
+        rows,
+        np.concatenate([part[0].available_at for part in parts]),
+        np.concatenate([part[0].candles for part in parts]),
+    )
+    return joined, [missing for _, found in parts for missing in found]
+
+
+def resampled_columns(request: Request, found: Resampled) -> Columns:
+    """The columns of the frame, in their order."""
+    table = found.rows.table
+    return {
+        "timestamp": table.column("timestamp"),
+        "symbol": symbol_column(request.symbols, found.rows.counts),
+        "available_at": pa.array(found.available_at).cast(pa.timestamp("us", tz="UTC")),
+        **{name: table.column(name) for name in table.column_names if name != "timestamp"},
+        "candles": pa.array(found.candles),
+    }
+
+
+def _whole(grid: Grid, span: Span) -> Span:
+    """The periods that begin in the span, from the first one's beginning to the last one's end."""
+    before, last = grid.slots(np.array([span.start_us - 1, span.end_us - 1], dtype=np.int64)).tolist()
+    start_us, end_us = max(0, grid.start(before + 1)), grid.start(last + 1)
+    return Span(start_us, max(start_us, end_us))
+
+
+def _of_symbol(
+    reader: RowReader, storage: StorageManager, request: Request, dataset: Dataset, grid: Grid, keep: bool
+) -> tuple[Resampled, list[Missing]]:
+    rows = reader.rows(request, dataset)
+    times = rows.times_us
+    step_us = INTERVAL_US[str(request.interval)]
+    assert step_us is not None
+    slots = grid.slots(times)
+    first = np.flatnonzero(np.append(True, slots[1:] != slots[:-1])) if len(slots) else np.zeros(0, dtype=np.int64)
+    starts, ends = grid.starts(slots[first]), grid.starts(slots[first] + 1)
+    counts = np.diff(np.append(first, len(times)))
+    is_whole = counts == (ends - starts) // step_us
+    over_us = _over_until(storage, request, dataset, step_us) if not is_whole.all() else 0
+    is_over = is_whole | (ends <= over_us)
+    given = is_over if keep else is_whole
+    table = _aggregated(rows.table, times, first, starts).filter(pa.array(given))
+    found = Resampled(
+        Rows(table, np.array([0, table.num_rows], dtype=np.int64)), ends[given], counts[given].astype(np.int32)
+    )
+    return found, list(_left_out(request, dataset, starts[is_over & ~given]))
+
+
+def _over_until(storage: StorageManager, request: Request, dataset: Dataset, step_us: int) -> int:
+    """Periods that end by then are over, for a candle that ends then or later is stored."""
+    parts = storage.facts([request.series(dataset, request.symbols[0])])[0]
+    return max((part.last_us for part in parts), default=-step_us) + step_us
+
+
+def _left_out(request: Request, dataset: Dataset, starts: Integers) -> Iterator[Missing]:
+    if len(starts) == 0:
+        return
+    one = request.series(dataset, request.symbols[0])
+    detail = (
+        f"{one}: {len(starts)} longer candles are left out as shorter ones are missing, "
+        f"the first of {format_us(int(starts[0]))}; partial='keep' gives them"
+    )
+    yield Missing(one, request.symbols[0], None, detail, Lack.GAP, len(starts))
+
+
+def _aggregated(table: pa.Table, times: Integers, first: Integers, starts: Integers) -> pa.Table:
+    """A row for each run of rows that begins at `first`."""
+    last = np.append(first[1:], len(times)) - 1
+    columns: dict[str, pa.Array] = {"timestamp": pa.array(starts).cast(table.schema.field("timestamp").type)}
+    for name in table.column_names[1:]:
+        values = table.column(name).to_numpy()
+        if len(first) == 0:
+            columns[name] = pa.array(values[:0])
+        elif name == "open":
+            columns[name] = pa.array(values[first])
+        elif name == "close":
+            columns[name] = pa.array(values[last])
+        elif name in ("high", "low"):
+            columns[name] = pa.array((np.maximum if name == "high" else np.minimum).reduceat(values, first))
+        elif values.dtype == np.int64:
+            columns[name] = pa.array(np.add.reduceat(values, first))
+        else:
+            columns[name] = pa.array(summed(values, first))
+    return pa.table(columns)
