@@ -19,7 +19,7 @@ import pyarrow as pa
 from core.datasets import DATASETS, Dataset
 from core.dates import INTERVAL_US
 from core.errors import ConfigError, NoData
-from core.nearest import did_you_mean
+from core.nearest import one_of
 from core.storage.manager import StorageManager
 from core.storage.schema import schema_of
 from core.types import Market, PartitionFacts, Series, Span
@@ -91,7 +91,7 @@ class Views:
         with _room(cursor) as room:
             self._inside(self.of_series(cursor, *candles), candles[2]).create_view("candles")
             cursor.from_arrow(listed).create_view("listed")
-            answer = cursor.execute(query, dict(params)).to_arrow_table()
+            answer = cursor.sql(query, params=dict(params)).to_arrow_table()
             _forget(room, cursor)
             return answer
 
@@ -153,10 +153,9 @@ class Views:
         if found is None:
             return ConfigError(f"the query cannot be run: {error}")
         views = [name.removeprefix(f"{_DEFAULT}.") for name in self.names()]
-        near = did_you_mean(found[1], views)
-        return ConfigError(
-            f"there is no view {found[1]}{near}; there are {', '.join(views) or 'none, for nothing is stored'}"
-        )
+        if not views:
+            return ConfigError(f"there is no view {found[1]}, for nothing is stored")
+        return ConfigError(f"there is no view {found[1]}{one_of(found[1], views)}")
 
 
 def _parsed(view: str) -> tuple[Dataset, str] | None:
@@ -176,7 +175,8 @@ def _tables_of(cursor: duckdb.DuckDBPyConnection, query: str) -> set[tuple[Marke
     """The tables that a query names, with the market as their schema. Raises ConfigError if it is not one SELECT."""
     told = json.loads(cursor.execute("SELECT json_serialize_sql(?)", [query]).fetchall()[0][0])
     if told["error"]:
-        raise ConfigError(f"sql() takes a SELECT: {told['error_message']}")
+        why = told["error_message"]
+        raise ConfigError(f"sql() takes one SELECT{'' if why.startswith('Only SELECT') else f': {why}'}")
     if len(told["statements"]) != 1:
         raise ConfigError(f"sql() takes one SELECT, not {len(told['statements'])} statements")
     return {
