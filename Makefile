@@ -1,7 +1,8 @@
 # make demo   the main job against the embedded sample archive, no network but the package registry
 # make test   linter, type checker, all tests
-# make tools  NautilusTrader, hftbacktest, freqtrade and vectorbt, each in its own environment (3 GB), for the tests
-#             of exports, which skip without them; two to four minutes, so make test does not ask for it
+# make tools  NautilusTrader, hftbacktest, freqtrade and vectorbt, each in its own environment (4 GB with ArcticDB), for
+#             the tests of exports, which skip without them; two to four minutes, so make test does not ask for it;
+#             the benchmark of the loader has NautilusTrader and ArcticDB from there
 # make bench  the benchmarks; BHDS=/path/to/python names one that has binance_datatool; polars takes part
 #             where it is installed into .venv
 
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 TOOLS := .venv-tools
-TOOL_NAMES := nautilus hftbacktest freqtrade vectorbt
+TOOL_NAMES := nautilus hftbacktest freqtrade vectorbt arctic
 TOOL_STAMPS := $(TOOL_NAMES:%=$(TOOLS)/%/.installed)
 
 .PHONY: demo test lint bench tools clean
@@ -49,6 +50,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/end_to_end.py --files 5000 --rounds 3
 	$(BIN)/python benchmarks/update.py --symbols 500 --days 10 --rounds 3
 	$(BIN)/python benchmarks/integrity.py --symbols 500 --rounds 3
+	$(BIN)/python benchmarks/loader.py --rounds 7
 
 clean:
 	rm -rf $(VENV) $(TOOLS) .mypy_cache .pytest_cache .ruff_cache data/demo

@@ -4,7 +4,7 @@
     python benchmarks/loader.py --only one,fifty --rounds 3
     python benchmarks/loader.py --symbols 20 --trades 300000 --dir /dev/shm/small    a quick one
 
-The data are those of `loader_world.py`: 500 symbols with a year of five kinds of data, and 30 million trades.
+The data are those of `loader_input.py`: 500 symbols with a year of five kinds of data, and 30 million trades.
 """
 
 import sys

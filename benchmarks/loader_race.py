@@ -46,6 +46,7 @@ class Reference:
 
     def __init__(self) -> None:
         self.columns: dict[str, npt.NDArray[Any]] | None = None
+        self.line: str | None = None
 
     def difference(self, columns: dict[str, npt.NDArray[Any]]) -> str | None:
         """The first difference to the rows that came first; None: none."""
@@ -65,6 +66,11 @@ class Reference:
             if nans != facts["nans"][name] or abs(total - wanted) > CLOSE * abs(wanted):
                 return f"{name}: sum {total!r} and {facts['nans'][name]} NaN instead of {wanted!r} and {nans}"
         return None
+
+    def difference_of_lines(self, line: str) -> str | None:
+        """The same where a program says all that is known in one line."""
+        self.line = line if self.line is None else self.line
+        return None if line == self.line else f"{line.strip()!r} instead of {self.line.strip()!r}"
 
     def _differences(self, columns: dict[str, npt.NDArray[Any]]) -> Iterator[str | None]:
         assert self.columns is not None
@@ -165,6 +171,10 @@ def at_most(way: str, limit: float, aim: float | None = None, unit: str = "ms") 
     return Goal(way, limit, aim=aim, unit=unit)
 
 
+def at_least(way: str, limit: float, unit: str) -> Goal:
+    return Goal(way, limit, is_least=True, unit=unit)
+
+
 def faster(ours: str, peer: str, times: float, aim: float | None = None) -> Goal:
     """So many times faster than a peer."""
     return Goal(peer, times, under=ours, is_least=True, aim=aim)
@@ -221,6 +231,15 @@ def table_of(title: str, figures: Figures) -> str:
         lines.append(
             f"| {name} | {_short(figure.median)} | {_short(figure.best)} | {times:.2f} | {len(figure.values)} |"
         )
+    return "\n".join(lines)
+
+
+def table_of_streams(title: str, found: Mapping[str, Figures]) -> str:
+    """The medians of every stream."""
+    names = list(next(iter(found.values())))
+    lines = [f"\n{title}\n", f"| | {' | '.join(names)} |", f"| --- |{' --: |' * len(names)}"]
+    for way, figures in found.items():
+        lines.append(f"| {way} | {' | '.join(_short(figures[name].median) for name in names)} |")
     return "\n".join(lines)
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from loader_world import KINDS, PRICES, TRADED, YEAR, World
+from loader_input import KINDS, PRICES, TRADED, YEAR, World
 
 from core.types import Period
 from loader import BacktestDataLoader
@@ -54,7 +55,7 @@ def has(method: str, parameter: str) -> bool:
 
 
 class Ours:
-    """The loader, opened once and asked as users ask it; what is missing is asked for and no news here."""
+    """The loader, opened once and asked with its defaults, so that looking for what is missing takes its time."""
 
     def __init__(self, world: World) -> None:
         self._loader = BacktestDataLoader(data_dir=world.data)
@@ -71,8 +72,7 @@ class Ours:
         self._loader.close()
 
     def _more(self, method: str, output: str) -> dict[str, str]:
-        options = {"output": output, "on_missing": "ignore"}
-        return {name: value for name, value in options.items() if has(method, name)}
+        return {"output": output} if has(method, "output") else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,11 +271,12 @@ def write_by_time(files: Files, symbols: Sequence[str]) -> None:
     """All candles sorted by time and symbol, in row groups of which a day's rows touch one or two."""
     if files.by_time.exists():
         return
-    tables = []
-    for symbol in symbols:
-        table = pq.ParquetFile(files.world.file("klines", symbol)).read(COLUMNS["klines"])
-        tables.append(table.add_column(0, "symbol", pa.array([symbol] * len(table)).dictionary_encode()))
-    whole = pa.concat_tables(tables).unify_dictionaries().sort_by([("timestamp", "ascending"), ("symbol", "ascending")])
+    tables = [pq.ParquetFile(path).read(COLUMNS["klines"]) for path in files.of("klines", symbols)]
+    codes = np.repeat(np.arange(len(symbols), dtype=np.int32), [table.num_rows for table in tables])
+    words = pa.DictionaryArray.from_arrays(codes, pa.array(symbols))
+    whole = pa.concat_tables(tables).add_column(0, "symbol", words)
+    times = whole.column("timestamp").cast(pa.int64()).to_numpy()
+    whole = whole.take(np.argsort(times, kind="stable"))
     _publish(whole, files.by_time, row_group_size=122_880, compression="lz4", use_dictionary=["symbol"])
 
 

@@ -1,6 +1,6 @@
 """The stored world that `loader.py` reads: a year of hourly data of many symbols, and a month of trades of one.
 
-    python benchmarks/loader_world.py --dir /dev/shm/tapevault-loader-world [--symbols 500] [--trades 30000000]
+    python benchmarks/loader_input.py --dir /dev/shm/tapevault-loader-world [--symbols 500] [--trades 30000000]
 
 `DIR/data` is a data folder as a download leaves it: partitions written by storage's own writer, with the footers that
 monthly archives give them, and a status database whose catalog lists them. The rows are invented, the same ones for
@@ -16,6 +16,7 @@ import hashlib
 import json
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -51,7 +52,7 @@ KINDS: Final = ("klines", "mark_price", "index_price", "premium_index", "funding
 PRICES: Final = KINDS[1:4]
 LATE_OR_GONE: Final = 0.18
 """The share of symbols that are listed or delisted within the year, one half each."""
-DEFAULT: Final = Path("/dev/shm/tapevault-loader-world")
+DEFAULT: Final = Path("/dev/shm" if Path("/dev/shm").is_dir() else tempfile.gettempdir()) / "tapevault-loader-world"
 _UNFINISHED: Final = "unfinished"
 _VERSION: Final = 1
 """Raised when the same options give other rows."""
@@ -315,8 +316,7 @@ def _array(values: object) -> pa.Array:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Where a world lies and how large it is."""
     size = Size()
-    where = DEFAULT if DEFAULT.parent.is_dir() else None
-    parser.add_argument("--dir", type=Path, default=where, help=f"where the world is made and kept (default: {where})")
+    parser.add_argument("--dir", type=Path, default=DEFAULT, help=f"where the world is kept (default: {DEFAULT})")
     parser.add_argument("--symbols", type=int, default=size.symbols, help=f"with a year each (default {size.symbols})")
     parser.add_argument("--trades", type=int, default=size.trades, help=f"of one symbol (default {size.trades:,})")
     parser.add_argument("--days", type=int, default=size.days, help=f"that share the trades (default {size.days})")
@@ -326,8 +326,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     options = parser.parse_args()
-    if options.dir is None:
-        parser.error("--dir: where to?")
     made(options.dir.absolute(), Size(options.symbols, options.trades, options.days))
 
 
