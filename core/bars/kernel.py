@@ -88,6 +88,64 @@ def run(
     return at, closed, DONE
 
 
+@_KERNEL
+def run_many(
+    trades: Any,
+    at: Any,
+    room: Any,
+    seen: Any,
+    seen_real: Any,
+    rules: Any,
+    numbers: Any,
+    wholes: Any,
+    reals: Any,
+    done: Any,
+    bars: Any,
+    bars_real: Any,
+    owners: Any,
+) -> Any:
+    """As `run`, for many sets of numbers at once: the line of each array with two dimensions is that of a set.
+
+    Trades are made whole and summed up once for all sets. `seen` and `seen_real` are the state before the scratch,
+    `done` says how many of its trades each set has taken, `owners` whose each closed bar is.
+    """
+    closed = 0
+    while at < len(trades[0]):
+        count, status = fill(trades, at, room, rules[0], seen, seen_real)
+        for each in range(len(rules)):
+            if status == DONE and is_too_large(rules[each], wholes[each]):
+                status = TOO_LARGE
+        if status != DONE:
+            return at, closed, status
+        if rules[0, FAMILY] == IN_DOLLARS or rules[0, FAMILY] == IN_TICKS:
+            prefix(count, room, rules[0])
+        for each in range(len(rules)):
+            before = closed
+            done[each], closed = advance(
+                trades,
+                at,
+                done[each],
+                count,
+                room,
+                rules[each],
+                numbers[each],
+                wholes[each],
+                reals[each],
+                bars,
+                bars_real,
+                closed,
+            )
+            owners[before:closed] = each
+            if done[each] < count:
+                return at, closed, FULL
+        for each in range(len(rules)):
+            carry(wholes[each])
+        done[:] = 0
+        seen[:], seen_real[:] = wholes[0], reals[0]
+        at += count
+    return at, closed, DONE
+
+
 @_PLAIN
 def advance(
     trades: Any,
