@@ -227,12 +227,12 @@ def _starts(hands: Hands, subjects: Sequence[Subject]) -> Task:
         folder = hands.world.peers / f"nautilus-{hands.nautilus.version.split()[-1]}"
         ways += filter(None, [start_of_nautilus(folder, symbol)])
     goals = [faster(ARROW, "pandas", 2), faster(ARROW, "NautilusTrader", 4)]
-    return Task("starts", "A process from its start to one symbol-year", subjects, ways, goals, rounds=2)
+    return Task("starts", "A process from its start to one symbol-year", subjects, ways, goals)
 
 
 def _imports(subjects: Sequence[Subject]) -> Task:
     goals = [within("import loader", 1.3, of="import duckdb")]
-    return Task("imports", "A process that imports", subjects, imports(), goals, rounds=2)
+    return Task("imports", "A process that imports", subjects, imports(), goals)
 
 
 STREAM_GOALS: Final = (
