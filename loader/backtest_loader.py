@@ -16,9 +16,11 @@ from loader.missing import report
 
 if TYPE_CHECKING:
     from datetime import date, timedelta
+    from decimal import Decimal
 
     from pyarrow import Table
 
+    from core.bars.spec import BarSpec
     from core.settings import Settings
     from core.types import Series, Span
     from loader.arguments import Request
@@ -336,6 +338,49 @@ class BacktestDataLoader:
 
     # other bars
 
+    def load_bars(
+        self,
+        symbols: str | Iterable[str],
+        start_date: str | date,
+        end_date: str | date,
+        bars: str | BarSpec = "dollar",
+        threshold: float | str | Decimal | None = None,
+        market: str = "um",
+        data_type: str = "trades",
+        unfinished: bool = False,
+        output: str = "pandas",
+        on_missing: str = "warn",
+        **options: Any,
+    ) -> Frame:
+        """Information-driven and time bars from stored trades (`data_type='agg_trades'`: from aggregated ones).
+
+        `bars` is a kind (`time`, `tick`, `volume`, `dollar`, `tick_imbalance`, `volume_imbalance`, `dollar_imbalance`,
+        `afml_dollar_imbalance`, `tick_run`, `volume_run`, `dollar_run`) with its `threshold` (a step like `'1h'` for
+        time bars; 40,000,000 for dollar bars if not given) and `options`, or a whole spec: `'dollar-40000000'`. The
+        first bar begins with the first trade of the request. Rows by symbol and time: `symbol`, then the columns of
+        `core.bars.table.schema_of`; a bar is known at its `time_close`. The bar that is not finished at the end comes
+        with `unfinished=True` only. Sums are exact, so bars do not depend on how trades are stored. docs/bars.md
+        has the formulas; a BarsDrift warning says when an adaptive size has run away.
+        """
+        from core.errors import ConfigError
+        from loader.arguments import parse_request
+        from loader.bars import bar_columns, read_bars, spec_of
+        from loader.frames import checked_output
+        from loader.lookup import absent
+        from loader.missing import checked_on_missing
+        from loader.stream import has_files
+
+        checked_output(output), checked_on_missing(on_missing)
+        spec = spec_of(bars, threshold, options)
+        if data_type not in ("trades", "agg_trades"):
+            raise ConfigError(f"data_type: bars are made of trades or agg_trades, not of {data_type!r}")
+        request = self._admitted(parse_request(symbols, start_date, end_date, data_type, "1h", market))
+        (dataset,) = request.datasets
+        present = has_files(self._storage, request, dataset)
+        missing = list(absent(self._storage, request, dataset, present))
+        report(missing, request.span, any(present), on_missing, self._advice, above=3)
+        return self._given(bar_columns(request, read_bars(self._reader, request, dataset, spec, unfinished)), output)
+
     def resample(
         self,
         symbols: str | Iterable[str],
@@ -356,7 +401,8 @@ class BacktestDataLoader:
         outside the request, and only if it is over. `source` is the interval to build from; without it the longest that
         fits and that every symbol has stored. With `partial='drop'` periods of which a shorter candle is missing are
         left out and told of; `'keep'` gives them from what there is (the exchange's own candles of listing hours and
-        halts are such). Periods are counted from 1970-01-01 UTC, weeks begin on Mondays.
+        halts are such); where the last one is missing, `available_at` is the end of the next stored candle. Periods are
+        counted from 1970-01-01 UTC, weeks begin on Mondays.
         """
         from dataclasses import replace
 
@@ -377,7 +423,7 @@ class BacktestDataLoader:
             raise ConfigError(f"data_type: {data_type} are no candles, and resampled are candles only")
         shorter = source_interval(self._storage, request, dataset, interval, source)
         request = self._admitted(replace(request, interval=shorter))
-        found, left_out = resampled(self._reader, self._storage, request, dataset, interval, partial == "keep")
+        found, left_out = resampled(self._reader, request, dataset, interval, partial == "keep")
         missing = [*absent(self._storage, request, dataset, found.rows.counts > 0), *left_out]
         report(missing, request.span, len(found.rows) > 0, on_missing, self._advice, above=3)
         return self._given(resampled_columns(request, found), output)

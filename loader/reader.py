@@ -5,7 +5,7 @@ exchange's API count beside them, DuckDB reads all of it and what overlaps is jo
 (`core.storage.joined`). Both give the same rows.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -65,6 +65,21 @@ class RowReader:
         """As `rows`, before `end_us`, and with the last row at or before the request's start, however old it is."""
         wanted = Span(request.span.start_us, end_us)
         return self._rows(request, dataset, known, wanted, Span(0, end_us))
+
+    def batches(self, request: Request, dataset: Dataset) -> Iterator[pa.RecordBatch]:
+        """The rows of the request's one symbol in the order of their key, a row group at a time.
+
+        They are those of one moment; if one of very many files changes behind the first row, FilesChanged is raised.
+        """
+        (one,) = (request.series(dataset, symbol) for symbol in request.symbols)
+        names = list(dict.fromkeys(("timestamp", *request.columns_of(dataset))))
+        if self._pins is None:
+            yield from self._storage.scan(one, request.span, names)
+            return
+        proof = self._pins.prove([one], request.span)
+        yield from self._storage.scan(one, self._pins.reach([one], request.span), names)
+        if not self._pins.still(proof):
+            raise FilesChanged(f"files of {one} changed while they were read; try again after the update")
 
     def close(self) -> None:
         """Lets go of DuckDB and its memory. A later read opens a new one."""

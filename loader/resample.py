@@ -2,12 +2,13 @@
 
 A period is `[k * step, (k + 1) * step)` counted from 1970-01-01 UTC (weeks begin on Mondays, `1mo` is the calendar's);
 its candle is stamped with its beginning. It is built from all its shorter candles, wherever the request begins or ends,
-and only once it is over: a period whose end is not stored yet is not given. Open and close are those of the first and
-the last shorter candle; volumes are the exact sums of the published decimals, as the exchange's own candles have them.
+and only once it is over: a period whose last shorter candle is missing is not, until a later candle is stored. Open and
+close are those of the first and the last shorter candle; volumes are the exact sums of the published decimals, as the
+exchange's own candles have them.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -24,7 +25,7 @@ from core.nearest import one_of
 from core.storage.manager import StorageManager
 from core.types import Span
 from loader.align import Integers
-from loader.arguments import Request
+from loader.arguments import ALWAYS, Request
 from loader.frames import Columns, symbol_column
 from loader.missing import Lack, Missing
 from loader.reader import RowReader
@@ -59,8 +60,8 @@ def period_grid(interval: str) -> Grid:
 def source_interval(
     storage: StorageManager, request: Request, dataset: Dataset, target: str, source: str | None
 ) -> str:
-    """The interval to build from: the one asked for, else the longest that fits and of which every symbol has
-    something stored. Raises ConfigError if none does."""
+    """The interval to build from: the one asked for, else the longest that fits and of which every symbol that has any
+    has something stored. Raises ConfigError if there is none."""
     fitting = [name for name in dataset.intervals(request.market) if _fits(period_grid(target), name)]
     if source is not None:
         if source not in fitting:
@@ -68,14 +69,20 @@ def source_interval(
                 f"source: candles of {source!r} do not make those of {target}{one_of(str(source), fitting)}"
             )
         return source
-    for name in reversed(fitting):
-        wanted = [replace(request, interval=name).series(dataset, symbol) for symbol in request.symbols]
-        if all(storage.stamps(one) for one in wanted):
-            return name
-    raise ConfigError(
-        f"not every symbol has candles stored that make {target}; download one of {', '.join(fitting) or 'none'}, "
-        "or ask for symbols that have the same"
-    )
+    if not fitting:
+        raise ConfigError(f"candles of {target} are made of none that the exchange has")
+    have = [_stored_intervals(storage, request, dataset, symbol, fitting) for symbol in request.symbols]
+    common = set(fitting).intersection(*filter(None, have)) if any(have) else {fitting[0]}
+    if not common:
+        each = "; ".join(f"{one}: {', '.join(sorted(names))}" for one, names in zip(request.symbols, have, strict=True))
+        raise ConfigError(f"no candles that make those of {target} are stored for all of these symbols ({each})")
+    return max(common, key=fitting.index)
+
+
+def _stored_intervals(
+    storage: StorageManager, request: Request, dataset: Dataset, symbol: str, names: Sequence[str]
+) -> set[str]:
+    return {name for name in names if storage.stamps(replace(request, interval=name).series(dataset, symbol))}
 
 
 def _fits(target: Grid, name: str) -> bool:
@@ -89,14 +96,14 @@ def _fits(target: Grid, name: str) -> bool:
 
 
 def resampled(
-    reader: RowReader, storage: StorageManager, request: Request, dataset: Dataset, target: str, keep: bool
+    reader: RowReader, request: Request, dataset: Dataset, target: str, keep: bool
 ) -> tuple[Resampled, list[Missing]]:
     """The longer candles of a request for shorter ones, symbol by symbol, so that one symbol is in memory at a time;
     and what was left out as its shorter candles are not all there. `keep` gives those that are over all the same."""
     grid = period_grid(target)
     whole = _whole(grid, request.span)
     parts = [
-        _of_symbol(reader, storage, replace(request, symbols=(symbol,), span=whole), dataset, grid, keep)
+        _of_symbol(reader, replace(request, symbols=(symbol,), span=whole), dataset, grid, keep)
         for symbol in request.symbols
     ]
     counts = [len(part[0].available_at) for part in parts]
@@ -129,7 +136,7 @@ def _whole(grid: Grid, span: Span) -> Span:
 
 
 def _of_symbol(
-    reader: RowReader, storage: StorageManager, request: Request, dataset: Dataset, grid: Grid, keep: bool
+    reader: RowReader, request: Request, dataset: Dataset, grid: Grid, keep: bool
 ) -> tuple[Resampled, list[Missing]]:
     rows = reader.rows(request, dataset)
     times = rows.times_us
@@ -140,20 +147,36 @@ def _of_symbol(
     starts, ends = grid.starts(slots[first]), grid.starts(slots[first] + 1)
     counts = np.diff(np.append(first, len(times)))
     is_whole = counts == (ends - starts) // step_us
-    over_us = _over_until(storage, request, dataset, step_us) if not is_whole.all() else 0
-    is_over = is_whole | (ends <= over_us)
+    known_us = _known_us(reader, request, dataset, step_us, times, first, ends)
+    is_over = known_us > 0
     given = is_over if keep else is_whole
     table = _aggregated(rows.table, times, first, starts).filter(pa.array(given))
     found = Resampled(
-        Rows(table, np.array([0, table.num_rows], dtype=np.int64)), ends[given], counts[given].astype(np.int32)
+        Rows(table, np.array([0, table.num_rows], dtype=np.int64)), known_us[given], counts[given].astype(np.int32)
     )
     return found, list(_left_out(request, dataset, starts[is_over & ~given]))
 
 
-def _over_until(storage: StorageManager, request: Request, dataset: Dataset, step_us: int) -> int:
-    """Periods that end by then are over, for a candle that ends then or later is stored."""
-    parts = storage.facts([request.series(dataset, request.symbols[0])])[0]
-    return max((part.last_us for part in parts), default=-step_us) + step_us
+def _known_us(
+    reader: RowReader,
+    request: Request,
+    dataset: Dataset,
+    step_us: int,
+    times: Integers,
+    first: Integers,
+    ends: Integers,
+) -> Integers:
+    """Since when each period was known to be over: its end, if its last shorter candle is there; else the end of the
+    next candle that is, for until then nothing that is stored tells. 0 where there is none."""
+    if len(first) == 0:
+        return np.zeros(0, dtype=np.int64)
+    has_end = times[np.append(first[1:], len(times)) - 1] + step_us >= ends
+    behind = np.append(times[first[1:]], 0)
+    if not has_end[-1]:
+        later = replace(request, span=Span(int(ends[-1]), ALWAYS.end_us), columns=("timestamp",))
+        batch = next(reader.batches(later, dataset), None)
+        behind[-1] = batch.column("timestamp").cast(pa.int64())[0].as_py() if batch is not None else -step_us
+    return np.where(has_end, ends, behind + step_us)
 
 
 def _left_out(request: Request, dataset: Dataset, starts: Integers) -> Iterator[Missing]:

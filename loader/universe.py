@@ -139,7 +139,7 @@ def parse_volume(value: object) -> Decimal:
         volume = Decimal(str(value))
     except InvalidOperation:
         volume = Decimal("NaN")
-    if not 0 <= volume < _MOST or isinstance(value, bool):
+    if not volume.is_finite() or not 0 <= volume < _MOST or isinstance(value, bool):
         raise ConfigError(
             f"min_volume: {value!r} is no volume; write a number like 1_000_000, in the quote asset a day"
         )

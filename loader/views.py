@@ -66,10 +66,10 @@ class Views:
         cursor = self._reader.duck.cursor()
         tables = _tables_of(cursor, query)
         with _room(cursor) as room:
-            for market, view in sorted(tables):
+            for market, view in tables:
                 named = _parsed(view)
                 if named is not None:
-                    self._create(cursor, room, market or _DEFAULT, view, *named)
+                    self._create(cursor, room, market, view, *named)
             cursor.execute(f"SET search_path = '{room}.{_DEFAULT.value}'")
             try:
                 found = cursor.sql(query, params=dict(params)) if params else cursor.sql(query)
@@ -171,8 +171,8 @@ def _view_of(one: Series) -> str:
     return f"{one.dataset}_{one.interval}" if one.interval else one.dataset
 
 
-def _tables_of(cursor: duckdb.DuckDBPyConnection, query: str) -> set[tuple[Market | None, str]]:
-    """The tables that a query names, with the market as their schema. Raises ConfigError if it is not one SELECT."""
+def _tables_of(cursor: duckdb.DuckDBPyConnection, query: str) -> set[tuple[Market, str]]:
+    """The views that a query names, with their market. Raises ConfigError if it is not one SELECT."""
     told = json.loads(cursor.execute("SELECT json_serialize_sql(?)", [query]).fetchall()[0][0])
     if told["error"]:
         why = told["error_message"]
@@ -180,7 +180,7 @@ def _tables_of(cursor: duckdb.DuckDBPyConnection, query: str) -> set[tuple[Marke
     if len(told["statements"]) != 1:
         raise ConfigError(f"sql() takes one SELECT, not {len(told['statements'])} statements")
     return {
-        (Market(schema) if schema else None, table)
+        (Market(schema) if schema else _DEFAULT, table)
         for schema, table in _named_in(told)
         if schema in ("", *Market) and _parsed(table)
     }

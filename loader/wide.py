@@ -78,10 +78,8 @@ def parse_max_age(value: str | timedelta | int | None) -> int | None:
         return value // timedelta(microseconds=1)
     if value in (0, "0") and not isinstance(value, bool):
         return 0
-    if isinstance(value, str):
-        step_us = period_grid(value).step_us
-        if step_us is not None:
-            return step_us
+    if isinstance(value, str) and value != "1mo":
+        return period_grid(value).step_us
     raise ConfigError(f"max_age: {value!r} is no age; write '0', a text like '3h', a timedelta, or None for any age")
 
 

@@ -128,3 +128,32 @@ class World:
     def loader(self, threads: int | None = None) -> BacktestDataLoader:
         settings = Settings().replace(paths={"data": self.root}, loader={"threads": threads})
         return BacktestDataLoader(settings)
+
+
+def write_rows(root: Path, one: Series, rows: Iterable[Row]) -> None:
+    """Rows as one archive a month, in files of a year, at once: for worlds that are made again and again."""
+    by_month: dict[Period, list[Row]] = {}
+    for row in rows:
+        day = day_of(row["timestamp"])
+        by_month.setdefault(Period.month(day.year, day.month), []).append(row)
+    by_year: dict[Period, list[Period]] = {}
+    for month in sorted(by_month):
+        by_year.setdefault(month.within(Cadence.YEARLY), []).append(month)
+    for year, months in by_year.items():
+        path = Layout(root).processed(one, year)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer = parquet.Writer(path, DATASETS[one.dataset], one.market, 1000)
+        sources = []
+        for month in months:
+            times = [row["timestamp"] for row in by_month[month]]
+            batch = pa.RecordBatch.from_pylist(by_month[month], schema_of(DATASETS[one.dataset], one.market))
+            writer.write(batch)
+            sources.append(
+                Source(f"{one}/{month.label}", month, "", Proof.UNVERIFIED, "us", len(times), min(times), max(times))
+            )
+        writer.close(facts_of(one, year, sources))
+
+
+def opened(root: Path, threads: int | None = None) -> BacktestDataLoader:
+    """A loader of that folder."""
+    return BacktestDataLoader(Settings().replace(paths={"data": root}, loader={"threads": threads}))

@@ -1,6 +1,7 @@
 """`load_aligned_data` against plain Python, and the law that the future changes nothing."""
 
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,7 +31,9 @@ Stored = dict[str, dict[str, list[Row]]]
 """Rows by dataset, then symbol."""
 
 
-def oracle(stored: Stored, start_us: int, end_us: int, step_us: int = HOUR_US) -> list[Row]:
+def oracle(
+    stored: Stored, start_us: int, end_us: int, step_us: int = HOUR_US, max_age_us: int | None = 0, ages: bool = False
+) -> list[Row]:
     """The wide rows by dictionaries and loops; None where there is nothing."""
     wide = []
     for symbol in sorted(stored["klines"]):
@@ -41,12 +44,19 @@ def oracle(stored: Stored, start_us: int, end_us: int, step_us: int = HOUR_US) -
             row = {"timestamp": bar["timestamp"], "symbol": symbol, "available_at": known}
             row |= {name: bar[name] for name in BARS}
             for dataset, prefix in PREFIXES.items():
-                same = [o for o in stored[dataset].get(symbol, []) if o["timestamp"] == bar["timestamp"]]
-                row |= {f"{prefix}_{name}": same[0][name] if same else None for name in BARS[:4]}
+                complete = [o for o in stored[dataset].get(symbol, []) if o["timestamp"] + step_us <= known]
+                fresh = [o for o in complete if max_age_us is None or known - o["timestamp"] - step_us <= max_age_us]
+                joined = max(fresh, key=lambda o: o["timestamp"], default={})
+                row |= {f"{prefix}_{name}": joined.get(name) for name in BARS[:4]}
+                if ages:
+                    row[f"{prefix}_age"] = known - joined["timestamp"] - step_us if joined else None
             settled = [o for o in stored["funding_rate"].get(symbol, []) if o["timestamp"] <= known]
             last = max(settled, key=lambda o: o["timestamp"], default={})
             row |= {name: last.get(name) for name in ("funding_rate", "funding_interval_hours")}
-            wide.append(row | {"funding_time": last.get("timestamp")})
+            row["funding_time"] = last.get("timestamp")
+            if ages:
+                row["funding_age"] = known - last["timestamp"] if last else None
+            wide.append(row)
     return wide
 
 
@@ -55,7 +65,7 @@ def plain(frame: pd.DataFrame) -> list[Row]:
     columns: dict[str, list[Any]] = {}
     for name in frame:
         column = frame[name]
-        values = column.astype("int64") if column.dtype == TIME else column
+        values = column.astype("int64") if column.dtype in (TIME, np.dtype("m8[us]")) else column
         gaps = column.isna()
         columns[str(name)] = [None if gap else value for gap, value in zip(gaps, values.tolist(), strict=True)]
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -225,7 +235,7 @@ worlds = st.fixed_dictionaries(
 )
 
 
-def load(stored: Stored, start_us: int, end_us: int, threads: int = 1) -> list[Row]:
+def load(stored: Stored, start_us: int, end_us: int, threads: int = 1, **options: Any) -> list[Row]:
     """What the loader makes of these rows; nothing if there is no candle."""
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore", MissingDataWarning)
@@ -234,7 +244,7 @@ def load(stored: Stored, start_us: int, end_us: int, threads: int = 1) -> list[R
         with world.loader(threads) as loader:
             bounds = [pd.Timestamp(time_us, unit="us", tz="UTC") for time_us in (start_us, end_us)]
             try:
-                return plain(loader.load_aligned_data(["AUSDT", "BUSDT", "CUSDT"], *bounds))
+                return plain(loader.load_aligned_data(["AUSDT", "BUSDT", "CUSDT"], *bounds, **options))
             except NoData:
                 return []
 
@@ -257,10 +267,32 @@ def test_any_world_with_gaps_and_late_listings_is_joined_as_by_hand(
     assert load(stored, start_us, end_us, threads) == oracle(stored, start_us, end_us)
 
 
+max_ages = st.sampled_from([0, HOUR_US, 5 * HOUR_US, None])
+
+
+def as_option(max_age_us: int | None) -> timedelta | None:
+    return None if max_age_us is None else timedelta(microseconds=max_age_us)
+
+
 @settings(max_examples=40, deadline=None)
-@given(worlds, st.integers(0, 72), late)
+@given(worlds, st.integers(0, 60), max_ages)
+def test_older_candles_join_as_far_as_asked_for_and_their_age_is_told(
+    times: dict[str, dict[str, list[int]]], first: int, max_age_us: int | None
+) -> None:
+    late_by = {"mark_price": 1000, "index_price": -1000}  # rows off the grid, a millisecond late and early
+    for kind, off in late_by.items():
+        for of_symbol in times[kind].values():
+            of_symbol[2:5] = [time_us + off for time_us in of_symbol[2:5]]
+    stored = rows_of(times)
+    start_us, end_us = START + first * HOUR_US, START + 80 * HOUR_US
+    found = load(stored, start_us, end_us, max_age=as_option(max_age_us), ages=True)
+    assert found == oracle(stored, start_us, end_us, max_age_us=max_age_us, ages=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(worlds, st.integers(0, 72), late, max_ages)
 def test_what_comes_after_a_moment_changes_no_row_known_by_then(
-    times: dict[str, dict[str, list[int]]], hour: int, late_us: int
+    times: dict[str, dict[str, list[int]]], hour: int, late_us: int, max_age_us: int | None
 ) -> None:
     moment = START + hour * HOUR_US + late_us
     stored = rows_of(times)
@@ -271,8 +303,15 @@ def test_what_comes_after_a_moment_changes_no_row_known_by_then(
         }
         for kind, by_symbol in stored.items()
     }
-    whole = load(stored, START, START + 80 * HOUR_US)
-    assert [row for row in whole if row["available_at"] <= moment] == load(cut, START, START + 80 * HOUR_US)
+    span, options = (START, START + 80 * HOUR_US), {"max_age": as_option(max_age_us), "ages": True}
+    whole = load(stored, *span, **options)
+    assert [row for row in whole if row["available_at"] <= moment] == load(cut, *span, **options)
+
+
+@pytest.mark.parametrize("max_age", ["soon", -1, "1mo", timedelta(-1), True, 3.5])
+def test_an_age_that_is_none_is_refused(world: World, loader: BacktestDataLoader, max_age: Any) -> None:
+    with pytest.raises(ConfigError, match=r"max_age|unknown interval"):
+        loader.load_aligned_data("BTCUSDT", "2024-01-01", "2024-01-02", max_age=max_age)
 
 
 @pytest.mark.parametrize("interval", ["5m", "4h", "1d", "1w"])
