@@ -1,18 +1,25 @@
 """Trades as exact whole numbers, a few thousand at a time, and their sums block by block.
 
-Every rule stands on three steps: `fill` turns the next trades into whole numbers and sums up each block of 256 of
-them; a `find` of the family says which trade closes the bar; `gather` adds a run of trades to the open bar, whole
-blocks by their sums. The scratch is small enough for the processor's nearest cache.
+Every rule stands on three steps: `fill` sums up each block of 256 of the next trades; a `find` of the family says which
+trade closes the bar; `gather` adds a run of trades to the open bar, whole blocks by their sums. Only blocks in which a
+bar begins or ends are looked at trade by trade, and are turned into whole numbers for that.
 
-Nothing wraps around: a number has at most 15 digits, and the sum of a scratch is below 2^61, for it is at most the
-highest price times the sum of the quantities, which is looked at before products are added up.
+A double v is the nearest one to the decimal n / 10^p if they differ by no more than half of v's last place. That is
+what is tested, without a division: the rest v * 10^p - n is a multiple of 2^p times v's last place, and where it is
+within that half one of at most 52 bits (p <= 22), so that a multiplication with addition gives it exactly. Ties
+cannot be: such an n / 10^p would be a double itself. With n below 2^49, of at most 15 digits, no other decimal of so
+few can be meant.
+
+Nothing wraps around: the sum of a scratch is below 2^61, for each block's is at most its highest price times its sum of
+quantities, and that is looked at.
 """
 
 from typing import Any, Final
 
 import numpy as np
-from numba import int64, njit, uint64
+from numba import int64, uint64
 
+from core.bars.compiled import plain
 from core.bars.slots import (
     BLOCK,
     BLOCK_DOLLARS,
@@ -51,67 +58,65 @@ from core.bars.slots import (
     UNREADABLE,
     VOLUME,
 )
+from core.bars.vectors import bits_of, double_of, multiply_add
 
-_PLAIN: Final = njit(nogil=True, error_model="numpy")
 _TEN: Final = np.array([10.0**power for power in range(19)])
 _MAGIC: Final = 6755399441055744.0
-"""3 * 2^51: what is added to it, and taken away again, is rounded to a whole number, half to even."""
-MOST_DIGITS: Final = 1e15
-"""A decimal of up to 15 digits is the only one of so few for its double, so that no other can be meant."""
+"""3 * 2^51: a double to which it is added is rounded to a whole number, half to even, that stands in the low bits."""
+_MAGIC_BITS: Final = int(np.float64(_MAGIC).view(np.int64))
+_POWER_BITS: Final = 0x7FF0000000000000
+"""Of a double, those that say which power of two is its greatest one not above it."""
+_HALF_PLACE: Final = 2.0**-53
+_MOST: Final = 1 << 49
+"""Whole numbers of trades are below."""
 _ROOM: Final = 2.3e18
 """Below 2^61, by more than doubles round."""
 
 
 def scratch(trades: int) -> tuple[Any, ...]:
-    """Room for that many trades at once, a multiple of 256: price, quantity, dollars, 1 for each, sales, sums."""
+    """Room for that many trades at once, a multiple of 256.
+
+    Prices, quantities and dollars as whole numbers, a 1 for each trade, sales as words and as bytes, sums of blocks;
+    and of each block, whether it is whole numbers already, and whether the range of its sums is noted.
+    """
     numbers = np.zeros((3, trades), dtype=np.int64)
     sales = np.zeros(trades // 8 + 1, dtype=np.uint64)
     sums = np.zeros((trades // BLOCK, BLOCK_SLOTS), dtype=np.int64)
-    return numbers[0], numbers[1], numbers[2], np.ones(trades, dtype=np.int64), sales, sales.view(np.uint8), sums
+    ones, is_whole = np.ones(trades, dtype=np.int64), np.zeros((trades // BLOCK, 2), dtype=np.bool_)
+    return numbers[0], numbers[1], numbers[2], ones, sales, sales.view(np.uint8), sums, is_whole
 
 
-@_PLAIN
+@plain
 def fill(trades: Any, at: Any, room: Any, rule: Any, whole: Any, real: Any) -> Any:
-    """(trades taken, DONE or what is in the way): the trades from `at` on as whole numbers, and their blocks.
+    """(trades taken, DONE or what is in the way): the sides and the sums of blocks of the trades from `at` on.
 
     `trades` are ids, prices, quantities, the bits that say that the buyer was the maker, the place of the first bit,
     and times. The state is only read.
     """
     ids, price, quantity, maker, bit, _ = trades
-    prices, quantities, dollars, _, sale_words, sales, sums = room
-    count = min(len(prices), len(ids) - at)
+    sales, sums = room[5], room[6]
+    count = min(len(sales) - 8, len(ids) - at)
     if not _rising(ids[at : at + count], whole[LAST_ID], rule[MAY_REPEAT]):
         return count, DISORDER
-    odd = _to_whole(price[at : at + count], _TEN[rule[PRICE_PLACES]], prices)
-    odd |= _to_whole(quantity[at : at + count], _TEN[rule[QUANTITY_PLACES]], quantities)
-    if odd:
-        return count, UNREADABLE
     if rule[TICK_RULE]:
-        _sides_of_ticks(prices, count, price[at], real[CLOSE], whole[SIDE], sales)
+        _sides_of_ticks(price[at : at + count], real[CLOSE], whole[SIDE], sales)
     else:
-        _sides_of_takers(maker, bit + at, count, sale_words)
-    most = int64(0)
-    for k in range(count):
-        most = max(most, prices[k])
-    total = int64(0)
-    for k in range(count):
-        total += quantities[k]
-    if float(max(most, rule[CONTRACT], 1)) * float(total) >= _ROOM:
-        return count, TOO_LARGE
+        _sides_of_takers(maker, bit + at, count, room[4])
+    room[7][:] = False
+    scale, quantity_scale = _TEN[rule[PRICE_PLACES]], _TEN[rule[QUANTITY_PLACES]]
+    is_odd, most = False, 0.0
     for block in range((count + BLOCK - 1) // BLOCK):
         first, last = block * BLOCK, min(count, block * BLOCK + BLOCK)
-        _sum_up(
-            prices[first:last],
-            quantities[first:last],
-            dollars[first:last],
-            sales[first:last],
-            rule[CONTRACT],
-            sums[block],
-        )
-    return count, DONE
+        sold, here = sales[first:last], sums[block]
+        first, last = first + at, last + at
+        is_odd |= _sum_up(price[first:last], quantity[first:last], sold, scale, quantity_scale, rule[CONTRACT], here)
+        most += float(max(here[BLOCK_HIGH], rule[CONTRACT], 1)) * float(here[BLOCK_VOLUME])
+    if is_odd:
+        return count, UNREADABLE
+    return count, DONE if most < _ROOM else TOO_LARGE
 
 
-@_PLAIN
+@plain
 def _rising(ids: Any, last: Any, may_repeat: Any) -> Any:
     odd = ids[0] < last or (ids[0] == last and not may_repeat)
     behind, before = ids[1:], ids[:-1]
@@ -124,68 +129,79 @@ def _rising(ids: Any, last: Any, may_repeat: Any) -> Any:
     return not odd
 
 
-@_PLAIN
-def _to_whole(values: Any, scale: Any, into: Any) -> Any:
-    """Whether some value is not a whole number / scale, or has too many digits, is below 0 or no number."""
-    odd = False
-    for k in range(len(values)):
-        value = values[k]
-        number = (value * scale + _MAGIC) - _MAGIC
-        odd |= (number / scale != value) | (number >= MOST_DIGITS) | (number < 0.0)
-        into[k] = int64(number)
-    return odd
-
-
-@_PLAIN
+@plain
 def _sides_of_takers(maker: Any, bit: Any, count: Any, words: Any) -> Any:
     """Bits, lowest first, to bytes of 0 and 1, eight at once."""
-    last = len(maker) - 1
     down = uint64(bit & 7)
-    for k in range((count + 7) // 8):
-        place = bit // 8 + k
-        bits = uint64(maker[place]) | (uint64(maker[min(place + 1, last)]) << uint64(8))
-        bits = ((bits >> down) & uint64(0xFF)) * uint64(0x0101010101010101) & uint64(0x8040201008040201)
-        words[k] = ((bits + uint64(0x7F7F7F7F7F7F7F7F)) >> uint64(7)) & uint64(0x0101010101010101)
+    bits, into = maker[bit // 8 :], words[: (count + 7) // 8]
+    next_ones = bits[1:] if down else bits  # there is a next byte where bits are wanted of it
+    last = len(next_ones) - 1
+    for k in range(len(into)):
+        pair = uint64(bits[k]) | (uint64(next_ones[min(k, last)]) << uint64(8))
+        spread = ((pair >> down) & uint64(0xFF)) * uint64(0x0101010101010101) & uint64(0x8040201008040201)
+        into[k] = ((spread + uint64(0x7F7F7F7F7F7F7F7F)) >> uint64(7)) & uint64(0x0101010101010101)
 
 
-@_PLAIN
-def _sides_of_ticks(prices: Any, count: Any, first: Any, before: Any, side: Any, sales: Any) -> Any:
+@plain
+def _sides_of_ticks(price: Any, before: Any, side: Any, sales: Any) -> Any:
     """1 for a price below the last one; at the last one what that one was; 0 for the first of all (`before` is NaN)."""
-    side = 1 if first < before else 0 if first > before else side
-    sales[0] = side
-    for k in range(1, count):
-        side = 1 if prices[k] < prices[k - 1] else 0 if prices[k] > prices[k - 1] else side
+    for k in range(len(price)):
+        now = price[k]
+        side = 1 if now < before else 0 if now > before else side
         sales[k] = side
+        before = now
 
 
-@_PLAIN
-def _sum_up(prices: Any, quantities: Any, dollars: Any, sales: Any, contract: Any, sums: Any) -> Any:
+@plain
+def _sum_up(price: Any, quantity: Any, sales: Any, scale: Any, quantity_scale: Any, contract: Any, sums: Any) -> Any:
+    """The sums of some trades; whether some number among them is no decimal of so many places, or too large."""
+    half, quantity_half = scale * _HALF_PLACE, quantity_scale * _HALF_PLACE
     volume, sold, value, sold_value, sells = int64(0), int64(0), int64(0), int64(0), int64(0)
-    high, low = int64(-1), int64(NEVER)
-    if contract:
-        for k in range(len(prices)):
-            dollars[k] = quantities[k] * contract
-    else:
-        for k in range(len(prices)):
-            dollars[k] = prices[k] * quantities[k]
-    for k in range(len(prices)):
+    high, low, all_bits, is_odd = int64(-1), int64(NEVER), int64(0), False
+    for k in range(len(price)):
+        number = multiply_add(price[k], scale, _MAGIC)
+        rest = multiply_add(price[k], scale, _MAGIC - number)
+        is_odd |= abs(rest) > double_of(bits_of(price[k]) & _POWER_BITS) * half
+        amount = multiply_add(quantity[k], quantity_scale, _MAGIC)
+        amount_rest = multiply_add(quantity[k], quantity_scale, _MAGIC - amount)
+        is_odd |= abs(amount_rest) > double_of(bits_of(quantity[k]) & _POWER_BITS) * quantity_half
+        units, pieces = bits_of(number) - _MAGIC_BITS, bits_of(amount) - _MAGIC_BITS
+        worth = pieces * (contract if contract else units)
         sale = -int64(sales[k])
-        volume += quantities[k]
-        sold += quantities[k] & sale
-        value += dollars[k]
-        sold_value += dollars[k] & sale
+        volume += pieces
+        sold += pieces & sale
+        value += worth
+        sold_value += worth & sale
         sells -= sale
-        high = max(high, prices[k])
-        low = min(low, prices[k])
+        high, low, all_bits = max(high, units), min(low, units), all_bits | pieces
     sums[BLOCK_VOLUME], sums[BLOCK_SELL_VOLUME] = volume, sold
     sums[BLOCK_DOLLARS], sums[BLOCK_SELL_DOLLARS] = value, sold_value
-    sums[BLOCK_TRADES], sums[BLOCK_SELLS] = len(prices), sells
+    sums[BLOCK_TRADES], sums[BLOCK_SELLS] = len(price), sells
     sums[BLOCK_HIGH], sums[BLOCK_LOW] = high, low
+    return is_odd or low < 0 or high >= _MOST or all_bits < 0 or all_bits >= _MOST
 
 
-@_PLAIN
-def gather(trades: Any, at: Any, first: Any, end: Any, room: Any, rule: Any, whole: Any, real: Any) -> Any:
-    """Add the trades `first` to `end` of the scratch, whose trade 0 is `at`, to the open bar."""
+@plain
+def open_block(trades: Any, at: Any, place: Any, count: Any, room: Any, rule: Any) -> Any:
+    """Turn the trades of the block of `place` into whole numbers, unless they are already."""
+    block = place // BLOCK
+    if room[7][block, 0]:
+        return
+    room[7][block, 0] = True
+    first, last = block * BLOCK, min(count, block * BLOCK + BLOCK)
+    prices, quantities, dollars = room[0][first:last], room[1][first:last], room[2][first:last]
+    price, quantity = trades[1][at + first : at + last], trades[2][at + first : at + last]
+    scale, quantity_scale = _TEN[rule[PRICE_PLACES]], _TEN[rule[QUANTITY_PLACES]]
+    contract = rule[CONTRACT]
+    for k in range(len(prices)):
+        units = bits_of(multiply_add(price[k], scale, _MAGIC)) - _MAGIC_BITS
+        pieces = bits_of(multiply_add(quantity[k], quantity_scale, _MAGIC)) - _MAGIC_BITS
+        prices[k], quantities[k], dollars[k] = units, pieces, pieces * (contract if contract else units)
+
+
+@plain
+def gather(trades: Any, at: Any, first: Any, end: Any, count: Any, room: Any, rule: Any, whole: Any, real: Any) -> Any:
+    """Add the trades `first` to `end` of the `count` in the scratch, whose trade 0 is `at`, to the open bar."""
     if first == end:
         return
     ids, price, _, _, _, times = trades
@@ -195,16 +211,16 @@ def gather(trades: Any, at: Any, first: Any, end: Any, room: Any, rule: Any, who
     high, low = int64(-1), int64(NEVER)
     place = first
     while place < end:
-        if place % BLOCK == 0 and place + BLOCK <= end:
+        stop = min(end, place - place % BLOCK + BLOCK)
+        if place % BLOCK == 0 and (stop == place + BLOCK or stop == count):
             sums = room[6][place // BLOCK]
             _add(whole, sums)
             high, low = max(high, sums[BLOCK_HIGH]), min(low, sums[BLOCK_LOW])
-            place += BLOCK
         else:
-            stop = min(end, place - place % BLOCK + BLOCK)
+            open_block(trades, at, place, count, room, rule)
             most, least = _gather_part(place, stop, room, whole)
             high, low = max(high, most), min(low, least)
-            place = stop
+        place = stop
     scale = _TEN[rule[PRICE_PLACES]]
     real[HIGH], real[LOW] = max(real[HIGH], high / scale), min(real[LOW], low / scale)
     real[CLOSE] = price[at + end - 1]
@@ -212,7 +228,7 @@ def gather(trades: Any, at: Any, first: Any, end: Any, room: Any, rule: Any, who
     whole[SIDE] = room[5][end - 1]
 
 
-@_PLAIN
+@plain
 def _add(whole: Any, sums: Any) -> Any:
     whole[TRADES] += sums[BLOCK_TRADES]
     whole[BUYS] += sums[BLOCK_TRADES] - sums[BLOCK_SELLS]
@@ -222,7 +238,7 @@ def _add(whole: Any, sums: Any) -> Any:
     whole[BUY_DOLLARS] += sums[BLOCK_DOLLARS] - sums[BLOCK_SELL_DOLLARS]
 
 
-@_PLAIN
+@plain
 def _gather_part(first: Any, end: Any, room: Any, whole: Any) -> Any:
     """Some trades of one block, one by one; their highest and lowest price."""
     prices, quantities, dollars = room[0][first:end], room[1][first:end], room[2][first:end]
@@ -236,8 +252,7 @@ def _gather_part(first: Any, end: Any, room: Any, whole: Any) -> Any:
         value += dollars[k]
         sold_value += dollars[k] & sale
         sells -= sale
-        high = max(high, prices[k])
-        low = min(low, prices[k])
+        high, low = max(high, prices[k]), min(low, prices[k])
     whole[TRADES] += len(prices)
     whole[BUYS] += len(prices) - sells
     whole[VOLUME] += volume
@@ -247,7 +262,7 @@ def _gather_part(first: Any, end: Any, room: Any, whole: Any) -> Any:
     return high, low
 
 
-@_PLAIN
+@plain
 def carry(whole: Any) -> Any:
     """Put what is beyond 61 bits of each sum into its high part; behind every scratch."""
     for low in (VOLUME, BUY_VOLUME, DOLLARS, BUY_DOLLARS):
@@ -255,7 +270,7 @@ def carry(whole: Any) -> Any:
         whole[low] &= (int64(1) << int64(LIMB)) - int64(1)
 
 
-@_PLAIN
+@plain
 def start_bar(whole: Any) -> Any:
     """Forget the sums; ids, prices and sides that are needed later stay."""
     whole[TRADES:FIRST_TIME] = 0

@@ -11,7 +11,7 @@ from core.bars.checks import check_ids, check_numbers
 from core.bars.decode import COLUMNS, Trades, arrays, columns_of, dataset_of
 from core.bars.drift import Drift
 from core.bars.kernel import run
-from core.bars.slots import BARS, DISORDER, DONE, FULL, LAST_ID, MAY_REPEAT, MEAN_SELL
+from core.bars.slots import BARS, BLOCK, DISORDER, DONE, FULL, LAST_ID, MAY_REPEAT, MEAN_SELL, TOO_LARGE
 from core.bars.spec import BarSpec
 from core.bars.standing import NO_ID, Standing
 from core.bars.table import Columns, closed_columns, schema_of, table_of
@@ -19,8 +19,10 @@ from core.errors import ConfigError
 
 __all__ = ["BarBuilder", "columns_of", "schema_of"]
 
-AT_ONCE: Final = 1024
-"""Trades in the scratch: what a kernel works at stays in the nearest cache."""
+AT_ONCE: Final = 8192
+"""Trades in the scratch: enough for what is done once for each, few enough for the processor's caches."""
+FEW: Final = BLOCK
+"""So many are tried where the sums of a scratch might not fit."""
 BARS_AT_ONCE: Final = 8192
 
 
@@ -97,23 +99,26 @@ class Taker:
     """Takes trades for a standing: by the kernel, and where that has no room, without it."""
 
     def __init__(self) -> None:
-        self._room = scratch(AT_ONCE)
+        self._rooms = scratch(AT_ONCE), scratch(FEW)
         self._bars = np.empty((BARS_AT_ONCE, BARS), dtype=np.int64)
         self._bars_real = np.empty((BARS_AT_ONCE, MEAN_SELL + 1))
 
     def take(self, standing: Standing, trades: Trades) -> list[Columns]:
         """Take all of the trades; the bars that they close."""
         closed: list[Columns] = []
-        at, failed = 0, None
+        at, failed, is_tight = 0, None, False
         while at < len(trades[0]):
             if standing.sums is None:
-                at, status = self._run(standing, trades, at, closed)
+                at, status = self._run(standing, trades, at, closed, is_tight)
                 if status in (DONE, FULL):
                     continue
                 if status == DISORDER:
                     check_ids(trades[0][at:], int(standing.whole[LAST_ID]), bool(standing.rule[MAY_REPEAT]))
+                if status == TOO_LARGE and not is_tight:
+                    is_tight = True
+                    continue
                 failed = standing.places
-            end = min(len(trades[0]), at + AT_ONCE)
+            end = min(len(trades[0]), at + FEW)
             check_numbers(trades, at, end)
             places = standing.places_for(trades, at, end)
             if places == failed or not standing.go_on_in(*places):
@@ -123,9 +128,11 @@ class Taker:
             failed = None
         return closed
 
-    def _run(self, standing: Standing, trades: Trades, at: int, closed: list[Columns]) -> tuple[int, int]:
+    def _run(
+        self, standing: Standing, trades: Trades, at: int, closed: list[Columns], is_tight: bool
+    ) -> tuple[int, int]:
         state = standing.rule, standing.numbers, standing.whole, standing.real
-        at, count, status = run(trades, at, self._room, *state, self._bars, self._bars_real)
+        at, count, status = run(trades, at, self._rooms[is_tight], *state, self._bars, self._bars_real)
         if count:
             lines = self._bars[:count].copy(), self._bars_real[:count].copy()
             closed.append(closed_columns(*lines, standing.spec, standing.sum_places))

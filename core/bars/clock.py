@@ -4,16 +4,13 @@ A trade that is stamped earlier than the open bar, as it happens in futures, cou
 behind their close.
 """
 
-from typing import Any, Final
+from typing import Any
 
-from numba import njit
-
+from core.bars.compiled import plain
 from core.bars.slots import BIN, BLOCK, LIMIT
 
-_PLAIN: Final = njit(nogil=True, error_model="numpy")
 
-
-@_PLAIN
+@plain
 def find_later(times: Any, at: Any, first: Any, count: Any, rule: Any, whole: Any) -> Any:
     """The first trade of the scratch, from `first` on, of a later step than the open bar's; `count` if there is none.
 

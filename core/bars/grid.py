@@ -16,13 +16,13 @@ from core.bars.decode import Trades, arrays
 from core.bars.drift import Drift
 from core.bars.kernel import run_many
 from core.bars.rules import Family
-from core.bars.slots import BARS, DISORDER, DONE, FULL, LAST_ID, MAY_REPEAT, MEAN_SELL
+from core.bars.slots import BARS, DISORDER, DONE, FULL, IS_SHARED, LAST_ID, MAY_REPEAT, MEAN_SELL
 from core.bars.spec import BarSpec
 from core.bars.standing import Standing
 from core.bars.table import Columns, closed_columns, schema_of, table_of
 from core.errors import ConfigError
 
-AT_ONCE: Final = 4096
+AT_ONCE: Final = 8192
 """Trades in the scratch: all sets go over them while they are in the processor's second cache."""
 BARS_AT_ONCE: Final = 16_384
 INIT_T: Final = range(1_000_000, 40_000_000, 5_000_000)
@@ -51,6 +51,7 @@ class Stack:
         self.wholes = np.array([standing.whole for standing in standings])
         self.reals = np.array([standing.real for standing in standings])
         self.rules = np.array([standing.rule for standing in standings])
+        self.rules[:, IS_SHARED] = True
         for each, standing in enumerate(standings):
             standing.whole, standing.real, standing.rule = self.wholes[each], self.reals[each], self.rules[each]
 

@@ -7,10 +7,12 @@ signed amount of one; the first bar is a warm-up of `init_ticks` trades.
 """
 
 import math
-from typing import Any, Final
+from typing import Any
 
-from numba import int64, njit
+from numba import int64
 
+from core.bars.blocks import open_block
+from core.bars.compiled import plain
 from core.bars.slots import (
     ALPHA_MEAN,
     ALPHA_SIZE,
@@ -20,6 +22,7 @@ from core.bars.slots import (
     BLOCK_MOST,
     DOLLARS,
     FLOOR,
+    IS_SHARED,
     LEAST,
     MEAN,
     MOST,
@@ -28,27 +31,9 @@ from core.bars.slots import (
     TRADES,
 )
 
-_PLAIN: Final = njit(nogil=True, error_model="numpy")
 
-
-@_PLAIN
-def prefix(count: Any, room: Any, rule: Any) -> Any:
-    """Note for each block between what bought less sold moves within it, so that `find_imbalance` can skip it."""
-    amounts = room[3] if rule[AMOUNT] == TRADES else room[2] if rule[AMOUNT] == DOLLARS else room[1]
-    sales, sums = room[5], room[6]
-    for block in range((count + BLOCK - 1) // BLOCK):
-        first, last = block * BLOCK, min(count, block * BLOCK + BLOCK)
-        part, sold = amounts[first:last], sales[first:last]
-        theta, least, most = int64(0), int64(0), int64(0)
-        for k in range(len(part)):
-            sale = -int64(sold[k])
-            theta += (part[k] ^ sale) - sale
-            least, most = min(least, theta), max(most, theta)
-        sums[block, BLOCK_LEAST], sums[block, BLOCK_MOST] = least, most
-
-
-@_PLAIN
-def find_imbalance(first: Any, count: Any, room: Any, rule: Any, whole: Any, limit: Any) -> Any:
+@plain
+def find_imbalance(trades: Any, at: Any, first: Any, count: Any, room: Any, rule: Any, whole: Any, limit: Any) -> Any:
     """The trade of the scratch, from `first` on, with which |bought - sold| reaches `limit`; `count` if none does."""
     slot = rule[AMOUNT]
     buys = slot + 1 if slot == TRADES else slot + 2
@@ -58,13 +43,19 @@ def find_imbalance(first: Any, count: Any, room: Any, rule: Any, whole: Any, lim
     sales, sums = room[5], room[6]
     place = first
     while place < count:
-        if place % BLOCK == 0:
-            block = place // BLOCK
-            if theta + sums[block, BLOCK_MOST] < limit and theta + sums[block, BLOCK_LEAST] > -limit:
-                theta += sums[block, column] - 2 * sums[block, column + 1]
-                place += BLOCK
-                continue
         stop = min(count, place - place % BLOCK + BLOCK)
+        if place % BLOCK == 0:
+            here = sums[place // BLOCK]
+            can_close = abs(theta) + here[column] >= limit
+            if can_close and rule[IS_SHARED]:
+                note_range(trades, at, place, count, room, rule)
+                can_close = theta + here[BLOCK_MOST] >= limit or theta + here[BLOCK_LEAST] <= -limit
+            if not can_close:
+                theta += here[column] - 2 * here[column + 1]
+                place = stop
+                continue
+        if slot != TRADES:
+            open_block(trades, at, place, count, room, rule)
         part, sold = amounts[place:stop], sales[place:stop]
         for k in range(len(part)):
             sale = -int64(sold[k])
@@ -75,7 +66,27 @@ def find_imbalance(first: Any, count: Any, room: Any, rule: Any, whole: Any, lim
     return count
 
 
-@_PLAIN
+@plain
+def note_range(trades: Any, at: Any, place: Any, count: Any, room: Any, rule: Any) -> Any:
+    """Note between what bought less sold moves within the block that begins at `place`, unless it is noted already."""
+    block, slot = place // BLOCK, rule[AMOUNT]
+    if room[7][block, 1]:
+        return
+    room[7][block, 1] = True
+    if slot != TRADES:
+        open_block(trades, at, place, count, room, rule)
+    amounts = room[3] if slot == TRADES else room[2] if slot == DOLLARS else room[1]
+    stop = min(count, place + BLOCK)
+    part, sold = amounts[place:stop], room[5][place:stop]
+    theta, least, most = int64(0), int64(0), int64(0)
+    for k in range(len(part)):
+        sale = -int64(sold[k])
+        theta += (part[k] ^ sale) - sale
+        least, most = min(least, theta), max(most, theta)
+    room[6][block, BLOCK_LEAST], room[6][block, BLOCK_MOST] = least, most
+
+
+@plain
 def expect_dollars(real: Any, numbers: Any, bars: Any, theta: Any, total: Any) -> Any:
     """What a closed bar of `theta` and `total` dollars makes of the expectations T and I; `bars` were closed before.
 
@@ -96,7 +107,7 @@ def expect_dollars(real: Any, numbers: Any, bars: Any, theta: Any, total: Any) -
     return uncut
 
 
-@_PLAIN
+@plain
 def expect_ticks(real: Any, numbers: Any, bars: Any, theta: Any, trades: Any) -> Any:
     """What a closed bar of `trades` trades makes of the expectations E[T] and E[b]; `bars` were closed before."""
     mean = theta / trades
@@ -110,13 +121,13 @@ def expect_ticks(real: Any, numbers: Any, bars: Any, theta: Any, trades: Any) ->
     return uncut
 
 
-@_PLAIN
+@plain
 def dollars_needed(real: Any) -> Any:
     """How large |theta| has to be, in dollars."""
     return real[SIZE] * abs(real[MEAN])
 
 
-@_PLAIN
+@plain
 def amount_needed(real: Any, numbers: Any) -> Any:
     """How large |theta| has to be behind the warm-up."""
     return real[SIZE] * max(abs(real[MEAN]), numbers[FLOOR])

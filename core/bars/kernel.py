@@ -7,17 +7,17 @@ modules of the families when a bar closes.
 import math
 from typing import Any, Final
 
-from numba import int64, njit
+from numba import int64
 
 from core.bars.blocks import carry, fill, gather, start_bar
 from core.bars.clock import find_later
+from core.bars.compiled import kernel, plain
 from core.bars.imbalance import (
     amount_needed,
     dollars_needed,
     expect_dollars,
     expect_ticks,
     find_imbalance,
-    prefix,
 )
 from core.bars.rounding import least_reaching, nearest
 from core.bars.rules import Family
@@ -38,7 +38,6 @@ from core.bars.slots import (
     LEAST,
     LEAST_SIZE,
     LIMIT,
-    MEAN_SELL,
     MOST,
     MOST_SIZE,
     PRICE_PLACES,
@@ -50,7 +49,7 @@ from core.bars.slots import (
 )
 from core.bars.threshold import find_sum
 
-PARTS: Final = "fef6361f0087cdcb"
+PARTS: Final = "a3080f6128c3d4c4"
 """The beginning of the SHA-256 of the modules that are compiled into this one. numba keeps a compiled kernel until the
 kernel's own file changes, whatever it calls: whoever changes those changes this line, and so this file."""
 CLOCK: Final = int(Family.CLOCK)
@@ -58,11 +57,9 @@ FIXED: Final = int(Family.THRESHOLD)
 IN_DOLLARS: Final = int(Family.DOLLAR_IMBALANCE)
 IN_TICKS: Final = int(Family.IMBALANCE)
 RUN: Final = int(Family.RUN)
-_PLAIN: Final = njit(nogil=True, error_model="numpy")
-_KERNEL: Final = njit(nogil=True, error_model="numpy", cache=True)
 
 
-@_KERNEL
+@kernel
 def run(
     trades: Any, at: Any, room: Any, rule: Any, numbers: Any, whole: Any, real: Any, bars: Any, bars_real: Any
 ) -> Any:
@@ -78,8 +75,6 @@ def run(
             status = TOO_LARGE
         if status != DONE:
             return at, closed, status
-        if rule[FAMILY] == IN_DOLLARS or rule[FAMILY] == IN_TICKS:
-            prefix(count, room, rule)
         place, closed = advance(trades, at, 0, count, room, rule, numbers, whole, real, bars, bars_real, closed)
         if place < count:
             return at + place, closed, FULL
@@ -88,7 +83,7 @@ def run(
     return at, closed, DONE
 
 
-@_KERNEL
+@kernel
 def run_many(
     trades: Any,
     at: Any,
@@ -117,8 +112,6 @@ def run_many(
                 status = TOO_LARGE
         if status != DONE:
             return at, closed, status
-        if rules[0, FAMILY] == IN_DOLLARS or rules[0, FAMILY] == IN_TICKS:
-            prefix(count, room, rules[0])
         for each in range(len(rules)):
             before = closed
             done[each], closed = advance(
@@ -141,12 +134,13 @@ def run_many(
         for each in range(len(rules)):
             carry(wholes[each])
         done[:] = 0
-        seen[:], seen_real[:] = wholes[0], reals[0]
+        copy(wholes[0], seen)
+        copy(reals[0], seen_real)
         at += count
     return at, closed, DONE
 
 
-@_PLAIN
+@plain
 def advance(
     trades: Any,
     at: Any,
@@ -170,13 +164,14 @@ def advance(
             end = find_later(trades[5], at, place, count, rule, whole)
             does_close = end < count
         else:
-            last = find(place, count, room, rule, whole, limit)
+            last = find(trades, at, place, count, room, rule, whole, limit)
             does_close = last < count
             end = last + 1 if does_close else count
-        gather(trades, at, place, end, room, rule, whole, real)
+        gather(trades, at, place, end, count, room, rule, whole, real)
         place = end
         if does_close:
-            bars[closed], bars_real[closed] = whole[:BARS], real[: MEAN_SELL + 1]
+            copy(whole, bars[closed])
+            copy(real, bars_real[closed])
             closed += 1
             expect(rule, numbers, whole, real)
             whole[BARS] += 1
@@ -185,25 +180,32 @@ def advance(
     return place, closed
 
 
-@_PLAIN
+@plain
+def copy(line: Any, into: Any) -> Any:
+    """The beginning of a line; an assignment of slices would allocate memory."""
+    for slot in range(len(into)):
+        into[slot] = line[slot]
+
+
+@plain
 def is_too_large(rule: Any, whole: Any) -> Any:
     """Whether the sum that decides has a high part already."""
     return rule[AMOUNT] != TRADES and whole[rule[AMOUNT] + 1] != 0
 
 
-@_PLAIN
-def find(place: Any, count: Any, room: Any, rule: Any, whole: Any, limit: Any) -> Any:
+@plain
+def find(trades: Any, at: Any, place: Any, count: Any, room: Any, rule: Any, whole: Any, limit: Any) -> Any:
     """The trade of the scratch with which the bar closes; `count` if none does."""
     if rule[FAMILY] == FIXED:
-        return find_sum(place, count, room, rule[AMOUNT], whole, limit)
+        return find_sum(trades, at, place, count, room, rule, whole, rule[AMOUNT], limit)
     if whole[BARS] == 0 and rule[FAMILY] != IN_DOLLARS:
-        return find_sum(place, count, room, TRADES, whole, limit)
+        return find_sum(trades, at, place, count, room, rule, whole, TRADES, limit)
     if rule[FAMILY] == RUN:
-        return find_run(place, count, room, rule, whole, limit)
-    return find_imbalance(place, count, room, rule, whole, limit)
+        return find_run(trades, at, place, count, room, rule, whole, limit)
+    return find_imbalance(trades, at, place, count, room, rule, whole, limit)
 
 
-@_PLAIN
+@plain
 def need(rule: Any, numbers: Any, whole: Any, real: Any) -> Any:
     """The whole number that the open bar has to reach; an adaptive one's threshold is noted with it."""
     if rule[FAMILY] == CLOCK or rule[FAMILY] == FIXED:
@@ -219,7 +221,7 @@ def need(rule: Any, numbers: Any, whole: Any, real: Any) -> Any:
     return least_reaching(real[THRESHOLD], places_of_amount(rule))
 
 
-@_PLAIN
+@plain
 def places_of_amount(rule: Any) -> Any:
     """In units of how many places the sum counts that decides."""
     if rule[AMOUNT] == TRADES:
@@ -229,7 +231,7 @@ def places_of_amount(rule: Any) -> Any:
     return rule[QUANTITY_PLACES] + (rule[CONTRACT_PLACES] if rule[CONTRACT] else rule[PRICE_PLACES])
 
 
-@_PLAIN
+@plain
 def expect(rule: Any, numbers: Any, whole: Any, real: Any) -> Any:
     """What the bar that closes makes of the expectations."""
     if rule[FAMILY] == CLOCK or rule[FAMILY] == FIXED:

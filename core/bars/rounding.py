@@ -4,16 +4,16 @@ import math
 from typing import Any, Final
 
 import numpy as np
-from numba import float64, int64, njit, uint64
+from numba import float64, int64, uint64
 
+from core.bars.compiled import plain
 from core.bars.slots import NEVER
 
 _TEN: Final = np.array([10.0**power for power in range(19)])
 _TEN_WHOLE: Final = np.array([10**power for power in range(19)], dtype=np.uint64)
-_PLAIN: Final = njit(nogil=True, error_model="numpy")
 
 
-@_PLAIN
+@plain
 def nearest(number: Any, places: Any) -> Any:
     """number / 10^places, rounded once, half to even; for 0 <= number < 2^62 and at most 18 places."""
     if number < int64(1) << int64(53):
@@ -21,7 +21,7 @@ def nearest(number: Any, places: Any) -> Any:
     return _long_division(uint64(number), _TEN_WHOLE[places])
 
 
-@_PLAIN
+@plain
 def _long_division(number: Any, divisor: Any) -> Any:
     quotient, rest, bits = number // divisor, number % divisor, 0
     while quotient < uint64(1) << uint64(54):
@@ -39,7 +39,7 @@ def _long_division(number: Any, divisor: Any) -> Any:
     return math.ldexp(float64(kept), drop - bits)
 
 
-@_PLAIN
+@plain
 def least_reaching(value: Any, places: Any) -> Any:
     """The least whole number n with n / 10^places >= value, exactly; NEVER if it is none below 2^62. For value >= 0."""
     if not value < 4.6e18:
@@ -58,7 +58,7 @@ def least_reaching(value: Any, places: Any) -> Any:
     return _shifted_up(high, low, down)
 
 
-@_PLAIN
+@plain
 def _shifted_up(high: Any, low: Any, down: Any) -> Any:
     """A number of 128 bits divided by 2^down, 0 < down < 128, rounded up; NEVER from 2^62 on."""
     if down >= 64:
@@ -74,7 +74,7 @@ def _shifted_up(high: Any, low: Any, down: Any) -> Any:
     return int64(kept) + int64(cut != uint64(0))
 
 
-@_PLAIN
+@plain
 def _product(one: Any, other: Any) -> Any:
     """The 128 bits of a product, as two words."""
     mask = uint64(0xFFFFFFFF)

@@ -6,10 +6,12 @@ the expected amount of one buy and of one sale. The first bar is a warm-up of `i
 had yet is expected with 0, and then with the mean of the first bar that has it.
 """
 
-from typing import Any, Final
+from typing import Any
 
-from numba import njit
+from numba import int64
 
+from core.bars.blocks import open_block
+from core.bars.compiled import plain
 from core.bars.slots import (
     ALPHA_MEAN,
     ALPHA_SIZE,
@@ -25,11 +27,9 @@ from core.bars.slots import (
     TRADES,
 )
 
-_PLAIN: Final = njit(nogil=True, error_model="numpy")
 
-
-@_PLAIN
-def find_run(first: Any, count: Any, room: Any, rule: Any, whole: Any, limit: Any) -> Any:
+@plain
+def find_run(trades: Any, at: Any, first: Any, count: Any, room: Any, rule: Any, whole: Any, limit: Any) -> Any:
     """The trade of the scratch, from `first` on, with which the larger side reaches `limit`; `count` if none does."""
     slot = rule[AMOUNT]
     bought = whole[slot + 1 if slot == TRADES else slot + 2]
@@ -48,18 +48,20 @@ def find_run(first: Any, count: Any, room: Any, rule: Any, whole: Any, limit: An
                 place += BLOCK
                 continue
         stop = min(count, place - place % BLOCK + BLOCK)
-        for k in range(place, stop):
-            if sales[k]:
-                sold += amounts[k]
-            else:
-                bought += amounts[k]
+        if slot != TRADES:
+            open_block(trades, at, place, count, room, rule)
+        part, sides = amounts[place:stop], sales[place:stop]
+        for k in range(len(part)):
+            sale = -int64(sides[k])
+            sold += part[k] & sale
+            bought += part[k] & ~sale
             if max(bought, sold) >= limit:
-                return k
+                return place + k
         place = stop
     return count
 
 
-@_PLAIN
+@plain
 def expect_run(real: Any, numbers: Any, bars: Any, trades: Any, buys: Any, bought: Any, sold: Any) -> Any:
     """What a closed bar makes of the expectations E[T], P, Eb and Es; `bars` were closed before. All are doubles."""
     share = buys / trades
@@ -79,7 +81,7 @@ def expect_run(real: Any, numbers: Any, bars: Any, trades: Any, buys: Any, bough
     return uncut
 
 
-@_PLAIN
+@plain
 def run_needed(real: Any) -> Any:
     """How large the larger side has to be behind the warm-up."""
     return real[SIZE] * max(real[MEAN] * real[MEAN_BUY], (1.0 - real[MEAN]) * real[MEAN_SELL])

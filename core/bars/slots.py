@@ -66,7 +66,9 @@ CONTRACT_PLACES: Final = 6
 TICK_RULE: Final = 7
 MAY_REPEAT: Final = 8
 """Whether two rows may have one id."""
-RULE_SLOTS: Final = 9
+IS_SHARED: Final = 9
+"""Whether other sets go over the same scratch, so that it pays to note more about its blocks."""
+RULE_SLOTS: Final = 10
 
 ALPHA_SIZE: Final = 0
 ALPHA_MEAN: Final = 1

@@ -1,16 +1,16 @@
 """Bars that close at the first trade with which a sum reaches a threshold: trades, quantity or dollars."""
 
-from typing import Any, Final
+from typing import Any
 
-from numba import njit
-
+from core.bars.blocks import open_block
+from core.bars.compiled import plain
 from core.bars.slots import BLOCK, DOLLARS, TRADES
 
-_PLAIN: Final = njit(nogil=True, error_model="numpy")
 
-
-@_PLAIN
-def find_sum(first: Any, count: Any, room: Any, slot: Any, whole: Any, limit: Any) -> Any:
+@plain
+def find_sum(
+    trades: Any, at: Any, first: Any, count: Any, room: Any, rule: Any, whole: Any, slot: Any, limit: Any
+) -> Any:
     """The trade of the scratch, from `first` on, with which the sum in `slot` reaches `limit`; `count` if none does."""
     so_far = whole[slot]
     if slot == TRADES:
@@ -23,6 +23,7 @@ def find_sum(first: Any, count: Any, room: Any, slot: Any, whole: Any, limit: An
             so_far += sums[place // BLOCK, column]
             place += BLOCK
             continue
+        open_block(trades, at, place, count, room, rule)
         stop = min(count, place - place % BLOCK + BLOCK)
         for k in range(place, stop):
             so_far += amounts[k]
