@@ -7,6 +7,7 @@ data/
   processed/um/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.parquet       the daily archives of a month,
   processed/um/trades/BTCUSDT/BTCUSDT-trades-2024-01-31.parquet   of trades each day,
   processed/um/trades/BTCUSDT/BTCUSDT-trades-2023.parquet         or merged ones: a month or year
+  cache/cross_sections/um/klines/1h/2024-01.parquet               all symbols by time; may be deleted at any time
   quarantine/um/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.csv          lines that were set aside, with their faults
   metadata/download_status.db, symbols_info.json, locks/
   logs/
@@ -95,6 +96,15 @@ class Layout:
     def processed(self, series: Series, period: Period) -> Path:
         """The partition of that period, as Parquet."""
         return self.processed_folder(series) / f"{stem(series, period)}.parquet"
+
+    @property
+    def cross_sections(self) -> Path:
+        return self.root / "cache" / "cross_sections"
+
+    def cross_section(self, like: Series, period: Period) -> Path:
+        """The rows of all symbols of a market, data type and interval in that period."""
+        folder = self.cross_sections / like.market.value / like.dataset / (like.interval or "")
+        return folder / f"{period.label}.parquet"
 
     def processed_folder(self, series: Series) -> Path:
         return _folder(self.root, "processed", series)

@@ -69,6 +69,7 @@ class BacktestDataLoader:
         from core.download.known import known_partitions
         from core.layout import Layout
         from core.settings import load_settings
+        from core.storage.cross_sections import CrossSections
         from core.storage.manager import StorageManager
         from loader.reader import RowReader
 
@@ -88,7 +89,8 @@ class BacktestDataLoader:
             path = Path(snapshot).expanduser()
             self._storage = pinned = PinnedStorage(layout, chosen, catalog, load(path), path)
             self._pins = pinned.pins
-        self._reader = RowReader(self._storage, chosen.loader, self._pins)
+        sections = CrossSections(layout) if snapshot is None else None
+        self._reader = RowReader(self._storage, chosen.loader, self._pins, sections)
 
     def __enter__(self) -> Self:
         return self

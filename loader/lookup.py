@@ -23,9 +23,8 @@ Found = tuple[tuple[PartitionFacts, ...], ...]
 Choose = Callable[[StorageManager, Sequence[Series], Span], Sequence[Sequence[PartitionFacts]]]
 
 
-def find(storage: StorageManager, request: Request, dataset: Dataset, span: Span, choose: Choose) -> Found:
-    """The partitions of each symbol of the request, in order of time, that `choose` picks for the span."""
-    wanted = [request.series(dataset, symbol) for symbol in request.symbols]
+def find(storage: StorageManager, wanted: Sequence[Series], span: Span, choose: Choose) -> Found:
+    """The partitions of each of these series, in order of time, that `choose` picks for the span."""
     return tuple(map(tuple, choose(storage, wanted, span)))
 
 
@@ -53,9 +52,10 @@ def known(storage: StorageManager, wanted: Sequence[Series], span: Span) -> Sequ
 def absent(storage: StorageManager, request: Request, dataset: Dataset, present: Iterable[bool]) -> Iterator[Missing]:
     """The symbols of the request that are not present, and why: never stored, or only of another time."""
     lacking = [symbol for symbol, is_present in zip(request.symbols, present, strict=True) if not is_present]
-    stored = storage.series(request.market, dataset.name) if lacking else ()
     wanted = [request.series(dataset, symbol) for symbol in lacking]
-    for symbol, series, span in zip(lacking, wanted, stored_spans(storage, wanted), strict=True):
+    spans = stored_spans(storage, wanted)
+    stored = storage.series(request.market, dataset.name) if None in spans else ()
+    for symbol, series, span in zip(lacking, wanted, spans, strict=True):
         yield Missing(series, symbol, *_reason(span, series, stored))
 
 

@@ -8,23 +8,27 @@ exchange's API count beside them, DuckDB reads all of it and what overlaps is jo
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import pyarrow as pa
 
 from core.datasets import Dataset
 from core.errors import FilesChanged, StorageError
 from core.settings import LoaderSettings
+from core.storage.cross_sections import CrossSections
 from core.storage.manager import StorageManager
 from core.storage.schema import schema_of
-from core.types import Span
+from core.types import Series, Span
 from loader.arguments import Request
 from loader.lookup import Choose, Found, changed, find, inside, known
 from loader.parquet import ParquetFiles
 from loader.pins import Pins
-from loader.rows import Rows, in_order, no_rows, within
+from loader.rows import Rows, by_symbol, in_order, no_rows, within
 
 if TYPE_CHECKING:
     from loader.duck import Duck
 
+_MANY: Final = 16
+"""So many symbols and more are looked for in a cross-section."""
 _LOOKUPS: Final = 4
 """How often files are looked up before those that keep changing are an error."""
 
@@ -37,10 +41,12 @@ class RowReader:
         storage: StorageManager,
         settings: LoaderSettings,
         pins: Pins | None = None,
+        sections: CrossSections | None = None,
         only_duckdb: bool = False,
     ) -> None:
         self._storage = storage
         self._pins = pins
+        self._sections = sections
         self._settings = settings
         self._files = None if only_duckdb else ParquetFiles(settings.threads)
         self._duck: Duck | None = None
@@ -98,7 +104,10 @@ class RowReader:
             try:
                 proof = self._pins.prove(series, read) if self._pins else None
                 reach = self._pins.reach(series, read) if self._pins else read
-                found = find(self._storage, request, dataset, wanted, choose)
+                found = find(self._storage, series, wanted, choose)
+                crossed = self._crossed(found, series, request, dataset, reach)
+                if crossed is not None:
+                    return crossed
                 rows = self._read(found, request, dataset, reach)
                 if changed(found):
                     continue
@@ -111,9 +120,37 @@ class RowReader:
                     raise
         raise FilesChanged(f"files of {dataset.name} keep changing while they are read; try again after the update")
 
-    def _read(self, found: Found, request: Request, dataset: Dataset, span: Span) -> Rows:
+    def _crossed(
+        self, found: Found, series: Sequence[Series], request: Request, dataset: Dataset, span: Span
+    ) -> Rows | None:
+        """The rows from the cross-section of all symbols, if there is one, it is right, and they are many symbols'."""
+        if self._files is None or self._sections is None or len(found) < _MANY:
+            return None
+        names = [one.symbol for one in series]
+        section = self._sections.at(series[0], span)
+        if section is None or len(set(names)) < len(names):
+            return None
+        if not all(section.has(name, parts, span) for name, parts in zip(names, found, strict=True)):
+            return None
+        schema = self._schema(request, dataset)
+        try:
+            rows = self._files.read([[section.facts]], [*schema.names, "symbol"], ("timestamp", "symbol"), span)
+        except StorageError:
+            return None  # it is gone, or damaged: the partitions have all that it had
+        if rows is None:
+            return None
+        numbers = np.full(len(section.symbols), -1, dtype=np.int64)
+        places = {name: place for place, name in enumerate(section.symbols)}
+        known = [(places[name], number) for number, name in enumerate(names) if name in places]
+        numbers[[place for place, _ in known]] = [number for _, number in known]
+        return by_symbol(rows.table.select(schema.names), numbers[rows.values("symbol")], len(names)).of(schema)
+
+    def _schema(self, request: Request, dataset: Dataset) -> pa.Schema:
         stored = schema_of(dataset, request.market)
-        schema = pa.schema([stored.field(name) for name in ("timestamp", *request.columns_of(dataset))])
+        return pa.schema([stored.field(name) for name in ("timestamp", *request.columns_of(dataset))])
+
+    def _read(self, found: Found, request: Request, dataset: Dataset, span: Span) -> Rows:
+        schema = self._schema(request, dataset)
         if not any(found):
             return no_rows(schema, len(found))
         wanted = tuple(dict.fromkeys((*schema.names, *dataset.key)))
@@ -125,8 +162,7 @@ class RowReader:
             rows = self._files.read(found, wanted, dataset.key, span)
         if rows is None:
             rows = self._read_by_duckdb(found, request, dataset, span, wanted, doubtful)
-        table = rows.table.select(schema.names)
-        return Rows(table if table.schema.equals(schema) else table.cast(schema), rows.offsets)
+        return rows.of(schema)
 
     def _read_by_duckdb(
         self,

@@ -43,6 +43,19 @@ class Rows:
         values: npt.NDArray[Any] = self.table.column(name).to_numpy()
         return values
 
+    def of(self, schema: pa.Schema) -> "Rows":
+        """The same rows in the columns and types of a schema."""
+        table = self.table.select(schema.names)
+        return Rows(table if table.schema.equals(schema) else table.cast(schema), self.offsets)
+
+
+def by_symbol(table: pa.Table, symbols: Integers, count: int) -> Rows:
+    """Rows of which the numbers of their symbols are known, one symbol behind the other, each one's in the order they
+    had; those of -1 are left out."""
+    order = np.argsort(symbols, kind="stable")
+    offsets = np.searchsorted(symbols[order], np.arange(count + 1))
+    return Rows(table.take(pa.array(order[offsets[0] :])), (offsets - offsets[0]).astype(np.int64))
+
 
 def no_rows(schema: pa.Schema, symbols: int) -> Rows:
     return Rows(schema.empty_table(), np.zeros(symbols + 1, dtype=np.int64))

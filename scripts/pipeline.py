@@ -26,11 +26,12 @@ from _command import (
     status_line,
 )
 from core.download.tracker import DownloadTracker
-from core.errors import ConfigError
+from core.errors import ConfigError, DiskFull, StorageError
 from core.integrity.checker import ALWAYS, Examined
 from core.integrity.days import DayGap, days_of
 from core.jobs.optimize import Merge, Optimizer, Outcome
 from core.layout import Layout
+from core.storage.cross_sections import CrossSections, groups_of, is_current, make, periods_of, remove_all
 from core.storage.manager import StorageManager
 
 DEFAULT_MAX_SIZE = "256MB"
@@ -57,6 +58,17 @@ A gap lies between the first and the last row of a series. It is open (nothing w
 published), halt (nothing was traded), confirmed-hole (every source lacks it) or type-ended: docs/integrity.md.
 exit codes: 0 nothing unexplained, 1 something unexplained was found or a symbol is not stored, 2 wrong usage,
 3 nothing stored, 130 interrupted
+"""
+CROSS_EXAMPLES = """examples:
+  python scripts/pipeline.py cross-sections                     # candles of all markets and intervals that are stored
+  python scripts/pipeline.py cross-sections --market um --interval 1h --data-types klines,mark_price
+  python scripts/pipeline.py cross-sections --remove
+
+A cross-section has the rows of all symbols of a month (of candles shorter than five minutes, of a day), by time: the
+loader reads a day of hundreds of symbols from it instead of from as many files. It takes as much room again as the
+partitions. One that was made before something else was stored for its time is not used, and made again here; what lies
+under data/cache may be deleted at any time.
+exit codes: 0 all well, 1 something could not be made, 2 wrong usage, 3 nothing stored, 130 interrupted
 """
 _SHOWN = 20
 _DAYS_SHOWN = 200
@@ -89,6 +101,57 @@ def optimize(options: argparse.Namespace) -> int:
             says(f"{len(outcome.merges)} files merged; now {series}")
             optimizer.run(series, tracker, outcome)
     return _report(options, outcome, missing, time.monotonic() - began)
+
+
+def cross_sections(options: argparse.Namespace) -> int:
+    """Make what is missing or no longer right of the loader's cross-sections."""
+    began = time.monotonic()
+    if options.symbols:
+        raise ConfigError("--symbols: a cross-section has all symbols that are stored; leave it out")
+    settings = local_settings_from(options)
+    layout = Layout(settings.data_root)
+    if options.remove:
+        removed = remove_all(layout)
+        _say(options, {"removed": removed}, f"{removed:,} cross-sections removed")
+        return 0
+    storage = StorageManager(layout, settings.storage, settings.quality)
+    options.data_types = options.data_types or "klines"
+    wanted, _ = wanted_from(options, storage)
+    sections = CrossSections(layout)
+    counts: dict[str, int] = {"made": 0, "right": 0, "rows": 0, "failed": 0}
+    with status_line(options, "looking at what is stored") as says:
+        for group in groups_of(wanted):
+            for period in periods_of(storage, group):
+                if is_current(sections, storage, group, period):
+                    counts["right"] += 1
+                    continue
+                like = group[0]
+                says(f"{counts['made']:,} made; now {like.market} {like.dataset} {like.interval} {period.label}")
+                if options.dry_run:
+                    counts["made"] += 1
+                    continue
+                try:
+                    _, rows = make(layout, storage, group, period)
+                except DiskFull:
+                    raise
+                except StorageError as error:
+                    print(f"failed: {error}", file=sys.stderr)
+                    counts["failed"] += 1
+                    continue
+                counts["made"] += 1
+                counts["rows"] += rows
+    seconds = time.monotonic() - began
+    done = "would be made" if options.dry_run else f"made of {counts['rows']:,} rows"
+    text = f"{counts['made']:,} cross-sections {done}, {counts['right']:,} were right; {seconds:.1f} seconds"
+    _say(options, {**counts, "dry_run": options.dry_run, "seconds": round(seconds, 3)}, text)
+    return 1 if counts["failed"] else 0
+
+
+def _say(options: argparse.Namespace, result: dict[str, object], text: str) -> None:
+    if options.json:
+        print(json.dumps(result))
+    elif not options.quiet:
+        Console().print(text)
 
 
 def _max_size(text: str) -> int:
@@ -262,6 +325,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     mine.add_argument("--dry-run", action="store_true", help="say what would be merged")
     _add_shared_options(command)
+    says = "make the loader's cross-sections: a day of all symbols in one read"
+    crossing = add_command(commands, "cross-sections", cross_sections, says, f"{says.capitalize()}.", CROSS_EXAMPLES)
+    mine = crossing.add_argument_group("this command")
+    mine.add_argument("--dry-run", action="store_true", help="say how many would be made")
+    mine.add_argument("--remove", action="store_true", help="delete all cross-sections")
+    _add_shared_options(crossing)
     says = "Look at what is stored: whether it can be read, is in order, and has no gaps. Nothing is changed."
     shortly = "look at what is stored: order, sanity, gaps"
     looking = add_command(commands, "validate", validate, shortly, says, VALIDATE_EXAMPLES)

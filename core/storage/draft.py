@@ -36,7 +36,7 @@ class Draft:
 
 def sweep_all(layout: Layout) -> int:
     """Delete temporary files that dead processes left under a data root; returns how many."""
-    return sum(sweep(layout.root / folder) for folder in ("processed", "extracted", "quarantine"))
+    return sum(sweep(layout.root / folder) for folder in ("processed", "extracted", "quarantine", "cache"))
 
 
 def sweep(folder: Path) -> int:

@@ -30,26 +30,15 @@ def facts_of_each(
     """For each series as `partitions_of`. The folders say which files there are; of those that are remembered, or that
     the catalog knows, no footer is read. Raises StorageError if one of the others cannot be read, FilesChanged if they
     keep changing."""
-    found = [_remembered(remembered, series, span) for series in wanted]
+    found = [remembered.facts(series, span) for series in wanted]
     others = [series for series, facts in zip(wanted, found, strict=True) if facts is None]
     known = catalog(others, span) if others else {}
     return [
-        facts if facts is not None else _facts_in(layout, series, span, known.get(series, {}), remembered)
+        _facts_in(layout, series, span, known.get(series, {}), remembered)
+        if facts is None
+        else tuple(without_covered(facts) if len(facts) > 1 else facts)
         for series, facts in zip(wanted, found, strict=True)
     ]
-
-
-def _remembered(remembered: Remembered, series: Series, span: Span | None) -> tuple[PartitionFacts, ...] | None:
-    """The facts of all files of a series in a span; None if one of them is not known yet."""
-    files = remembered.files(series)
-    chosen = [period for period in files if span is None or period.span.overlaps(span)]
-    found = []
-    for period in sorted(chosen, key=longer_first) if len(chosen) > 1 else chosen:
-        facts = remembered.facts(files[period])
-        if facts is None:
-            return None
-        found.append(facts)
-    return tuple(without_covered(found)) if len(found) > 1 else tuple(found)
 
 
 def _facts_in(
@@ -65,7 +54,7 @@ def _facts_in(
         read = [_facts_at(files[period], series, period, known) for period in sorted(chosen, key=longer_first)]
         found = [facts for facts in read if facts is not None]
         if len(found) == len(read) and _is_of_one_moment(layout, series, span, known, found):
-            remembered.keep(found)
+            remembered.keep(series, found)
             return tuple(without_covered(found))
     raise keeps_changing(series)
 

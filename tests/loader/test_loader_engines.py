@@ -24,7 +24,7 @@ START = us("2023-12-30")
 
 
 def rows_by(world: World, request: Any, threads: int, only_duckdb: bool) -> Any:
-    reader = RowReader(world.storage, LoaderSettings(threads=threads), None, only_duckdb)
+    reader = RowReader(world.storage, LoaderSettings(threads=threads), only_duckdb=only_duckdb)
     found = {kind.name: reader.rows(request, kind) for kind in request.datasets}
     reader.close()
     return found
