@@ -175,7 +175,11 @@ def _aligned(hands: Hands, name: str, subjects: Sequence[Subject], goals: Sequen
         *_of(hands.polars, AS_OF, **{"polars join_asof": "aligned"}),
         InProcess("DuckDB ASOF", hands.duckdb.aligned, asks=AS_OF),
         InProcess("pandas merge_asof", hands.pandas.aligned, asks=AS_OF, at_most=5),
-        *_of(hands.polars, SAME_BAR, **{"polars, same bar": "aligned_by_bar"}),
+        *(
+            [InProcess("polars, same bar", hands.polars.aligned_by_bar, asks=SAME_BAR, at_most=3)]
+            if hands.polars
+            else []
+        ),
     ]
     return Task(name, f"Aligned, five kinds of data, {_years(subjects)}", subjects, ways, goals, rounds)
 
