@@ -14,6 +14,7 @@ to 14 ms late. Trades lie in a partition a day; the prototype's 30 million in 31
 import argparse
 import hashlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -131,6 +132,18 @@ def made(folder: Path, size: Size) -> World:
         f"{len(partitions):,} partitions, {rows:,} rows, made in {time.perf_counter() - began:.0f} s", file=sys.stderr
     )
     return world
+
+
+def twin(world: World, name: str) -> Path:
+    """A data folder of its own with the same partitions, as links, and the same catalog."""
+    folder = world.folder / name
+    if not folder.is_dir():
+        draft = folder.with_name(f"{name}.draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(world.data / "processed", draft / "processed", copy_function=os.link)
+        shutil.copytree(world.data / "metadata", draft / "metadata")
+        draft.rename(folder)
+    return folder
 
 
 def _clear(folder: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from loader_input import Size, World, add_options, made
 from loader_processes import Peer, python_of, race_streams, streams
 from loader_race import Figures, goals_of, race, table_of_streams
-from loader_tasks import STREAM_GOALS, Hands, groups_of, tasks
+from loader_tasks import NAMES, STREAM_GOALS, Hands, groups_of, task
 from loader_ways import Files, has
 
 from loader import MissingDataWarning
@@ -49,9 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
         peers = {name: stack.enter_context(peer) for name, peer in _peers(world)}
         _say(f"{_machine()}, {time.strftime('%Y-%m-%d')}\n{_versions(peers)}")
         measure(Hands.of(world, peers), options, report)
-    if not CLEAR_REFS.exists():
-        _say("no Linux, so no memory to tell of: streams left out")
-    elif options.only is None or STREAMS in options.only:
+    if STREAMS in options.only:
         measure_streams(world, options.rounds, report)
     _say(report.table())
     if options.json:
@@ -60,14 +58,18 @@ def main(arguments: list[str] | None = None) -> None:
 
 def measure(hands: Hands, options: argparse.Namespace, report: Report) -> None:
     """All tasks but the streams."""
-    for name, task in tasks(hands).items():
-        if options.only is None or name in options.only:
-            figures = race(task, options.rounds, _say)
+    for name in NAMES:
+        if name in options.only:
+            work = task(name, hands)
+            figures = race(work, options.rounds, _say)
             report.add(name, figures)
-            report.goals += goals_of(task.title, task.goals, figures)
+            report.goals += goals_of(work.title, work.goals, figures)
 
 
 def measure_streams(world: World, rounds: int, report: Report) -> None:
+    if not CLEAR_REFS.exists():
+        _say("no Linux, so no memory to tell of: streams left out")
+        return
     found = race_streams(streams(Files(world), has("iter_data", "chunk")), world.size.trades, rounds)
     title = f"Streaming {world.size.trades:,} trades"
     _say(table_of_streams(f"{title}, each in a fresh process", found))
@@ -113,6 +115,12 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     parser.add_argument("--rounds", type=int, default=7, help="counted rounds of the largest tasks (default 7)")
-    parser.add_argument("--only", type=lambda text: text.split(","), help="some of the tasks, by name")
+    every = (*NAMES, STREAMS)
+    parser.add_argument(
+        "--only", type=lambda text: text.split(","), default=every, help=f"some of {', '.join(every)} (default: all)"
+    )
     parser.add_argument("--json", type=Path, help="where to write every figure")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if unknown := set(options.only) - set(every):
+        parser.error(f"--only: there is no {', '.join(sorted(unknown))}")
+    return options

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -138,7 +139,8 @@ def starts(files: Files, symbol: str, has_output: bool) -> list[Way]:
         "pyarrow": f"import pyarrow.parquet as pq\nframe = pq.ParquetFile({path!r}).read({columns})\n{arrow}",
         "polars": f"import polars\nframe = polars.read_parquet({path!r}, columns={columns})\n{polars}",
     }
-    return [Start(name, HERE, program) for name, program in programs.items() if program]
+    here = {name: program for name, program in programs.items() if program and (name != "polars" or find_spec(name))}
+    return [Start(name, HERE, program) for name, program in here.items()]
 
 
 def start_of_nautilus(folder: Path, symbol: str) -> Way | None:
@@ -156,7 +158,7 @@ def start_of_nautilus(folder: Path, symbol: str) -> Way | None:
 
 def imports() -> list[Way]:
     """A process that imports, and nothing else."""
-    names = ("loader", "duckdb", "pyarrow", "pandas", "polars")
+    names = [name for name in ("loader", "duckdb", "pyarrow", "pandas", "polars") if find_spec(name)]
     plain = Start("python", HERE, "print(flush=True)")
     return [*(Start(f"import {name}", HERE, f"import {name}\nprint(flush=True)") for name in names), plain]
 

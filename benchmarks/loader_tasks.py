@@ -1,12 +1,15 @@
 """What `loader.py` measures: questions, who answers them, and the goals."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final
 
-from loader_input import KINDS, TRADED, World
+from loader_input import KINDS, ROOT, TRADED, World, twin
 from loader_processes import Elsewhere, Peer, imports, start_of_nautilus, starts
 from loader_race import Goal, InProcess, Task, Way, at_least, at_most, faster, within
 from loader_ways import (
@@ -49,7 +52,7 @@ class Hands:
         files = Files(world)
         polars = Polars(files) if find_spec("polars") else None
         elsewhere = peers.get("arctic"), peers.get("nautilus")
-        return cls(world, Ours(world), Pandas(files), Pyarrow(files), DuckDb(files), polars, *elsewhere)
+        return cls(world, Ours(world.data), Pandas(files), Pyarrow(files), DuckDb(files), polars, *elsewhere)
 
     def rows(self, *kinds: str) -> Iterator[Way]:
         """Ours, as far as the loader can."""
@@ -83,24 +86,29 @@ def groups_of(world: World) -> dict[str, list[Subject]]:
     }
 
 
-def tasks(hands: Hands) -> dict[str, Task]:
-    """All of them, by name."""
-    groups = groups_of(hands.world)
-    one, fifty, everything = groups.values()
-    found = [
-        _one(hands, one),
-        _kinds(hands, one),
-        _many(hands, "fifty", fifty, _FIFTY_GOALS, rounds=2),
-        _many(hands, "all", everything, _ALL_GOALS, rounds=1),
-        _aligned(hands, "aligned-one", one, _ALIGNED_ONE_GOALS, rounds=3),
-        _aligned(hands, "aligned-fifty", fifty, _ALIGNED_FIFTY_GOALS, rounds=2),
-        _aligned(hands, "aligned-all", everything, _ALIGNED_ALL_GOALS, rounds=1),
-        _day(hands),
-        _hour(hands),
-        _starts(hands, one[:1]),
-        _imports(one[:1]),
-    ]
-    return {task.name: task for task in found}
+NAMES: Final = (
+    *("one", "kinds", "fifty", "all", "aligned-one", "aligned-fifty", "aligned-all"),
+    *("day", "hour", "starts", "imports"),
+)
+
+
+def task(name: str, hands: Hands) -> Task:
+    """The task of that name, with what it needs beside the world."""
+    one, fifty, everything = groups_of(hands.world).values()
+    makers: dict[str, Callable[[], Task]] = {
+        "one": lambda: _one(hands, one),
+        "kinds": lambda: _kinds(hands, one),
+        "fifty": lambda: _many(hands, "fifty", fifty, _FIFTY_GOALS, rounds=2),
+        "all": lambda: _many(hands, "all", everything, _ALL_GOALS, rounds=1),
+        "aligned-one": lambda: _aligned(hands, "aligned-one", one, _ALIGNED_ONE_GOALS, rounds=3),
+        "aligned-fifty": lambda: _aligned(hands, "aligned-fifty", fifty, _ALIGNED_FIFTY_GOALS, rounds=2),
+        "aligned-all": lambda: _aligned(hands, "aligned-all", everything, _ALIGNED_ALL_GOALS, rounds=1),
+        "day": lambda: _day(hands),
+        "hour": lambda: _hour(hands),
+        "starts": lambda: _starts(hands, one[:1]),
+        "imports": lambda: _imports(one[:1]),
+    }
+    return makers[name]()
 
 
 def _one(hands: Hands, subjects: Sequence[Subject]) -> Task:
@@ -187,8 +195,11 @@ def _aligned(hands: Hands, name: str, subjects: Sequence[Subject], goals: Sequen
 def _day(hands: Hands) -> Task:
     """Copies by time have their rows by time and symbol, which is their point: they are sorted before comparing."""
     write_by_time(Files(hands.world), hands.world.symbols)
+    crossed, plain = Ours(_with_cross_sections(hands.world)), Ours(twin(hands.world, "plain"))
     ways = [
-        *hands.rows("klines"),
+        InProcess(ARROW, crossed.rows("arrow")),
+        InProcess(PANDAS, crossed.rows("pandas")),
+        InProcess(f"{ARROW}, without cross-sections", plain.rows("arrow")),
         *([InProcess("polars, copy by time", hands.polars.day, in_order=False)] if hands.polars else []),
         InProcess("DuckDB, copy by time", hands.duckdb.day, in_order=False),
         InProcess("pandas, copy by time", hands.pandas.day, in_order=False),
@@ -199,6 +210,14 @@ def _day(hands: Hands) -> Task:
     subjects = [Subject(number, symbols, start, start + DAY) for number, start in enumerate(starts_at)]
     goals = [within(ARROW, 1.9, of="polars, copy by time")]
     return Task("day", f"One day of {len(symbols)} symbols", subjects, ways, goals, rounds=3)
+
+
+def _with_cross_sections(world: World) -> Path:
+    """A data folder that has them; those that are right already are left alone."""
+    data = twin(world, "crossed")
+    command = [sys.executable, str(ROOT / "scripts" / "pipeline.py"), "cross-sections", "--data-dir", str(data)]
+    subprocess.run([*command, "--market", "um", "--interval", "1h", "--data-types", "klines", "--quiet"], check=True)
+    return data
 
 
 def _hour(hands: Hands) -> Task:

@@ -57,8 +57,8 @@ def has(method: str, parameter: str) -> bool:
 class Ours:
     """The loader, opened once and asked with its defaults, so that looking for what is missing takes its time."""
 
-    def __init__(self, world: World) -> None:
-        self._loader = BacktestDataLoader(data_dir=world.data)
+    def __init__(self, data: Path) -> None:
+        self._loader = BacktestDataLoader(data_dir=data)
 
     def rows(self, output: str, kinds: Sequence[str] = ("klines",)) -> Read:
         more = self._more("load_data", output)

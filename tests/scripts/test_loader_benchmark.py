@@ -22,7 +22,7 @@ sys.path.append(str(ROOT / "benchmarks"))  # behind the root: a benchmark has th
 
 import loader_main
 import loader_processes
-from loader_input import KINDS, Size, World, made, series_of
+from loader_input import KINDS, YEAR, Size, World, made, series_of, twin
 from loader_processes import Elsewhere, Peer, Start, Stream, python_of, race_streams
 from loader_race import Facts, Figure, InProcess, Reference, Task, at_least, at_most, columns_of, faster, goals_of, race
 from loader_tasks import groups_of
@@ -147,6 +147,7 @@ def test_every_row_is_measured_and_every_goal_said(
     assert [line for line in goals if "not measured" in line and not any(name in line for name in away)] == []
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["one"]["pandas"]["median"] > 0
+    assert "Tapevault to Arrow, without cross-sections" in figures["day"]
     assert len(figures["aligned-one"]["DuckDB ASOF"]["values"]) == 3
     assert figures["streams: Tapevault iter_data"]["MB at most"]["median"] > 0
 
@@ -158,6 +159,20 @@ def test_a_part_of_it(world: World, capsys: pytest.CaptureFixture[str], monkeypa
     said = capsys.readouterr().out
     assert "One hour of 4,000 trades" in said
     assert "symbol-year" not in said
+
+
+def test_a_task_that_does_not_exist_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        loader_main.main(["--only", "hour,our"])
+    assert "--only: there is no our" in capsys.readouterr().err
+
+
+def test_a_twin_has_the_same_files(world: World) -> None:
+    for _ in range(2):
+        layout = Layout(twin(world, "other"))
+        path = layout.processed(series_of("klines", "S0000USDT"), YEAR)
+        assert path.samefile(world.file("klines", "S0000USDT"))
+        assert layout.database.stat().st_size > 0
 
 
 # libraries in environments of their own
