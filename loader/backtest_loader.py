@@ -322,7 +322,8 @@ class BacktestDataLoader:
 
         checked_output(output)
         found = self._universe(market, interval)
-        table = self._members(found, parse_span(start_date, end_date), min_volume, window, min_history)
+        span = self._admitted(found.request(parse_span(start_date, end_date))).span
+        table = self._members(found, span, min_volume, window, min_history)
         return self._given({name: table.column(name) for name in table.column_names}, output)
 
     def universe_in_hindsight(
@@ -336,7 +337,9 @@ class BacktestDataLoader:
         from loader.arguments import parse_span
         from loader.universe import parse_volume
 
-        return self._universe(market, interval).in_hindsight(parse_span(start_date, end_date), parse_volume(min_volume))
+        found = self._universe(market, interval)
+        span = self._admitted(found.request(parse_span(start_date, end_date))).span
+        return found.in_hindsight(span, parse_volume(min_volume))
 
     # other bars
 
@@ -533,7 +536,7 @@ class BacktestDataLoader:
     def _views(self) -> Views:
         from loader.views import Views
 
-        return Views(self._storage, self._reader, self._pins is not None)
+        return Views(self._storage, self._reader, self._pins)
 
     def _universe(self, market: str, interval: str) -> Universe:
         from core.datasets import dataset_named, interval_named, market_named

@@ -13,7 +13,7 @@ from core.layout import Layout
 from core.settings import Settings, load_known_gaps
 from core.snapshot.take import each_in_threads
 from core.storage.manager import StorageManager
-from core.types import Gap, Market, PartitionFacts, Series
+from core.types import Gap, Market, PartitionFacts, Series, Span
 from loader.frames import Columns
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
@@ -46,7 +46,11 @@ def coverage_columns(storage: StorageManager, settings: Settings, wanted: Sequen
     }
     if with_gaps:
         checker = IntegrityChecker(layout, storage, None, settings.quality, load_known_gaps())
-        found: list[list[Gap]] = list(each_in_threads(checker.gaps, [one for one, _ in stored]))
+        own = {one: Span(min(p.first_us for p in parts), max(p.last_us for p in parts) + 1) for one, parts in stored}
+        gaps = each_in_threads(checker.gaps, list(own))
+        found: list[list[Gap]] = [
+            [gap for gap in each if span.contains(gap.span)] for each, span in zip(gaps, own.values(), strict=True)
+        ]
         columns["gaps"] = _integers(len(gaps) for gaps in found)
         columns["missing_rows"] = _integers(sum(gap.rows for gap in gaps) for gaps in found)
         columns["open_gaps"] = _integers(sum(gap.status == "open" for gap in gaps) for gaps in found)

@@ -86,6 +86,10 @@ class Universe:
         """All symbols of which such candles are stored, sorted."""
         return tuple(one.symbol for one in self.series)
 
+    def request(self, span: Span) -> Request:
+        """For all symbols' candles in a span."""
+        return Request(self.series[0].market, self.symbols, span, (KLINES,), self.series[0].interval)
+
     def table(self, span: Span, min_volume: Decimal, min_history: int, window: int) -> pa.Table:
         """The membership of each day that the span touches, by date, then symbol: `date` (date32), `symbol`, `member`
         (bool), `reason`, `mean_quote_volume` (double; null where `days` is 0) and `days` (int32), those of the window

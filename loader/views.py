@@ -26,6 +26,7 @@ from core.types import Market, PartitionFacts, Series, Span
 from loader.arguments import ALWAYS, Request
 from loader.duck import moment, pattern
 from loader.frames import Columns, symbol_column
+from loader.pins import Pins
 from loader.reader import RowReader
 
 Relation = duckdb.DuckDBPyRelation
@@ -35,12 +36,12 @@ _NO_TABLE: Final = re.compile(r"Table with name (\S+) does not exist")
 
 
 class Views:
-    """Relations over one loader's storage; `is_pinned` where a snapshot decides which rows there are."""
+    """Relations over one loader's storage; `pins` where a snapshot decides which rows there are."""
 
-    def __init__(self, storage: StorageManager, reader: RowReader, is_pinned: bool) -> None:
+    def __init__(self, storage: StorageManager, reader: RowReader, pins: Pins | None) -> None:
         self._storage = storage
         self._reader = reader
-        self._is_pinned = is_pinned
+        self._pins = pins
 
     def of_request(self, request: Request, dataset: Dataset) -> Relation:
         """The request's rows, by symbol and key, read when they are asked for: timestamp, symbol and the columns."""
@@ -126,7 +127,7 @@ class Views:
         """All rows of the files of these series that may have any in the span, in no order."""
         near = None if span == ALWAYS else self._storage.around(span)
         each = dict(zip(wanted, self._storage.facts(wanted, near), strict=True))
-        odd = [one for one, parts in each.items() if self._is_pinned or not _is_plain(parts, dataset)]
+        odd = [one for one, parts in each.items() if self._pins is not None or not _is_plain(parts, dataset)]
         plain = [part for one, parts in each.items() if one not in odd for part in parts]
         names = ["timestamp", *dataset.stored_names(wanted[0].market)[1:]]
         parts: list[Relation] = []
@@ -136,8 +137,14 @@ class Views:
             # Of the path, so that DuckDB opens only the files of symbols that are asked for.
             parts.append(files.project(f"string_split(filename, '/')[{place}] AS \"symbol\", {_quoted(names)}"))
         if odd or not plain:
+            span = span if self._pins is None or not odd else self._pins.reach(odd, span)
             request = Request(
-                wanted[0].market, tuple(one.symbol for one in odd), span, (dataset,), wanted[0].interval, tuple(names)
+                wanted[0].market,
+                tuple(one.symbol for one in odd),
+                span,
+                (dataset,),
+                wanted[0].interval,
+                tuple(names[1:]),
             )
             table = self._rows(request, dataset) if odd else _empty(dataset, wanted[0].market)
             parts.append(cursor.from_arrow(table).project(f'"symbol", {_quoted(names)}'))

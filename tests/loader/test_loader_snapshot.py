@@ -149,6 +149,42 @@ def test_days_that_came_later_are_not_seen(folder: Folder) -> None:
         assert opens(loader) == truth("2025-01-01", "2025-01-15")
 
 
+def test_every_way_to_rows_keeps_to_the_lock(folder: Folder) -> None:
+    for one in (KLINES, OTHER):
+        folder.put(one, days(1, 6))
+    folder.put(TRADES, days(3, 4))
+    path = locked(folder, [KLINES, OTHER, TRADES])
+
+    def everything(loader: BacktestDataLoader) -> list[str]:
+        january = ("2025-01-01", "2025-01-06")
+        both = ["BTCUSDT", "ETHUSDT"]
+        frames = [
+            loader.sql("SELECT * FROM klines_1h ORDER BY symbol, timestamp"),
+            loader.load_data(both, *january, output="relation")["klines"].to_arrow_table().to_pandas(),
+            loader.universe(*january, 1000)[["symbol", "member", "days", "mean_quote_volume"]],
+            loader.load_universe(*january, 1000)["klines"],
+            loader.resample(both, *january, "1d"),
+            loader.load_bars("BTCUSDT", "2025-01-01", "2025-01-06", "tick", 50),
+            pd.concat([each["klines"] for each in loader.iter_data(both, *january)], ignore_index=True),
+            loader.coverage()[["symbol", "first", "last", "gaps"]],
+        ]
+        return [hashlib.sha256(frame.to_csv().encode()).hexdigest() for frame in frames]
+
+    with folder.loader(path) as loader:
+        before = everything(loader)
+        for one in (KLINES, OTHER):
+            folder.put(one, days(7, 9))
+        folder.put(TRADES, days(5, 6))
+        assert everything(loader) == before
+        with pytest.raises(ConfigError, match="outside the snapshot"):
+            loader.universe("2025-01-01", "2025-03-09")
+        with pytest.raises(ConfigError, match="outside the snapshot"):
+            loader.resample("XRPUSDT", "2025-01-01", "2025-01-03", "1d", source="1h")
+    folder.put(OTHER, [day(2)], one_cell(5, 4, "1.5"))
+    with folder.loader(path) as loader, pytest.raises(SnapshotMismatch):
+        loader.sql("SELECT * FROM klines_1h")
+
+
 def test_each_symbol_and_kind_ends_with_its_own_last_row(folder: Folder) -> None:
     """What was locked until different days, all read at once."""
     folder.put(KLINES, days(1, 5))
