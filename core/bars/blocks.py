@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numba import int64, uint64
 
-from core.bars.compiled import plain
+from core.bars.compiled import inner, plain
 from core.bars.slots import (
     BLOCK,
     BLOCK_DOLLARS,
@@ -76,14 +76,14 @@ _ROOM: Final = 2.3e18
 def scratch(trades: int) -> tuple[Any, ...]:
     """Room for that many trades at once, a multiple of 256.
 
-    Prices, quantities and dollars as whole numbers, a 1 for each trade, sales as words and as bytes, sums of blocks;
-    and of each block, whether it is whole numbers already, and whether the range of its sums is noted.
+    Prices, quantities and dollars as whole numbers, a 1 for each trade, sales as words and as bytes, sums of blocks; of
+    each block, whether it is whole numbers already, and whether what bought less sold runs to is noted; and that.
     """
-    numbers = np.zeros((3, trades), dtype=np.int64)
+    numbers = np.zeros((4, trades), dtype=np.int64)
     sales = np.zeros(trades // 8 + 1, dtype=np.uint64)
     sums = np.zeros((trades // BLOCK, BLOCK_SLOTS), dtype=np.int64)
     ones, is_whole = np.ones(trades, dtype=np.int64), np.zeros((trades // BLOCK, 2), dtype=np.bool_)
-    return numbers[0], numbers[1], numbers[2], ones, sales, sales.view(np.uint8), sums, is_whole
+    return *numbers[:3], ones, sales, sales.view(np.uint8), sums, is_whole, numbers[3]
 
 
 @plain
@@ -183,10 +183,8 @@ def _sum_up(price: Any, quantity: Any, sales: Any, scale: Any, quantity_scale: A
 
 @plain
 def open_block(trades: Any, at: Any, place: Any, count: Any, room: Any, rule: Any) -> Any:
-    """Turn the trades of the block of `place` into whole numbers, unless they are already."""
+    """Turn the trades of the block of `place` into whole numbers; calls are dear, so ask first whether they are."""
     block = place // BLOCK
-    if room[7][block, 0]:
-        return
     room[7][block, 0] = True
     first, last = block * BLOCK, min(count, block * BLOCK + BLOCK)
     prices, quantities, dollars = room[0][first:last], room[1][first:last], room[2][first:last]
@@ -199,7 +197,7 @@ def open_block(trades: Any, at: Any, place: Any, count: Any, room: Any, rule: An
         prices[k], quantities[k], dollars[k] = units, pieces, pieces * (contract if contract else units)
 
 
-@plain
+@inner
 def gather(trades: Any, at: Any, first: Any, end: Any, count: Any, room: Any, rule: Any, whole: Any, real: Any) -> Any:
     """Add the trades `first` to `end` of the `count` in the scratch, whose trade 0 is `at`, to the open bar."""
     if first == end:
@@ -217,8 +215,10 @@ def gather(trades: Any, at: Any, first: Any, end: Any, count: Any, room: Any, ru
             _add(whole, sums)
             high, low = max(high, sums[BLOCK_HIGH]), min(low, sums[BLOCK_LOW])
         else:
-            open_block(trades, at, place, count, room, rule)
-            most, least = _gather_part(place, stop, room, whole)
+            if not room[7][place // BLOCK, 0]:
+                open_block(trades, at, place, count, room, rule)
+            part = room[0][place:stop], room[1][place:stop], room[2][place:stop]
+            most, least = _gather_part(*part, room[5][place:stop], whole)
             high, low = max(high, most), min(low, least)
         place = stop
     scale = _TEN[rule[PRICE_PLACES]]
@@ -239,10 +239,8 @@ def _add(whole: Any, sums: Any) -> Any:
 
 
 @plain
-def _gather_part(first: Any, end: Any, room: Any, whole: Any) -> Any:
+def _gather_part(prices: Any, quantities: Any, dollars: Any, sales: Any, whole: Any) -> Any:
     """Some trades of one block, one by one; their highest and lowest price."""
-    prices, quantities, dollars = room[0][first:end], room[1][first:end], room[2][first:end]
-    sales = room[5][first:end]
     volume, sold, value, sold_value, sells = int64(0), int64(0), int64(0), int64(0), int64(0)
     high, low = int64(-1), int64(NEVER)
     for k in range(len(prices)):

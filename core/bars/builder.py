@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from core.bars.blocks import scratch
-from core.bars.checks import check_ids, check_numbers
+from core.bars.checks import check_ids, check_numbers, places_in
 from core.bars.decode import COLUMNS, Trades, arrays, columns_of, dataset_of
 from core.bars.drift import Drift
 from core.bars.kernel import run
@@ -100,8 +100,8 @@ class Taker:
 
     def __init__(self) -> None:
         self._rooms = scratch(AT_ONCE), scratch(FEW)
-        self._bars = np.empty((BARS_AT_ONCE, BARS), dtype=np.int64)
-        self._bars_real = np.empty((BARS_AT_ONCE, MEAN_SELL + 1))
+        self._bars = np.empty((BARS, BARS_AT_ONCE), dtype=np.int64)
+        self._bars_real = np.empty((MEAN_SELL + 1, BARS_AT_ONCE))
 
     def take(self, standing: Standing, trades: Trades) -> list[Columns]:
         """Take all of the trades; the bars that they close."""
@@ -120,7 +120,7 @@ class Taker:
                 failed = standing.places
             end = min(len(trades[0]), at + FEW)
             check_numbers(trades, at, end)
-            places = standing.places_for(trades, at, end)
+            places = standing.places_for(*places_in(trades, at, end))
             if places == failed or not standing.go_on_in(*places):
                 check_ids(trades[0][at:end], int(standing.whole[LAST_ID]), bool(standing.rule[MAY_REPEAT]))
                 closed += standing.take_widely(trades, at, end)
@@ -134,7 +134,7 @@ class Taker:
         state = standing.rule, standing.numbers, standing.whole, standing.real
         at, count, status = run(trades, at, self._rooms[is_tight], *state, self._bars, self._bars_real)
         if count:
-            lines = self._bars[:count].copy(), self._bars_real[:count].copy()
+            lines = self._bars[:, :count], self._bars_real[:, :count]
             closed.append(closed_columns(*lines, standing.spec, standing.sum_places))
         return at, status
 

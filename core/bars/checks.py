@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.bars.decode import Trades
+from core.decimals import places_of
 from core.errors import StorageError
 
 
@@ -14,6 +15,11 @@ def check_numbers(trades: Trades, at: int, end: int) -> None:
         if odd.any():
             place = at + int(np.argmax(odd))
             raise StorageError(f"trade {trades[0][place]} has the {name} {values[place]}; no bar can be made of that")
+
+
+def places_in(trades: Trades, at: int, end: int) -> tuple[int, int]:
+    """The fewest places of prices and of quantities in which these are whole numbers."""
+    return places_of(trades[1][at:end]), places_of(trades[2][at:end])
 
 
 def check_ids(ids: npt.NDArray[np.int64], last: int, may_repeat: bool) -> None:

@@ -10,5 +10,7 @@ from numba import njit
 
 plain: Final = njit(nogil=True, error_model="numpy", _nrt=False)
 """For what kernels call; it is compiled into them."""
+inner: Final = njit(nogil=True, error_model="numpy", _nrt=False, inline="always")
+"""As `plain`, without a call: many arrays are dear to hand over, for each bar."""
 kernel: Final = njit(nogil=True, error_model="numpy", _nrt=False, cache=True)
 """For what Python calls; its code is kept on disk."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from core.bars.blocks import scratch
 from core.bars.builder import Taker, dataset_for
-from core.bars.checks import check_ids, check_numbers
+from core.bars.checks import check_ids, check_numbers, places_in
 from core.bars.decode import Trades, arrays
 from core.bars.drift import Drift
 from core.bars.kernel import run_many
@@ -24,7 +24,7 @@ from core.errors import ConfigError
 
 AT_ONCE: Final = 8192
 """Trades in the scratch: all sets go over them while they are in the processor's second cache."""
-BARS_AT_ONCE: Final = 16_384
+BARS_AT_ONCE: Final = 32_768
 INIT_T: Final = range(1_000_000, 40_000_000, 5_000_000)
 ALPHAS: Final = (0.1, 0.4, 0.7)
 
@@ -65,7 +65,8 @@ class Stack:
 class BarGrid:
     """Makes the bars of several specs of one kind; as `BarBuilder` otherwise.
 
-    Tables have the column `set` in front: the place of the spec in `specs`. The rows of a set are in their order.
+    Tables have the column `set` in front: the place of the spec in `specs`. The bars of each set are in their order,
+    those of different sets as they came.
     """
 
     def __init__(self, specs: Sequence[BarSpec], *, contract_value: Decimal | int | str | None = None) -> None:
@@ -75,8 +76,8 @@ class BarGrid:
         self._dataset: str | None = None
         self._taker = Taker()
         self._room = scratch(AT_ONCE)
-        self._bars = np.empty((BARS_AT_ONCE, BARS), dtype=np.int64)
-        self._bars_real = np.empty((BARS_AT_ONCE, MEAN_SELL + 1))
+        self._bars = np.empty((BARS, BARS_AT_ONCE), dtype=np.int64)
+        self._bars_real = np.empty((MEAN_SELL + 1, BARS_AT_ONCE))
         self._owners = np.empty(BARS_AT_ONCE, dtype=np.int64)
 
     @classmethod
@@ -151,14 +152,15 @@ class BarGrid:
             lines = self._bars, self._bars_real, self._owners
             at, count, status = run_many(trades, at, self._room, seen, seen_real, *states, *lines)
             if count:
-                whole, real = self._bars[:count].copy(), self._bars_real[:count].copy()
+                whole, real = self._bars[:, :count], self._bars_real[:, :count]
                 part = closed_columns(whole, real, self.specs[0], stack.standings[0].sum_places)
                 closed.append({**part, "set": self._owners[:count].copy()})
         return at, status
 
     def _fit(self, trades: Trades, at: int, end: int, failed: tuple[int, int] | None) -> bool:
         """Whether there are places in which the kernel can go on with all sets; it does then."""
-        wanted = [standing.places_for(trades, at, end) for standing in self._stack.standings]
+        here = places_in(trades, at, end)
+        wanted = [standing.places_for(*here) for standing in self._stack.standings]
         price, quantity = max(each for each, _ in wanted), max(each for _, each in wanted)
         if (price, quantity) == failed:
             return False
@@ -180,10 +182,8 @@ class BarGrid:
         field = pa.field("set", pa.int32())
         if not closed:
             return pa.schema([field, *schema]).empty_table()
-        sets = np.concatenate([part["set"] for part in closed])
-        order = np.argsort(sets, kind="stable")
-        table = table_of(closed, spec, None).take(order)
-        return table.add_column(0, field, pa.array(sets[order].astype(np.int32)))
+        sets = np.concatenate([part["set"] for part in closed]).astype(np.int32)
+        return table_of(closed, spec, None).add_column(0, field, pa.array(sets))
 
 
 def _owned(columns: Columns, each: int) -> Columns:

@@ -11,7 +11,7 @@ from numba import int64
 
 from core.bars.blocks import carry, fill, gather, start_bar
 from core.bars.clock import find_later
-from core.bars.compiled import kernel, plain
+from core.bars.compiled import inner, kernel, plain
 from core.bars.imbalance import (
     amount_needed,
     dollars_needed,
@@ -49,7 +49,7 @@ from core.bars.slots import (
 )
 from core.bars.threshold import find_sum
 
-PARTS: Final = "a3080f6128c3d4c4"
+PARTS: Final = "5f2a5e2f6cb86090"
 """The beginning of the SHA-256 of the modules that are compiled into this one. numba keeps a compiled kernel until the
 kernel's own file changes, whatever it calls: whoever changes those changes this line, and so this file."""
 CLOCK: Final = int(Family.CLOCK)
@@ -65,8 +65,8 @@ def run(
 ) -> Any:
     """(first trade that is still to be taken, closed bars, DONE or what is in the way) of the trades from `at` on.
 
-    `whole` and `real` are the open bar and what is expected, and are changed; closed bars become lines of `bars` and
-    `bars_real`.
+    `whole` and `real` are the open bar and what is expected, and are changed; closed bars become columns of `bars` and
+    `bars_real`, whose lines are slots.
     """
     closed = 0
     while at < len(trades[0]):
@@ -157,7 +157,7 @@ def advance(
 ) -> Any:
     """(the next trade of the scratch, closed bars); the former is `count` unless there is no room for bars."""
     limit = need(rule, numbers, whole, real)
-    while place < count and closed < len(bars):
+    while place < count and closed < bars.shape[1]:
         if rule[FAMILY] == CLOCK:
             if whole[TRADES] == 0:
                 whole[BIN] = trades[5][at + place] // rule[LIMIT]
@@ -170,8 +170,10 @@ def advance(
         gather(trades, at, place, end, count, room, rule, whole, real)
         place = end
         if does_close:
-            copy(whole, bars[closed])
-            copy(real, bars_real[closed])
+            for slot in range(len(bars)):
+                bars[slot, closed] = whole[slot]
+            for slot in range(len(bars_real)):
+                bars_real[slot, closed] = real[slot]
             closed += 1
             expect(rule, numbers, whole, real)
             whole[BARS] += 1
@@ -193,7 +195,7 @@ def is_too_large(rule: Any, whole: Any) -> Any:
     return rule[AMOUNT] != TRADES and whole[rule[AMOUNT] + 1] != 0
 
 
-@plain
+@inner
 def find(trades: Any, at: Any, place: Any, count: Any, room: Any, rule: Any, whole: Any, limit: Any) -> Any:
     """The trade of the scratch with which the bar closes; `count` if none does."""
     if rule[FAMILY] == FIXED:

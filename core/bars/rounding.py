@@ -8,7 +8,10 @@ from numba import float64, int64, uint64
 
 from core.bars.compiled import plain
 from core.bars.slots import NEVER
+from core.bars.vectors import bits_of
 
+_FRACTION: Final = (1 << 52) - 1
+"""The bits of a double below its greatest one."""
 _TEN: Final = np.array([10.0**power for power in range(19)])
 _TEN_WHOLE: Final = np.array([10**power for power in range(19)], dtype=np.uint64)
 
@@ -44,11 +47,12 @@ def least_reaching(value: Any, places: Any) -> Any:
     """The least whole number n with n / 10^places >= value, exactly; NEVER if it is none below 2^62. For value >= 0."""
     if not value < 4.6e18:
         return int64(NEVER)
-    if value == 0.0:
-        return int64(0)
-    fraction, power = math.frexp(value)
-    high, low = _product(uint64(math.ldexp(fraction, 53)), _TEN_WHOLE[places])
-    down = 53 - power
+    if value < 1e-30:
+        return int64(value > 0.0)
+    bits = bits_of(value)
+    fraction = (bits & _FRACTION) | (_FRACTION + 1)
+    high, low = _product(uint64(fraction), _TEN_WHOLE[places])
+    down = 1075 - (bits >> 52)
     if down <= 0:  # a whole number of 2^53 and more, so of at most 62 bits
         if high != uint64(0) or low >> uint64(62 + down) != uint64(0):
             return int64(NEVER)

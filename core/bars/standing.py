@@ -60,7 +60,6 @@ from core.bars.spec import BarSpec
 from core.bars.sums import NOTHING, Sums
 from core.bars.table import Columns, closed_columns
 from core.bars.wide import WideBars
-from core.decimals import places_of
 from core.errors import ConfigError
 
 VERSION: Final = 1
@@ -162,11 +161,10 @@ class Standing:
         """Of prices and of quantities, as kernels read them."""
         return int(self.rule[PRICE_PLACES]), int(self.rule[QUANTITY_PLACES])
 
-    def places_for(self, trades: Trades, at: int, end: int) -> tuple[int, int]:
-        """The fewest places of prices and quantities in which these trades and the open bar are whole numbers."""
+    def places_for(self, price: int, quantity: int) -> tuple[int, int]:
+        """The fewest places of prices and quantities, no fewer than these, that are enough for the open bar."""
         sums = self.exact_sums().shortest()
-        price = places_of(trades[1][at:end])
-        quantity = max(places_of(trades[2][at:end]), sums.quantity_places)
+        quantity = max(quantity, sums.quantity_places)
         if self.contract is None:
             return max(price, sums.dollar_places - quantity), quantity
         return price, max(quantity, sums.dollar_places - self.contract[1])
@@ -193,7 +191,7 @@ class Standing:
         taken = wide.take(trades, at, end, self.exact_sums())
         self.sums = taken.sums
         places = taken.sums.quantity_places, taken.sums.dollar_places
-        return [closed_columns(taken.whole, taken.real, self.spec, places)] if len(taken.whole) else []
+        return [closed_columns(taken.whole, taken.real, self.spec, places)] if taken.whole.shape[1] else []
 
     def open_bar(self) -> list[Columns]:
         """The open bar as it stands, nothing if it has no trade."""
@@ -203,7 +201,7 @@ class Standing:
         whole = self.whole[:BARS].astype(object)
         whole[VOLUME:FIRST_TIME] = [sums.volume, 0, sums.buy_volume, 0, sums.dollars, 0, sums.buy_dollars, 0]
         places = sums.quantity_places, sums.dollar_places
-        return [closed_columns(whole[None, :], self.real[None, : MEAN_SELL + 1], self.spec, places)]
+        return [closed_columns(whole[:, None], self.real[: MEAN_SELL + 1, None], self.spec, places)]
 
     def drift(self) -> Drift | None:
         """How far adaptive bars have drifted, None for the others. To be reported when it `is_much`."""

@@ -75,22 +75,22 @@ def schema_of(spec: BarSpec) -> pa.Schema:
 
 
 def closed_columns(whole: npt.NDArray[Any], real: npt.NDArray[Any], spec: BarSpec, places: tuple[int, int]) -> Columns:
-    """Closed bars, line by line, as columns; `places` are those of quantities and of dollars.
+    """Closed bars, a line for each slot, as columns; `places` are those of quantities and of dollars.
 
-    The numbers of `whole` may be Python's; then the low part of a sum is all of it.
+    The numbers of `whole` may be Python's; then the low part of a sum is all of it. Nothing of the lines is kept.
     """
     quantity, dollar = places
-    plain = {slot: whole[:, slot].astype(np.int64) for slot in (TRADES, BUYS, FIRST_TIME, LAST_TIME, FIRST_ID, LAST_ID)}
+    plain = {slot: whole[slot].astype(np.int64) for slot in (TRADES, BUYS, FIRST_TIME, LAST_TIME, FIRST_ID, LAST_ID)}
     sums = {slot: plain[slot] for slot in (TRADES, BUYS)}
     sums |= {slot: _exact(whole, slot) for slot in (VOLUME, BUY_VOLUME, DOLLARS, BUY_DOLLARS)}
     columns = {
         "first_time": plain[FIRST_TIME],
         "last_time": plain[LAST_TIME],
-        "bin": whole[:, BIN].astype(np.int64),
-        "price_open": real[:, OPEN],
-        "price_high": real[:, HIGH],
-        "price_low": real[:, LOW],
-        "price_close": real[:, CLOSE],
+        "bin": whole[BIN].astype(np.int64),
+        "price_open": real[OPEN].copy(),
+        "price_high": real[HIGH].copy(),
+        "price_low": real[LOW].copy(),
+        "price_close": real[CLOSE].copy(),
         "volume": doubles(sums[VOLUME], quantity),
         "dollar_volume": doubles(sums[DOLLARS], dollar),
         "num_trades": sums[TRADES],
@@ -111,10 +111,10 @@ def closed_columns(whole: npt.NDArray[Any], real: npt.NDArray[Any], spec: BarSpe
         theta = _more(sums[bought], sums[total])
         if family is Family.RUN:
             theta = np.maximum(sums[bought], sums[total] - sums[bought])
-        is_known = ~np.isnan(real[:, THRESHOLD])
-        columns |= {"theta": doubles(theta, here), "threshold": real[:, THRESHOLD]}
-        columns |= {"exp_T": np.where(is_known, real[:, SIZE], np.nan)}
-        columns |= {name: np.where(is_known, real[:, slot], np.nan) for name, slot in _EXPECTED[family].items()}
+        is_known = ~np.isnan(real[THRESHOLD])
+        columns |= {"theta": doubles(theta, here), "threshold": real[THRESHOLD].copy()}
+        columns |= {"exp_T": np.where(is_known, real[SIZE], np.nan)}
+        columns |= {name: np.where(is_known, real[slot], np.nan) for name, slot in _EXPECTED[family].items()}
     return columns
 
 
@@ -122,25 +122,28 @@ def doubles(sums: npt.NDArray[Any], places: int) -> npt.NDArray[np.float64]:
     """The doubles nearest to exact sums in units of 10^-places."""
     if sums.dtype != object and places <= 22 and not (np.abs(sums) >= _EXACT).any():
         return sums.astype(np.float64) / 10.0**places
-    return np.array(
-        [int(each) / 10**places for each in sums], dtype=np.float64
-    )  # Python rounds this division correctly
+    divided = [int(each) / 10**places for each in sums]  # Python rounds this division correctly
+    return np.array(divided, dtype=np.float64)
 
 
 def table_of(columns: Sequence[Columns], spec: BarSpec, before: tuple[int, float] | None) -> pa.Table:
     """The closed bars as a table; `before` are step and close of the last bar before them, None if there was none."""
     schema = schema_of(spec)
-    if not columns:
-        return schema.empty_table()
-    joined = {name: np.concatenate([part[name] for part in columns]) for name in columns[0]}
+    parts = []
+    for part in columns:
+        parts.append(_part(part, spec, schema, before))
+        before = int(part["bin"][-1]), float(part["price_close"][-1])
+    return pa.concat_tables(parts) if parts else schema.empty_table()
+
+
+def _part(columns: Columns, spec: BarSpec, schema: pa.Schema, before: tuple[int, float] | None) -> pa.Table:
     if spec.rule.family is Family.CLOCK:
-        joined = _with_empty(joined, before) if spec.empty else joined
+        columns = _with_empty(columns, before) if spec.empty else columns
         step = int(spec.size)
-        joined["time_open"] = joined["bin"] * step
-        joined["time_close"] = joined["bin"] * step + (step - 1)
+        times = {"time_open": columns["bin"] * step, "time_close": columns["bin"] * step + (step - 1)}
     else:
-        joined["time_open"], joined["time_close"] = joined["first_time"], joined["last_time"]
-    return pa.table([_arrow(joined, field) for field in schema], schema=schema)
+        times = {"time_open": columns["first_time"], "time_close": columns["last_time"]}
+    return pa.table([_arrow({**columns, **times}, field) for field in schema], schema=schema)
 
 
 def _arrow(columns: Columns, field: pa.Field) -> pa.Array:
@@ -155,7 +158,8 @@ def _arrow(columns: Columns, field: pa.Field) -> pa.Array:
 
 def _exact(whole: npt.NDArray[Any], slot: int) -> npt.NDArray[Any]:
     """A sum of two parts; of Python's numbers where the high one is not 0."""
-    high, low = whole[:, slot + 1], whole[:, slot]
+    high: npt.NDArray[Any] = whole[slot + 1]
+    low: npt.NDArray[Any] = whole[slot]
     if not high.any():
         return low
     both: npt.NDArray[Any] = (high.astype(object) << LIMB) + low.astype(object)

@@ -23,7 +23,8 @@ def find_sum(
             so_far += sums[place // BLOCK, column]
             place += BLOCK
             continue
-        open_block(trades, at, place, count, room, rule)
+        if not room[7][place // BLOCK, 0]:
+            open_block(trades, at, place, count, room, rule)
         stop = min(count, place - place % BLOCK + BLOCK)
         for k in range(place, stop):
             so_far += amounts[k]

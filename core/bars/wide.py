@@ -53,7 +53,7 @@ _SUMS = {Amount.TRADES: (TRADES, BUYS), Amount.QUANTITY: (VOLUME, BUY_VOLUME), A
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Closed bars as lines of Python's numbers, in units of the places of `sums`, those of the open bar."""
+    """Closed bars as Python's numbers, a line for each slot, in the units of `sums`, those of the open bar."""
 
     whole: npt.NDArray[Any]
     real: npt.NDArray[np.float64]
@@ -114,8 +114,8 @@ class WideBars:
         for slot in (VOLUME, BUY_VOLUME, DOLLARS, BUY_DOLLARS):
             self._whole[slot] = 0
         whole[:], real[:] = self._whole, self._real
-        lines = np.array([line for line, _ in self._closed], dtype=object).reshape(-1, BARS)
-        numbers = np.array([line for _, line in self._closed], dtype=np.float64).reshape(-1, MEAN_SELL + 1)
+        lines = np.array([line for line, _ in self._closed], dtype=object).reshape(-1, BARS).T
+        numbers = np.array([line for _, line in self._closed], dtype=np.float64).reshape(-1, MEAN_SELL + 1).T
         return Taken(lines, numbers, left)
 
     def _sales(self, trades: Trades, first: int, end: int) -> Iterator[bool]:

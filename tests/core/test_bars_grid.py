@@ -58,7 +58,7 @@ def test_a_grid_equals_its_sets(specs: tuple[BarSpec, ...], wide: bool, data: st
 
 def test_a_grid_may_close_more_bars_than_are_kept_at_once() -> None:
     trades = [Trade(k, str(k % 7 + 1), "1", k % 3 == 0, k) for k in range(9000)]
-    specs = grid_of((2, 3), (0.1, 0.4), (0.4, 0.7))
+    specs = grid_of((2, 3), (0.1, 0.4, 0.7), (0.4, 0.5, 0.7))
     closed, left = together(specs, [trades])
     assert len(closed) > BARS_AT_ONCE
     assert (closed, left) == alone(specs, trades)
