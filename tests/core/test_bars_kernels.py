@@ -4,10 +4,14 @@ import hashlib
 import math
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from numba import njit
 
+from core.bars import compiled
 from core.bars.rounding import least_reaching, nearest
 from core.bars.slots import NEVER
 from core.bars.sums import Sums, exact
@@ -54,6 +58,20 @@ def test_a_double_is_the_decimal_that_it_is_printed_as() -> None:
     assert exact(1.5e22) == (15 * 10**21, 0)
     assert exact(0.30000000000000004) == (30000000000000004, 17)
     assert exact(0.0) == (0, 0)
+
+
+def test_without_a_folder_for_its_cache_a_kernel_is_compiled_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def without_cache(**options: Any) -> Any:
+        if "cache" in options:
+            raise RuntimeError("cannot cache function 'run': no locator available")
+        return njit(**options)
+
+    monkeypatch.setattr(compiled, "njit", without_cache)
+    double = compiled.kernel(lambda number: number * 2)
+    assert double(21) == 42
+    assert "each process compiles it anew: cannot cache function 'run'" in caplog.text
 
 
 def test_the_kernel_says_of_which_parts_it_is_made() -> None:

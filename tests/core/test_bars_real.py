@@ -40,7 +40,7 @@ def published(key: str, dataset: str) -> list[Trade]:
     ids=("cm", "um", "spot", "aggregated"),
 )
 def test_bars_of_real_trades_are_the_twins(keys: list[str], dataset: str, contract: int | None, kind: str) -> None:
-    files = [published(key, dataset)[:3000] for key in keys]
+    files = [published(key, dataset)[:2000] for key in keys]
     spec, trades = BarSpec.parse(kind), [trade for file in files for trade in file]
     builder = BarBuilder(spec, contract_value=contract)
     tables = []

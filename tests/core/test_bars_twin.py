@@ -76,7 +76,7 @@ def cut(trades: list[Trade], places: list[int]) -> list[list[Trade]]:
 
 
 @pytest.mark.parametrize("text", SPECS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(trades=streams(), places=st.lists(st.integers(0, 1000), max_size=8), contract=st.sampled_from([None, None, 10]))
 def test_bars_equal_the_twins_in_every_cut(
     text: str, trades: list[Trade], places: list[int], contract: int | None
@@ -88,7 +88,7 @@ def test_bars_equal_the_twins_in_every_cut(
 
 
 @pytest.mark.parametrize("text", SPECS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(trades=streams(most=25, wide=True), places=st.lists(st.integers(0, 1000), max_size=5))
 def test_so_they_do_where_kernels_have_no_room(text: str, trades: list[Trade], places: list[int]) -> None:
     spec = BarSpec.parse(text)
