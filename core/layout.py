@@ -7,6 +7,7 @@ data/
   processed/um/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.parquet       the daily archives of a month,
   processed/um/trades/BTCUSDT/BTCUSDT-trades-2024-01-31.parquet   of trades each day,
   processed/um/trades/BTCUSDT/BTCUSDT-trades-2023.parquet         or merged ones: a month or year
+  processed/bars/dollar-40000000/um/trades/BTCUSDT/BTCUSDT-2024-01.parquet    bars of the trades of a month
   cache/cross_sections/um/klines/1h/2024-01.parquet               all symbols by time; may be deleted at any time
   quarantine/um/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.csv          lines that were set aside, with their faults
   metadata/download_status.db, symbols_info.json, locks/
@@ -106,6 +107,14 @@ class Layout:
         folder = self.cross_sections / like.market.value / like.dataset / (like.interval or "")
         return folder / f"{period.label}.parquet"
 
+    def bars_folder(self, spec: str, series: Series) -> Path:
+        """Where the bars of a spec made of a series of trades lie."""
+        return self.root / "processed" / "bars" / spec / series.market.value / series.dataset / series.symbol
+
+    def bars(self, spec: str, series: Series, month: Period) -> Path:
+        """The bars that the trades of a month close."""
+        return self.bars_folder(spec, series) / f"{series.symbol}-{month.label}.parquet"
+
     def processed_folder(self, series: Series) -> Path:
         return _folder(self.root, "processed", series)
 
@@ -125,6 +134,17 @@ def period_in(stem_text: str, series: Series) -> Period | None:
     except ValueError:
         return None
     return period if stem(series, period) == stem_text else None
+
+
+def period_in_bars(name: str, series: Series) -> Period | None:
+    """The month of a file of bars by its name; None if it is not one of ours."""
+    label = name.removeprefix(f"{series.symbol}-").removesuffix(".parquet")
+    try:
+        period = Period.parse(label)
+    except ValueError:
+        return None
+    is_ours = period.cadence is Cadence.MONTHLY and name == f"{series.symbol}-{label}.parquet"
+    return period if is_ours else None
 
 
 def home_of(series: Series, period: Period) -> Period:

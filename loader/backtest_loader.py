@@ -71,6 +71,7 @@ class BacktestDataLoader:
         from core.settings import load_settings
         from core.storage.cross_sections import CrossSections
         from core.storage.manager import StorageManager
+        from loader.ended import Ended
         from loader.reader import RowReader
 
         chosen = settings or load_settings()
@@ -89,6 +90,7 @@ class BacktestDataLoader:
             path = Path(snapshot).expanduser()
             self._storage = pinned = PinnedStorage(layout, chosen, catalog, load(path), path)
             self._pins = pinned.pins
+        self._ended = Ended(layout.symbols_info)
         sections = CrossSections(layout) if snapshot is None else None
         self._reader = RowReader(self._storage, chosen.loader, self._pins, sections)
 
@@ -243,7 +245,7 @@ class BacktestDataLoader:
         oldest_us = parse_max_age(max_age)
         request = self._admitted(parse_request(symbols, start_date, end_date, WIDE, interval, market))
         wide = read_wide(self._reader, request, oldest_us)
-        missing = list(wide_missing(self._storage, wide)) if on_missing != "ignore" else []
+        missing = list(wide_missing(self._storage, wide, self._ended)) if on_missing != "ignore" else []
         report(missing, request.span, len(wide.bars) > 0, on_missing, self._advice, above=3)
         return self._given(wide_columns(wide, ages), output)
 
@@ -310,7 +312,7 @@ class BacktestDataLoader:
     ) -> Frame:
         """Which symbols one could have chosen on each day, by what was known before it: a row per day and symbol.
 
-        `date` (date32; in pandas datetime.date objects), `symbol`, `member` (bool), `reason` (`member`,
+        `date` (datetime64[us, UTC], midnight), `symbol`, `member` (bool), `reason` (`member`,
         `not-traded-the-day-before`, `too-few-days`, `below-min-volume`), `mean_quote_volume` (float64, NaN without
         days) and `days` (int32). A symbol is there from the day after its first stored candle. It is a member if it has
         candles on the day before, on at least `min_history` of the `window` days before, and if the mean of its daily
@@ -353,6 +355,7 @@ class BacktestDataLoader:
         market: str = "um",
         data_type: str = "trades",
         unfinished: bool = False,
+        stored: bool = False,
         output: str = "pandas",
         on_missing: str = "warn",
         **options: Any,
@@ -364,12 +367,14 @@ class BacktestDataLoader:
         time bars; 40,000,000 for dollar bars if not given) and `options`, or a whole spec: `'dollar-40000000'`. The
         first bar begins with the first trade of the request. Rows by symbol and time: `symbol`, then the columns of
         `core.bars.table.schema_of`; a bar is known at its `time_close`. The bar that is not finished at the end comes
-        with `unfinished=True` only. Sums are exact, so bars do not depend on how trades are stored. docs/bars.md
-        has the formulas; a BarsDrift warning says when an adaptive size has run away.
+        with `unfinished=True` only. With `stored` they are those that `scripts/pipeline.py features` made, from the
+        first stored trade on, as far as they close within the request. Sums are exact, so bars do not depend on how
+        trades are stored. docs/bars.md has the formulas; a BarsDrift warning says when an adaptive size has run away.
         """
         from core.errors import ConfigError
+        from core.layout import Layout
         from loader.arguments import parse_request
-        from loader.bars import bar_columns, read_bars, spec_of
+        from loader.bars import bar_columns, read_bars, spec_of, stored_bars
         from loader.frames import checked_output
         from loader.lookup import absent
         from loader.missing import checked_on_missing
@@ -381,6 +386,11 @@ class BacktestDataLoader:
             raise ConfigError(f"data_type: bars are made of trades or agg_trades, not of {data_type!r}")
         request = self._admitted(parse_request(symbols, start_date, end_date, data_type, "1h", market))
         (dataset,) = request.datasets
+        if stored:
+            if self._pins is not None or unfinished:
+                raise ConfigError("stored bars are whole and know no snapshot; leave out stored, or unfinished")
+            rows = stored_bars(Layout(self._settings.data_root), self._storage, request, spec)
+            return self._given(bar_columns(request, rows), output)
         present = has_files(self._storage, request, dataset)
         missing = list(absent(self._storage, request, dataset, present))
         report(missing, request.span, any(present), on_missing, self._advice, above=3)
@@ -510,7 +520,7 @@ class BacktestDataLoader:
         missing: list[Missing] = []
         for dataset in request.datasets if on_missing != "ignore" else ():
             missing += absent(self._storage, request, dataset, rows[dataset.name].counts > 0)
-            missing += lacking(request, dataset, rows[dataset.name])
+            missing += lacking(request, dataset, rows[dataset.name], self._ended)
         report(missing, request.span, any(map(len, rows.values())), on_missing, self._advice)
         return {name: self._given(long_columns(request.symbols, read), output) for name, read in rows.items()}
 

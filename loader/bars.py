@@ -10,8 +10,12 @@ import pyarrow as pa
 from core.bars.builder import BarBuilder, columns_of, schema_of
 from core.bars.spec import BarSpec
 from core.datasets import Dataset
-from core.errors import ConfigError
-from core.types import Market
+from core.datasets.contracts import contract_usd
+from core.dates import DAY_US
+from core.errors import ConfigError, NoData, StorageError
+from core.layout import Layout
+from core.storage.bar_files import BarFiles, digest_of, is_right, origins_of
+from core.storage.manager import StorageManager
 from loader.arguments import Request
 from loader.frames import Columns, symbol_column
 from loader.reader import RowReader
@@ -32,11 +36,29 @@ def spec_of(bars: str | BarSpec, threshold: Any, options: Mapping[str, Any]) -> 
     return BarSpec.of(bars, threshold, **options)
 
 
-def contract_value(request: Request) -> int | None:
-    """What a contract of the request's symbol is worth in USD; None where quantities are no contracts."""
-    if request.market is not Market.CM:
-        return None
-    return 100 if request.symbols[0].startswith("BTCUSD") else 10
+def stored_bars(layout: Layout, storage: StorageManager, request: Request, spec: BarSpec) -> Rows:
+    """The bars that `pipeline.py features` made, as far as they close in the span; raises NoData where there are none,
+    StorageError if their trades are others by now."""
+    tables, counts = [], [0]
+    for symbol in request.symbols:
+        one = request.series(request.datasets[0], symbol)
+        files = BarFiles(layout, str(spec), one)
+        months = files.months()
+        advice = f"python scripts/pipeline.py features --bars {spec} --market {one.market} --symbols {symbol}"
+        if not months:
+            raise NoData(f"no bars {spec} of {one} are stored; make them: {advice}")
+        builder = BarBuilder(spec, contract_value=contract_usd(one.market, one.symbol))
+        if not is_right(months, origins_of(storage, one), digest_of(builder.state())):
+            raise StorageError(
+                f"bars {spec} of {one} are of other trades than are stored now; make them again: {advice}"
+            )
+        near = [files.read(month) for month in months if month.span.end_us + DAY_US > request.span.start_us]
+        table = pa.concat_tables([schema_of(spec).empty_table(), *near])
+        closed = table.column("time_close").cast(pa.int64()).to_numpy()
+        table = table.filter(pa.array((closed >= request.span.start_us) & (closed < request.span.end_us)))
+        tables.append(table)
+        counts.append(counts[-1] + table.num_rows)
+    return Rows(pa.concat_tables(tables), pa.array(counts).to_numpy())
 
 
 def read_bars(reader: RowReader, request: Request, dataset: Dataset, spec: BarSpec, unfinished: bool) -> Rows:
@@ -57,7 +79,7 @@ def bar_columns(request: Request, rows: Rows) -> Columns:
 
 
 def _of_symbol(reader: RowReader, request: Request, dataset: Dataset, spec: BarSpec, unfinished: bool) -> pa.Table:
-    builder = BarBuilder(spec, contract_value=contract_value(request))
+    builder = BarBuilder(spec, contract_value=contract_usd(request.market, request.symbols[0]))
     tables = [builder.update(batch) for batch in reader.batches(request, dataset)]
     if unfinished:
         tables.append(builder.finish())

@@ -1,7 +1,7 @@
 """What rows that were read lack of those that are expected: between them, before the first and behind the last."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from core.datasets import Beat, Dataset
 from core.datasets.grid import Grid
 from core.dates import DAY_US, format_us
-from core.types import Span
+from core.types import Series, Span
 from loader.align import Integers
 from loader.arguments import Request
 from loader.missing import Lack, Missing
@@ -21,11 +21,13 @@ _LATE_US: Final = 2 * DAY_US
 """The exchange publishes a day up to two days later: until then its rows are not missing yet."""
 
 
-def lacking(request: Request, dataset: Dataset, rows: Rows, now_us: int | None = None) -> Iterator[Missing]:
+def lacking(
+    request: Request, dataset: Dataset, rows: Rows, ended: Callable[[Series, int], bool], now_us: int | None = None
+) -> Iterator[Missing]:
     """What the symbols that have rows lack within the span of the request; `stored` is where their own rows lie.
 
     Gaps are told of candles and of what comes at a fixed step, the ends of all kinds. What the exchange may not have
-    published yet is not missing.
+    published yet is not missing, nor what is behind the last row of a series of which `ended` says that it is all.
     """
     times = rows.times_us
     if len(times) == 0:
@@ -47,8 +49,9 @@ def lacking(request: Request, dataset: Dataset, rows: Rows, now_us: int | None =
             detail = f"{one} begins at {format_us(own.start_us)}"
             yield Missing(one, symbol, own, detail, Lack.STARTS_LATE)
         if number in gaps:
-            yield Missing(one, symbol, own, f"{one}: {_said(gaps[number])}", Lack.GAP, sum(n for n, _ in gaps[number]))
-        if is_early[place]:
+            count, spans = sum(rows for rows, _ in gaps[number]), tuple(span for _, span in gaps[number])
+            yield Missing(one, symbol, own, f"{one}: {_said(gaps[number])}", Lack.GAP, count, spans)
+        if is_early[place] and not ended(one, own.end_us - 1):
             yield Missing(one, symbol, own, f"{one} ends at {format_us(own.end_us - 1)}", Lack.ENDS_EARLY)
 
 

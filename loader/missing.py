@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -24,15 +25,17 @@ class Lack(StrEnum):
     GAP = "gap"
     ENDS_EARLY = "ends-early"
     STALE = "stale"
+    PARTIAL = "partial"
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
     """What one series lacks for a request.
 
-    `symbol` is the symbol asked for (`series.symbol` is the one under which the exchange files it); `stored` runs from
-    the first to just behind the last stored row, None if nothing is stored; `detail` is a sentence; `lack` says what
-    kind of lack it is, and `rows` how many expected rows it is, 0 where that cannot be known.
+    `symbol` is the symbol asked for (`series.symbol` is the one under which the exchange files it). `stored` runs from
+    the first to just behind the last row: of all that is stored where rows are absent or stale, else of what was read;
+    None if there is none. `detail` is a sentence; `lack` says what kind of lack it is, `rows` how many expected rows it
+    is, 0 where that cannot be known, and `gaps` where they are, from the first missing one to the next row.
     """
 
     series: Series
@@ -41,6 +44,12 @@ class Missing:
     detail: str
     lack: Lack = Lack.ABSENT
     rows: int = 0
+    gaps: tuple[Span, ...] = ()
+
+    @property
+    def gap_times(self) -> list[tuple[datetime, datetime]]:
+        """`gaps` as aware datetimes."""
+        return [(_moment(gap.start_us), _moment(gap.end_us)) for gap in self.gaps]
 
 
 class MissingDataWarning(UserWarning):
@@ -89,12 +98,18 @@ def describe(missing: Sequence[Missing], asked: Span, advice: str | None = None)
     )
 
 
+def _moment(us: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+
+
 def stored_range(stored: Span) -> str:
     """`2024-01-01 00:00:00 to 2024-01-31 23:00:00`: the first and the last stored row."""
     return f"{format_us(stored.start_us)} to {format_us(stored.end_us - 1)}"
 
 
 def _advice(missing: Sequence[Missing], asked: Span) -> str:
+    if all(part.lack is Lack.PARTIAL for part in missing):
+        return "To see what is missing, and why: python scripts/monitor.py integrity"
     one = missing[0].series
     intervals = {part.series.interval for part in missing if part.series.interval}
     options = {

@@ -154,7 +154,12 @@ def _of_symbol(
     found = Resampled(
         Rows(table, np.array([0, table.num_rows], dtype=np.int64)), known_us[given], counts[given].astype(np.int32)
     )
-    return found, list(_left_out(request, dataset, starts[is_over & ~given]))
+    open_ones = ~is_over & ~is_whole
+    missing = [
+        *_left_out(request, dataset, starts[is_over & ~given]),
+        *_unfinished(request, dataset, starts[open_ones], counts[open_ones]),
+    ]
+    return found, missing
 
 
 def _known_us(
@@ -180,14 +185,27 @@ def _known_us(
 
 
 def _left_out(request: Request, dataset: Dataset, starts: Integers) -> Iterator[Missing]:
+    """Periods that are over, and of which some candles are missing."""
     if len(starts) == 0:
         return
     one = request.series(dataset, request.symbols[0])
+    longer = "1 longer candle is" if len(starts) == 1 else f"{len(starts)} longer candles are"
     detail = (
-        f"{one}: {len(starts)} longer candles are left out as shorter ones are missing, "
-        f"the first of {format_us(int(starts[0]))}; partial='keep' gives them"
+        f"{one}: {longer} left out as shorter ones are missing, the first of {format_us(int(starts[0]))}; "
+        "partial='keep' gives what there is"
     )
-    yield Missing(one, request.symbols[0], None, detail, Lack.GAP, len(starts))
+    yield Missing(one, request.symbols[0], None, detail, Lack.PARTIAL, len(starts))
+
+
+def _unfinished(request: Request, dataset: Dataset, starts: Integers, counts: Integers) -> Iterator[Missing]:
+    """The last period, whose last candle is missing and behind which nothing is stored."""
+    for start, count in zip(starts.tolist(), counts.tolist(), strict=True):
+        one = request.series(dataset, request.symbols[0])
+        detail = (
+            f"{one}: the last {count} candles, from {format_us(start)} on, make no longer one, for nothing behind them "
+            "is stored that says that it is over"
+        )
+        yield Missing(one, request.symbols[0], None, detail, Lack.PARTIAL, 1)
 
 
 def _aggregated(table: pa.Table, times: Integers, first: Integers, starts: Integers) -> pa.Table:

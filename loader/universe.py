@@ -53,8 +53,8 @@ WITH days AS ({days}), grid AS (
                    ELSE 'member' END AS reason
     FROM known WHERE date >= $from AND date > first
 )
-SELECT date, symbol, reason = 'member' AS member, reason, (volume::DOUBLE / nullif(days, 0)) AS mean_quote_volume,
-       days::INTEGER AS days
+SELECT date::TIMESTAMPTZ AS date, symbol, reason = 'member' AS member, reason,
+       volume::DOUBLE / nullif(days, 0) AS mean_quote_volume, days::INTEGER AS days
 FROM judged ORDER BY date, symbol
 """
 _WHOLE: Final = """
@@ -91,9 +91,9 @@ class Universe:
         return Request(self.series[0].market, self.symbols, span, (KLINES,), self.series[0].interval)
 
     def table(self, span: Span, min_volume: Decimal, min_history: int, window: int) -> pa.Table:
-        """The membership of each day that the span touches, by date, then symbol: `date` (date32), `symbol`, `member`
-        (bool), `reason`, `mean_quote_volume` (double; null where `days` is 0) and `days` (int32), those of the window
-        on which there are candles."""
+        """The membership of each day that the span touches, by date, then symbol: `date` (midnight UTC), `symbol`,
+        `member` (bool), `reason`, `mean_quote_volume` (double; null where `days` is 0) and `days` (int32), those of the
+        window on which there are candles."""
         first, last = day_of(span.start_us), day_of(span.end_us - 1)
         since = max(first - timedelta(days=window), date(1970, 1, 1))
         params = {
@@ -126,7 +126,7 @@ def members_only(request: Request, rows: Rows, table: pa.Table) -> Rows:
     """Those rows whose symbol is a member on the day of their timestamp, by the table of the request's span."""
     first, last = (us // DAY_US for us in (request.span.start_us, request.span.end_us - 1))
     members = table.filter(table.column("member"))
-    days = members.column("date").cast(pa.int32()).to_numpy() - first
+    days = members.column("date").cast(pa.int64()).to_numpy() // DAY_US - first
     places = {symbol: place for place, symbol in enumerate(request.symbols)}
     of_symbol = np.array([places[symbol] for symbol in members.column("symbol").to_pylist()], dtype=np.int64)
     is_member = np.zeros((len(places), last + 1 - first), dtype=np.bool_)

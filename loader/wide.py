@@ -1,6 +1,6 @@
 """One wide row per candle: candles, mark, index and premium prices, and funding, as they were known at its close."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
@@ -12,7 +12,7 @@ import pyarrow as pa
 from core.dates import DAY_US
 from core.errors import ConfigError
 from core.storage.manager import StorageManager
-from core.types import Span
+from core.types import Series, Span
 from loader.align import Integers, Joined, available_at, join_last_known
 from loader.arguments import Request
 from loader.frames import Columns, symbol_column
@@ -117,13 +117,13 @@ def wide_columns(wide: Wide, ages: bool) -> Columns:
     return columns | ({"funding_age": _age(wide, "funding_rate")} if ages else {})
 
 
-def wide_missing(storage: StorageManager, wide: Wide) -> Iterator[Missing]:
+def wide_missing(storage: StorageManager, wide: Wide, ended: Callable[[Series, int], bool]) -> Iterator[Missing]:
     """Symbols without candles; and of those with candles, what they lack and where their funding is out of date."""
     request = wide.request
     bars, *others = request.datasets
     has_bars = wide.bars.counts > 0
     yield from absent(storage, request, bars, has_bars)
-    yield from lacking(request, bars, wide.bars)
+    yield from lacking(request, bars, wide.bars, ended)
     for dataset in others:
         yield from absent(storage, request, dataset, (wide.rows[dataset.name].counts > 0) | ~has_bars)
     yield from _without(wide)

@@ -5,7 +5,9 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from _stored import add_stored_options, examined, wanted_from
 from rich.console import Console
@@ -25,14 +27,19 @@ from _command import (
     run_command,
     status_line,
 )
+from core.bars.spec import BarSpec
 from core.download.tracker import DownloadTracker
 from core.errors import ConfigError, DiskFull, StorageError
 from core.integrity.checker import ALWAYS, Examined
 from core.integrity.days import DayGap, days_of
+from core.jobs.alone import alone
 from core.jobs.optimize import Merge, Optimizer, Outcome
 from core.layout import Layout
 from core.storage.cross_sections import CrossSections, groups_of, is_current, make, periods_of, remove_all
 from core.storage.manager import StorageManager
+
+if TYPE_CHECKING:
+    from core.jobs.bars import Built
 
 DEFAULT_MAX_SIZE = "256MB"
 """Files of this size are few, and each is still quick to work with: DuckDB finds a day in one by the times of its row
@@ -59,6 +66,29 @@ published), halt (nothing was traded), confirmed-hole (every source lacks it) or
 exit codes: 0 nothing unexplained, 1 something unexplained was found or a symbol is not stored, 2 wrong usage,
 3 nothing stored, 130 interrupted
 """
+FEATURES_EXAMPLES = """examples:
+  python scripts/pipeline.py features --type standard --symbols BTCUSDT
+  python scripts/pipeline.py features --type imbalance --symbols @majors --data-types agg_trades
+  python scripts/pipeline.py features --bars dollar-1000000,tick_run-500-unclamped --market spot
+
+Bars lie under data/processed/bars/<spec>. What is right is left alone: the trades of a new day extend them, and where
+the exchange has replaced trades they are made again from there. load_bars(..., stored=True) reads them; docs/bars.md
+has the kinds and their numbers.
+exit codes: 0 all well, 1 something could not be made (the rest is) or is not stored, 2 wrong usage, 3 nothing stored,
+4 the same command is at work already, 130 interrupted
+"""
+BAR_TYPES = {
+    "standard": ("time-1h", "tick-1000", "dollar-40000000"),
+    "imbalance": (
+        "dollar_imbalance-5000000",
+        "tick_imbalance-1000",
+        "volume_imbalance-1000",
+        "afml_dollar_imbalance-1000",
+    ),
+    "run": ("tick_run-1000", "volume_run-1000", "dollar_run-1000"),
+    "grid": (),
+}
+"""What `--type` stands for; of `grid`, 72 sets of numbers of dollar imbalance bars."""
 CROSS_EXAMPLES = """examples:
   python scripts/pipeline.py cross-sections                     # candles of all markets and intervals that are stored
   python scripts/pipeline.py cross-sections --market um --interval 1h --data-types klines,mark_price
@@ -145,6 +175,71 @@ def cross_sections(options: argparse.Namespace) -> int:
     text = f"{counts['made']:,} cross-sections {done}, {counts['right']:,} were right; {seconds:.1f} seconds"
     _say(options, {**counts, "dry_run": options.dry_run, "seconds": round(seconds, 3)}, text)
     return 1 if counts["failed"] else 0
+
+
+def features(options: argparse.Namespace) -> int:
+    """Bring stored bars up to date."""
+    from core.jobs.bars import TRADES, BarTask, Built, build_all  # numba, which no other command needs
+
+    began = time.monotonic()
+    specs = _specs(options)
+    settings = local_settings_from(options)
+    layout = Layout(settings.data_root)
+    storage = StorageManager(layout, settings.storage, settings.quality)
+    options.data_types = options.data_types or "trades"
+    if odd := [name for name in options.data_types.split(",") if name not in TRADES]:
+        raise ConfigError(f"--data-types: bars are made of {' or '.join(TRADES)}, not of {odd[0]!r}")
+    wanted, missing = wanted_from(options, storage)
+    tasks = [BarTask(settings, series, specs, not options.sequential) for series in wanted]
+    prepare_data_root(layout.root)
+    found: list[Built] = []
+    with alone(layout, "features"), status_line(options, f"{len(specs)} kinds of bars of {len(wanted)} series") as says:
+        storage.sweep()
+        for built in build_all(tasks, options.processes):
+            found.append(built)
+            says(f"{len(found):,} of {len(wanted) * len(specs):,}; {built.series} {built.spec}")
+    for symbol in missing:
+        print(f"not stored: {symbol}; get it with download_all.py", file=sys.stderr)
+    for built in found:
+        if built.error:
+            print(f"failed: {built.series} {built.spec}: {built.error}", file=sys.stderr)
+        elif built.drift and built.months:
+            print(f"drift: {built.series} {built.drift}", file=sys.stderr)
+    seconds = time.monotonic() - began
+    if options.json:
+        rows = [asdict(built) | {"series": str(built.series)} for built in found]
+        print(json.dumps({"bars": rows, "missing": missing, "seconds": round(seconds, 3)}))
+    elif not options.quiet:
+        Console().print(_bars_table(found))
+        trades = sum({built.series: built.trades for built in found}.values())
+        Console().print(f"{sum(built.bars for built in found):,} bars; {trades:,} trades read; {seconds:.1f} seconds")
+    return 1 if missing or any(built.error for built in found) else 0
+
+
+def _specs(options: argparse.Namespace) -> tuple[BarSpec, ...]:
+    if options.bars and options.type:
+        raise ConfigError("--type and --bars both say which bars; leave one of them out")
+    if options.type == "grid":
+        from core.bars.grid import grid_of
+
+        return tuple(grid_of())
+    texts = options.bars.split(",") if options.bars else BAR_TYPES[options.type or "standard"]
+    return tuple(dict.fromkeys(BarSpec.parse(text) for text in texts))
+
+
+def _bars_table(found: "Sequence[Built]") -> Table:
+    table = Table(title="Bars", title_justify="left")
+    table.add_column("bars", overflow="fold")
+    for name in ("series", "bars of all", "months written"):
+        table.add_column(name, justify="right")
+    for spec in dict.fromkeys(built.spec for built in found):
+        own = [built for built in found if built.spec == spec]
+        bars, months = sum(built.bars for built in own), sum(built.months for built in own)
+        table.add_row(spec, f"{len(own):,}", f"{bars:,}", f"{months:,}")
+        if table.row_count == _SHOWN and len({built.spec for built in found}) > _SHOWN:
+            table.add_row("and more; --json has all of them")
+            break
+    return table
 
 
 def _say(options: argparse.Namespace, result: dict[str, object], text: str) -> None:
@@ -331,6 +426,14 @@ def _parser() -> argparse.ArgumentParser:
     mine.add_argument("--dry-run", action="store_true", help="say how many would be made")
     mine.add_argument("--remove", action="store_true", help="delete all cross-sections")
     _add_shared_options(crossing)
+    says = "make bars of stored trades, or bring them up to date"
+    making = add_command(commands, "features", features, says, f"{says.capitalize()}.", FEATURES_EXAMPLES)
+    mine = making.add_argument_group("this command")
+    mine.add_argument("--type", choices=BAR_TYPES, help="a usual set of bars (default standard)")
+    mine.add_argument("--bars", metavar="a,b", help="these bars instead, as dollar-40000000")
+    mine.add_argument("--processes", type=int, metavar="N", help="series at once (default: as many as processors)")
+    mine.add_argument("--sequential", action="store_true", help="decode and build in turn, not at once")
+    _add_shared_options(making)
     says = "Look at what is stored: whether it can be read, is in order, and has no gaps. Nothing is changed."
     shortly = "look at what is stored: order, sanity, gaps"
     looking = add_command(commands, "validate", validate, shortly, says, VALIDATE_EXAMPLES)

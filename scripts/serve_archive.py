@@ -21,7 +21,7 @@ from core.sample.server import ArchiveServer
 
 EXAMPLES = """examples:
   python scripts/serve_archive.py /tmp/exchange --sample
-      invent fifteen months of a small market, then serve them and their REST API and their REST API
+      invent fifteen months of a small market, then serve them and their REST API
   python scripts/serve_archive.py ~/mirror --port 9000
       serve archives that lie as the exchange lays them out: data/spot/daily/klines/...
   python scripts/serve_archive.py /tmp/exchange --sample --seed 8 --latency 0.05 --limit-rate 1000000

@@ -25,12 +25,13 @@ _MOST: Final = 100_000
 
 @dataclass(slots=True)
 class _Folder:
-    """The files of a series, those that begin earlier and are longer first, while the folder was written at that time;
-    `facts` of those that were looked into."""
+    """The files of a series, those that begin earlier and are longer first, as long as the folder was written at that
+    time, if it was at rest then; `facts` of those that were looked into."""
 
     path: str
     modified_ns: int
     files: list[tuple[Period, Span, str]]
+    is_at_rest: bool
     facts: dict[Period, PartitionFacts] = field(default_factory=dict)
 
 
@@ -77,16 +78,16 @@ class Remembered:
         try:
             modified_ns = os.stat(path).st_mtime_ns  # noqa: PTH116  before the names: what comes meanwhile changes it
         except FileNotFoundError:
-            return _Folder(path, 0, [])
+            return _Folder(path, 0, [], False)
         except OSError as error:
             raise storage_error(error, Path(path)) from error
-        if known is not None and known.modified_ns == modified_ns:
+        if known is not None and known.is_at_rest and known.modified_ns == modified_ns:
             return known
         files = files_of(self._layout, series)
         ordered = [(period, period.span, str(files[period])) for period in sorted(files, key=longer_first)]
-        folder = _Folder(path, modified_ns, ordered, known.facts if known is not None else {})
-        if time.time_ns() - modified_ns > _REST_NS:
-            self._folders[series] = folder
+        is_at_rest = time.time_ns() - modified_ns > _REST_NS
+        folder = _Folder(path, modified_ns, ordered, is_at_rest, known.facts if known is not None else {})
+        self._folders[series] = folder
         return folder
 
 

@@ -1,5 +1,6 @@
 """What is told of rows that are missing: what kind of lack, how much, and as loudly as asked for."""
 
+import json
 import warnings
 from typing import Any
 
@@ -39,6 +40,10 @@ def test_gaps_and_ends_are_told_by_series(world: World, loader: BacktestDataLoad
     assert missing[0].detail == "um/klines/BTCUSDT/1h begins at 2024-01-03 00:00:00"
     gaps = "4 rows missing in 2 gaps, 3 of them from 2024-01-05 02:00:00 to 2024-01-05 05:00:00"
     assert missing[1].detail == f"um/klines/BTCUSDT/1h: {gaps}"
+    assert [(start.isoformat(), end.hour) for start, end in missing[1].gap_times] == [
+        ("2024-01-03T05:00:00+00:00", 6),
+        ("2024-01-05T02:00:00+00:00", 5),
+    ]
     assert missing[2].detail == "um/klines/BTCUSDT/1h ends at 2024-01-12 23:00:00"
 
 
@@ -64,7 +69,25 @@ def test_what_may_not_be_published_yet_is_not_missing(world: World, loader: Back
     request = parse_request("BTCUSDT", "2024-01-02", "2024-12-31", "klines", "1h", "um")
     rows = loader._reader.rows(request, request.datasets[0])
     for now, lacks in (("2024-01-06", []), ("2024-01-06T01:00", ["ends-early"]), ("2020-01-01", [])):
-        assert [part.lack for part in lacking(request, request.datasets[0], rows, us(now))] == lacks
+        assert [part.lack for part in lacking(request, request.datasets[0], rows, lambda *_: False, us(now))] == lacks
+
+
+def test_what_the_exchange_has_ended_is_not_missing(world: World, loader: BacktestDataLoader) -> None:
+    for symbol in ("BTCUSDT", "LUNAUSDT"):
+        world.fill("klines", symbol, hours("2024-01-02", 40))
+    both = (["BTCUSDT", "LUNAUSDT"], "2024-01-02", "2024-12-31")
+    assert [part.symbol for part in told(loader, *both)] == ["BTCUSDT", "LUNAUSDT"]
+    kinds = {"data_types": {"klines/1h": {"first": "2023-01-01", "last": "2024-01-03"}}}
+    known = {"BTCUSDT": {"status": "trading"} | kinds, "LUNAUSDT": {"status": "ended"} | kinds}
+    path = world.layout.symbols_info
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"version": 1, "symbols": {"um": known}}), encoding="utf-8")
+    assert [part.symbol for part in told(loader, *both)] == ["BTCUSDT"]
+    kinds["data_types"]["klines/1h"]["last"] = "2024-01-04"  # of which the last day is not stored
+    path.write_text(json.dumps({"version": 1, "symbols": {"um": known}, "": ""}), encoding="utf-8")
+    assert [part.symbol for part in told(loader, *both)] == ["BTCUSDT", "LUNAUSDT"]
+    path.write_text("nonsense", encoding="utf-8")
+    assert [part.symbol for part in told(loader, *both)] == ["BTCUSDT", "LUNAUSDT"]
 
 
 def test_trades_and_funding_may_begin_within_a_day(world: World, loader: BacktestDataLoader) -> None:

@@ -155,11 +155,14 @@ def test_an_unfinished_period_is_not_given_and_an_incomplete_one_is_said(
     times = hours("2024-01-01", 24 * 3 + 5)
     del times[30]
     world.fill("klines", "BTCUSDT", times)
-    with pytest.warns(MissingDataWarning, match="1 longer candles are left out .* the first of 2024-01-02") as caught:
+    with pytest.warns(MissingDataWarning, match="1 longer candle is left out .* the first of 2024-01-02") as caught:
         frame = loader.resample("BTCUSDT", "2024-01-01", "2024-01-31", "1d")
     assert caught[0].filename == __file__
+    assert "the last 5 candles, from 2024-01-04 00:00:00 on, make no longer one" in str(caught[0].message)
+    assert "download_all" not in str(caught[0].message)
     assert frame["timestamp"].dt.day.tolist() == [1, 3]
-    kept = loader.resample("BTCUSDT", "2024-01-01", "2024-01-31", "1d", partial="keep")
+    with pytest.warns(MissingDataWarning, match="the last 5 candles"):
+        kept = loader.resample("BTCUSDT", "2024-01-01", "2024-01-31", "1d", partial="keep")
     assert kept["candles"].tolist() == [24, 23, 24]
     with pytest.raises(NoData, match="partly missing"):
         loader.resample("BTCUSDT", "2024-01-01", "2024-01-31", "1d", on_missing="raise")

@@ -181,3 +181,10 @@ def test_a_running_event_loop_does_not_matter(world: World, loader: BacktestData
         return loader.sql("SELECT count(*) AS n FROM klines_1h")["n"].tolist()
 
     assert asyncio.run(notebook()) == [24]
+
+
+def test_rows_of_a_relation_come_as_pythons_own_too(world: World, loader: BacktestDataLoader) -> None:
+    world.fill("klines", "BTCUSDT", hours("2024-01-01", 2))
+    relation = loader.load_data("BTCUSDT", "2024-01-01", "2024-01-01", output="relation", on_missing="ignore")["klines"]
+    times = [row[0] for row in relation.fetchall()]
+    assert [time.timestamp() * 10**6 for time in times] == [us("2024-01-01"), us("2024-01-01T01:00")]

@@ -83,7 +83,8 @@ def table_of(
 ) -> list[dict[str, Any]]:
     with opened(root, threads) as loader:
         table = loader.universe(first, last, least, interval="6h", output="arrow", **options)  # type: ignore[arg-type]
-        return list(table.to_pylist())
+        rows = table.set_column(0, "date", table["date"].cast("date32")).to_pylist()
+        return list(rows)
 
 
 def same(found: list[dict[str, Any]], wanted: list[dict[str, Any]]) -> bool:
