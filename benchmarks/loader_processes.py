@@ -211,7 +211,11 @@ def streams(files: Files, has_iter: bool) -> list[Stream]:
         f"for few in loader.iter_data({TRADED!r}, {first}, '{days[0].label}T00:01', 'trades', output='arrow'): del few"
     )
     query = f"SELECT {', '.join(STREAMED)} FROM read_parquet({paths})"
-    duck = f"import duckdb\nconnection = duckdb.connect()\nconnection.sql({f'{query} LIMIT 10'!r}).to_arrow_table()"
+    duck = (
+        "import duckdb\nconnection = duckdb.connect()\n"
+        "connection.execute('SET enable_progress_bar = false')\n"  # of a program without a file it draws one
+        f"connection.sql({f'{query} LIMIT 10'!r}).to_arrow_table()"
+    )
     parquet = f"import pyarrow.parquet as pq\npaths = {paths}\npq.read_metadata(paths[0])"
     pandas = f"import pandas\npaths = {paths}\npandas.read_parquet(paths[0], columns=['id']).head()"
     by_day = f"(pandas.read_parquet(path, columns={STREAMED}) for path in paths)"
@@ -255,7 +259,7 @@ def _streamed(way: Stream, trades: int) -> dict[str, float]:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=_environment(HERE), cwd="/", check=False)
     if done.returncode:
         raise SystemExit(f"{way.name} ended with {done.returncode}")
-    said: dict[str, float] = json.loads(done.stdout)
+    said: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return said
 
 
