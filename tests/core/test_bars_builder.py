@@ -171,8 +171,10 @@ def test_a_state_is_that_of_its_bars_only() -> None:
 
 
 @pytest.mark.parametrize("text", ["tick-1", "dollar-2", "tick_run-1-unclamped", "time-1ms"])
-def test_there_may_be_more_bars_than_are_kept_at_once(text: str) -> None:
-    trades = many(9000)
+@pytest.mark.parametrize("room", [1, 3, 8192])
+def test_there_may_be_more_bars_than_are_kept_at_once(text: str, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.bars.builder.BARS_AT_ONCE", room)
+    trades = many(9000 if room > 3 else 300)
     builder = BarBuilder(BarSpec.parse(text))
     assert rows(builder.update(batch(trades))) + rows(builder.finish(), True) == twin_bars(builder.spec, trades)
 

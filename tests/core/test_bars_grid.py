@@ -56,11 +56,14 @@ def test_a_grid_equals_its_sets(specs: tuple[BarSpec, ...], wide: bool, data: st
     assert together(specs, pieces) == alone(specs, trades)
 
 
-def test_a_grid_may_close_more_bars_than_are_kept_at_once() -> None:
-    trades = [Trade(k, str(k % 7 + 1), "1", k % 3 == 0, k) for k in range(9000)]
-    specs = grid_of((2, 3), (0.1, 0.4, 0.7), (0.4, 0.5, 0.7))
-    closed, left = together(specs, [trades])
-    assert len(closed) > BARS_AT_ONCE
+@pytest.mark.parametrize("room", [1, 2, 7, BARS_AT_ONCE])
+def test_a_grid_may_close_more_bars_than_are_kept_at_once(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    monkeypatch.setattr("core.bars.grid.BARS_AT_ONCE", room)
+    trades = [Trade(k, str(k % 7 + 1), "1", k % 3 == 0, k) for k in range(9000 if room > 7 else 90)]
+    specs = grid_of((2, 3), (0.1, 0.4, 0.7), (0.4, 0.5, 0.7), tick_rule=room < 7)
+    length = 9000 if room > 7 else 5  # many ends of pieces, for the last set to be cut short at
+    closed, left = together(specs, [trades[first : first + length] for first in range(0, len(trades), length)])
+    assert len(closed) > room
     assert (closed, left) == alone(specs, trades)
 
 
