@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ from core.storage.cross_sections import CrossSections, groups_of, is_current, ma
 from core.storage.manager import StorageManager
 
 if TYPE_CHECKING:
-    from core.jobs.bars import Built
+    from core.jobs.bars import BarTask, Built
 
 DEFAULT_MAX_SIZE = "256MB"
 """Files of this size are few, and each is still quick to work with: DuckDB finds a day in one by the times of its row
@@ -70,6 +70,7 @@ FEATURES_EXAMPLES = """examples:
   python scripts/pipeline.py features --type standard --symbols BTCUSDT
   python scripts/pipeline.py features --type imbalance --symbols @majors --data-types agg_trades
   python scripts/pipeline.py features --bars dollar-1000000,tick_run-500-unclamped --market spot
+  python scripts/pipeline.py features --type grid --symbols BTCUSDT --scheduler tcp://10.0.0.5:8786
 
 Bars lie under data/processed/bars/<spec>. What is right is left alone: the trades of a new day extend them, and where
 the exchange has replaced trades they are made again from there. load_bars(..., stored=True) reads them; docs/bars.md
@@ -179,7 +180,7 @@ def cross_sections(options: argparse.Namespace) -> int:
 
 def features(options: argparse.Namespace) -> int:
     """Bring stored bars up to date."""
-    from core.jobs.bars import TRADES, BarTask, Built, build_all  # numba, which no other command needs
+    from core.jobs.bars import TRADES, BarTask, Built  # numba, which no other command needs
 
     began = time.monotonic()
     specs = _specs(options)
@@ -195,7 +196,7 @@ def features(options: argparse.Namespace) -> int:
     found: list[Built] = []
     with alone(layout, "features"), status_line(options, f"{len(specs)} kinds of bars of {len(wanted)} series") as says:
         storage.sweep()
-        for built in build_all(tasks, options.processes):
+        for built in _built(tasks, options):
             found.append(built)
             says(f"{len(found):,} of {len(wanted) * len(specs):,}; {built.series} {built.spec}")
     for symbol in missing:
@@ -214,6 +215,20 @@ def features(options: argparse.Namespace) -> int:
         trades = sum({built.series: built.trades for built in found}.values())
         Console().print(f"{sum(built.bars for built in found):,} bars; {trades:,} trades read; {seconds:.1f} seconds")
     return 1 if missing or any(built.error for built in found) else 0
+
+
+def _built(tasks: "Sequence[BarTask]", options: argparse.Namespace) -> "Iterator[Built]":
+    from core.jobs.bars import build_all
+
+    if not options.scheduler:
+        yield from build_all(tasks, options.processes)
+        return
+    try:
+        from core.jobs.bars_cluster import build_on, cluster
+    except ImportError as error:
+        raise ConfigError(f"--scheduler needs Dask ({error}): pip install -r requirements-distributed.txt") from error
+    with cluster(options.scheduler) as client:
+        yield from build_on(client, tasks)
 
 
 def _specs(options: argparse.Namespace) -> tuple[BarSpec, ...]:
@@ -432,6 +447,9 @@ def _parser() -> argparse.ArgumentParser:
     mine.add_argument("--type", choices=BAR_TYPES, help="a usual set of bars (default standard)")
     mine.add_argument("--bars", metavar="a,b", help="these bars instead, as dollar-40000000")
     mine.add_argument("--processes", type=int, metavar="N", help="series at once (default: as many as processors)")
+    mine.add_argument(
+        "--scheduler", metavar="URL", help="on a Dask cluster, as tcp://host:8786; it has to see the data"
+    )
     mine.add_argument("--sequential", action="store_true", help="decode and build in turn, not at once")
     _add_shared_options(making)
     says = "Look at what is stored: whether it can be read, is in order, and has no gaps. Nothing is changed."

@@ -6,9 +6,10 @@ the first trade of a later month comes, and the bars of each month, with the bui
 extended, if its archives only became more; and so are those behind it, until one is right again.
 """
 
+import functools
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
@@ -64,18 +65,20 @@ class BarTask:
 
     def run(self) -> list[Built]:
         """Bring all files up to date. What fails is said in the result."""
-        layout = Layout(self.settings.data_root)
-        storage = StorageManager(layout, self.settings.storage, self.settings.quality)
+        return self.by(_in_this_process)
+
+    def by(self, steps: "Steps") -> list[Built]:
+        """The same, the work being done in another way."""
         began = time.monotonic()
         try:
-            return _brought_up(self, layout, storage, began)
+            return _brought_up(self, steps, began)
         except MarketDataError as error:
             seconds = time.monotonic() - began
             return [Built(str(spec), self.series, seconds=seconds, error=str(error)) for spec in self.specs]
 
 
 @dataclass(slots=True)
-class _Work:
+class Work:
     """The bars of one spec as they are made. `rest` are the months to make, `before` what stands before the first;
     `old` are bars that it has already."""
 
@@ -111,13 +114,22 @@ def build_all(tasks: Sequence[BarTask], processes: int | None = None) -> Iterato
             raise WorkersLost("a process that makes bars was ended; run the same command again") from error
 
 
-def _brought_up(task: BarTask, layout: Layout, storage: StorageManager, began: float) -> list[Built]:
+Advance = Callable[["Work"], pa.Table]
+"""Takes the builder of a work over some trades, and gives the bars that these close."""
+Steps = Callable[[BarTask, StorageManager, Sequence["Work"]], Iterator[tuple[Period, int, Advance]]]
+"""The trades of works that stand at the same one, in the order of their ids, a few at a time: the month to which they
+count, how many they are, and the way over them."""
+
+
+def _brought_up(task: BarTask, steps: Steps, began: float) -> list[Built]:
+    layout = Layout(task.settings.data_root)
+    storage = StorageManager(layout, task.settings.storage, task.settings.quality)
     origins = origins_of(storage, task.series)
     works = [_work_of(task, layout, spec, origins) for spec in task.specs]
     trades = 0
     for since_us, last_id in sorted({(work.since_us, work.last_id) for work in works if work.rest}):
         group = [work for work in works if work.rest and (work.since_us, work.last_id) == (since_us, last_id)]
-        trades += _run(task, storage, group, origins, since_us, last_id)
+        trades += _run(steps(task, storage, group), group, origins)
     seconds = time.monotonic() - began
     built = []
     for work in works:
@@ -128,7 +140,7 @@ def _brought_up(task: BarTask, layout: Layout, storage: StorageManager, began: f
     return built
 
 
-def _work_of(task: BarTask, layout: Layout, spec: BarSpec, origins: Mapping[Period, tuple[Origin, ...]]) -> _Work:
+def _work_of(task: BarTask, layout: Layout, spec: BarSpec, origins: Mapping[Period, tuple[Origin, ...]]) -> Work:
     """What there is to do: from the first month on that is not right."""
     files = BarFiles(layout, str(spec), task.series)
     recorded = files.months()
@@ -145,8 +157,8 @@ def _work_of(task: BarTask, layout: Layout, spec: BarSpec, origins: Mapping[Peri
             return _extended(task, files, spec, builder, before, known.origins, known.state, months[place:], origins)
         builder, before = BarBuilder.resume(spec, dict(known.state)), known.after
     else:
-        return _Work(spec, files, builder, [], before, 0)
-    return _Work(spec, files, builder, months[place:], before, months[place].span.start_us)
+        return Work(spec, files, builder, [], before, 0)
+    return Work(spec, files, builder, months[place:], before, months[place].span.start_us)
 
 
 def _extended(
@@ -159,57 +171,56 @@ def _extended(
     state: Mapping[str, Any],
     months: list[Period],
     origins: Mapping[Period, tuple[Origin, ...]],
-) -> _Work:
+) -> Work:
     """A month whose archives are others: extended if they only became more, and later, else made again."""
     now = origins[months[0]]
     new = now[len(had) :]
     is_more = now[: len(had)] == had and all(one[3] > had[-1][4] for one in new)
     if not is_more:
-        return _Work(spec, files, builder, months, before, months[0].span.start_us)
+        return Work(spec, files, builder, months, before, months[0].span.start_us)
     grown = BarBuilder.resume(spec, dict(state))
-    return _Work(spec, files, grown, months, before, new[0][3], [files.read(months[0])])
+    return Work(spec, files, grown, months, before, new[0][3], [files.read(months[0])])
 
 
 def _run(
-    task: BarTask,
-    storage: StorageManager,
-    works: Sequence[_Work],
-    origins: Mapping[Period, tuple[Origin, ...]],
-    since_us: int,
-    last_id: int,
+    steps: Iterator[tuple[Period, int, Advance]], works: Sequence[Work], origins: Mapping[Period, tuple[Origin, ...]]
 ) -> int:
-    """One pass over the trades behind `last_id` for specs that stand at the same trade; how many they were."""
-    names = [*columns_of(task.series.dataset)]
-    # A few trades are older than those before them, also across the end of a month: what counts is the id.
-    span = Span(max(0, since_us - DAY_US), _END_US)
-    batches = _behind(storage.scan(task.series, span, names), names, last_id)
-    reading = ahead(batches) if task.is_overlapped else nullcontext(batches)
-    trades: int = 0
-    with reading as decoded:
-        for month, batch in _by_month(decoded, works[0].rest[0]):
-            trades += int(batch.num_rows)
-            for work in works:
-                if not work.is_done:
-                    _take(work, month, batch, origins)
-            if all(work.is_done for work in works):
-                return trades
+    """One pass over the trades for specs that stand at the same one; how many they were."""
+    trades = 0
+    for month, count, advance in steps:
+        for work in works:
+            if not work.is_done and month != work.rest[0]:
+                _finish(work, origins, month)
+        if all(work.is_done for work in works):
+            return trades
+        trades += count
+        for work in works:
+            closed = None if work.is_done else advance(work)
+            if closed is not None and closed.num_rows:
+                work.closed.append(closed)
     for work in works:
         if not work.is_done:
             _finish(work, origins, None)
     return trades
 
 
-def _take(work: _Work, month: Period, batch: pa.RecordBatch, origins: Mapping[Period, tuple[Origin, ...]]) -> None:
-    if month != work.rest[0]:
-        _finish(work, origins, month)
-        if work.is_done:
-            return
-    closed = work.builder.update(batch)
-    if closed.num_rows:
-        work.closed.append(closed)
+def _in_this_process(
+    task: BarTask, storage: StorageManager, works: Sequence[Work]
+) -> Iterator[tuple[Period, int, Advance]]:
+    names = list(columns_of(task.series.dataset))
+    # A few trades are older than those before them, also across the end of a month: what counts is the id.
+    span = Span(max(0, works[0].since_us - DAY_US), _END_US)
+    batches = behind(storage.scan(task.series, span, names), names[0], works[0].last_id)
+    with ahead(batches) if task.is_overlapped else nullcontext(iter(batches)) as decoded:
+        for month, batch in by_month(decoded, works[0].rest[0]):
+            yield month, batch.num_rows, functools.partial(_over, batch)
 
 
-def _finish(work: _Work, origins: Mapping[Period, tuple[Origin, ...]], until: Period | None) -> None:
+def _over(batch: pa.RecordBatch, work: Work) -> pa.Table:
+    return work.builder.update(batch)
+
+
+def _finish(work: Work, origins: Mapping[Period, tuple[Origin, ...]], until: Period | None) -> None:
     """The months before `until` (None: all) have their trades. What is right behind them is left as it is."""
     while work.rest and work.rest[0] != until:
         month = work.rest.pop(0)
@@ -236,17 +247,16 @@ def _goes_on(behind: Sequence[Any], origins: Sequence[tuple[Origin, ...]], befor
     return True
 
 
-def _behind(batches: Iterable[pa.RecordBatch], names: Sequence[str], last_id: int) -> Iterator[pa.RecordBatch]:
-    """The trades with later ids; ids rise."""
+def behind(batches: Iterable[pa.RecordBatch], ids: str, last_id: int) -> Iterator[pa.RecordBatch]:
+    """The trades with later ids than the last one; `ids`, which rise, is their column."""
     for batch in batches:
         if last_id != NOTHING_YET:
-            ids = batch.column(names[0]).to_numpy()
-            batch = batch.slice(int(np.searchsorted(ids, last_id, side="right")))
+            batch = batch.slice(int(np.searchsorted(batch.column(ids).to_numpy(), last_id, side="right")))
         if batch.num_rows:
             yield batch
 
 
-def _by_month(batches: Iterable[pa.RecordBatch], first: Period) -> Iterator[tuple[Period, pa.RecordBatch]]:
+def by_month(batches: Iterable[pa.RecordBatch], first: Period) -> Iterator[tuple[Period, pa.RecordBatch]]:
     """Trades with the month to which they count: that of the first trade of a later month ends the one before."""
     month = first
     for batch in batches:

@@ -45,15 +45,16 @@ class BarWorld:
     def put_number(self, day: int, seed: int = 0) -> int:
         return self.put((FIRST + timedelta(days=day)).strftime("%Y-%m-%d"), seed=seed)
 
-    def put(self, *labels: str, seed: int = 0, symbol: str = "BTCUSDT") -> int:
-        """Store the archives of these days; how many trades they have."""
-        count = sum(self._put(label, seed, symbol) for label in labels)
+    def put(self, *labels: str, seed: int = 0, symbol: str = "BTCUSDT", late_hours: int = 0) -> int:
+        """Store the archives of these days; how many trades they have. The first trades of a day may be so much older
+        than the day."""
+        count = sum(self._put(label, seed, symbol, late_hours) for label in labels)
         self.count += count
         return count
 
-    def _put(self, label: str, seed: int, symbol: str) -> int:
+    def _put(self, label: str, seed: int, symbol: str, late_hours: int) -> int:
         period = Period.parse(label)
-        lines = self._lines(period, seed)
+        lines = self._lines(period, seed, late_hours)
         series = self.series(symbol)
         path = self.layout.raw(series, period)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,11 +65,13 @@ class BarWorld:
         assert not stored.refused
         return len(lines)
 
-    def _lines(self, period: Period, seed: int) -> list[str]:
+    def _lines(self, period: Period, seed: int, late_hours: int) -> list[str]:
         made = random.Random(f"{period.label}/{seed}")
         start_ms = period.span.start_us // 1000
         first = int((period.span.start_us - Period.parse("2023-12-01").span.start_us) // 86_400_000_000) * 1000
         times = sorted(made.randrange(86_400_000) for _ in range(made.randrange(30, 50)))
+        if late_hours:
+            times[4] = -late_hours * 3_600_000  # behind trades of the day itself
         lines = []
         for number, time_ms in enumerate(times):
             price, qty = f"{100 + made.randrange(-300, 300) / 100:.2f}", f"{made.randrange(0, 5000) / 1000:.3f}"

@@ -1,0 +1,154 @@
+"""Stored bars on a Dask cluster: the days of each symbol are decoded wherever there is room, and the state of its bars
+passes from day to day in their order. Files are written here, as ever; every worker has to see the data folder under
+the same path.
+
+A day is a stretch of the trades in the order of their ids: from the first trade at or after its midnight to before the
+first one at or after the next. A few trades that are older stay with it, so days together are all trades, each once.
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from distributed import Client, Future
+
+from core.bars.builder import BarBuilder, columns_of
+from core.bars.spec import BarSpec
+from core.dates import DAY_US, HOUR_US, day_of
+from core.errors import ConfigError, MarketDataError, StorageError
+from core.jobs.bars import Advance, BarTask, Built, Work, behind
+from core.layout import Layout
+from core.settings import Settings
+from core.storage.manager import StorageManager
+from core.types import Cadence, Period, Series, Span
+
+DISORDER_US: Final = HOUR_US
+"""Trades are so much older than those before them at most; the numbers of trades are compared, so none can be lost."""
+_ADDRESS: Final = re.compile(r"(tcp|tls|wss?)://[^/]+")
+_AHEAD: Final = 4
+"""So many days for each thread of the cluster are decoded before they are needed."""
+
+
+@contextmanager
+def cluster(address: str) -> Iterator[Client]:
+    """A Dask scheduler (`tcp://host:8786`). Raises ConfigError if nobody answers there."""
+    if not _ADDRESS.match(address):
+        raise ConfigError(f"--scheduler {address}: no Dask scheduler answers there; write it as tcp://host:8786")
+    try:
+        client = Client(address, timeout="10s", set_as_default=False)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--scheduler {address}: no Dask scheduler answers there ({error})") from error
+    with client:
+        if not client.scheduler_info(n_workers=-1)["workers"]:
+            raise ConfigError(f"--scheduler {address}: it has no workers; start some with: dask worker {address}")
+        yield client
+
+
+def build_on(client: Client, tasks: Sequence[BarTask]) -> Iterator[Built]:
+    """Every task in its turn: its days share the cluster."""
+
+    def steps(task: BarTask, storage: StorageManager, works: Sequence[Work]) -> Iterator[tuple[Period, int, Advance]]:
+        return _steps(client, task, storage, works)
+
+    for task in tasks:
+        yield from task.by(steps)
+
+
+def _steps(
+    client: Client, task: BarTask, storage: StorageManager, works: Sequence[Work]
+) -> Iterator[tuple[Period, int, Advance]]:
+    since_us, last_id = works[0].since_us, works[0].last_id
+    days = _days(storage, task.series, since_us)
+    room = _AHEAD * sum(client.nthreads().values())  # type: ignore[no-untyped-call]
+    specs = [work.spec for work in works]
+    states: Any = [work.builder.state() for work in works]
+    waiting: deque[tuple[Period, Future[Any]]] = deque()
+    trades = 0
+    for day in [*days, *[None] * room]:
+        if day is not None:
+            decoded = client.submit(decode, task.settings, task.series, day.span, last_id, pure=False)
+            states = client.submit(advance, specs, states, decoded, pure=False)
+            waiting.append((day, states))
+        if waiting and (day is None or len(waiting) > room):
+            period, done = waiting.popleft()
+            count, own, closed = _result(done)
+            trades += count
+            if count:
+                yield period.within(Cadence.MONTHLY), count, _over(specs, own, closed)
+    expected = sum(batch.num_rows for batch in _ids(storage, task.series, since_us, last_id))
+    if trades != expected:
+        raise StorageError(
+            f"{task.series}: the days have {trades} trades, and together they are {expected}: some are older by more "
+            "than an hour than those before them; try without --scheduler"
+        )
+
+
+def decode(settings: Settings, series: Series, span: Span, last_id: int) -> pa.Table:
+    """On a worker: the trades of one day behind the last id that was taken already."""
+    storage = StorageManager(Layout(settings.data_root), settings.storage, settings.quality)
+    names = list(columns_of(series.dataset))
+    wide = Span(max(0, span.start_us - DISORDER_US), span.end_us + DISORDER_US)
+    batches = list(behind(storage.scan(series, wide, names), names[0], last_id))
+    if not batches:
+        return pa.table({})
+    table = pa.Table.from_batches(batches)
+    times = table.column("timestamp").cast(pa.int64()).to_numpy()
+    start, end = (_first_at(times, bound) for bound in (span.start_us, span.end_us))
+    return table.slice(start, end - start)
+
+
+def advance(
+    specs: Sequence[BarSpec], before: Any, trades: pa.Table
+) -> tuple[int, list[dict[str, Any]], list[pa.Table]]:
+    """On a worker: from the states before a day to those behind it, and the bars that it closes. `before` is what this
+    function gave for the day before, or the states of the beginning."""
+    states = before[1] if isinstance(before, tuple) else before
+    if trades.num_rows == 0:
+        return 0, states, []
+    builders = [BarBuilder.resume(spec, state) for spec, state in zip(specs, states, strict=True)]
+    closed = [builder.update(trades) for builder in builders]
+    return trades.num_rows, [builder.state() for builder in builders], closed
+
+
+def _over(specs: Sequence[BarSpec], states: list[dict[str, Any]], closed: list[pa.Table]) -> Advance:
+    def over(work: Work) -> pa.Table:
+        place = specs.index(work.spec)
+        work.builder = BarBuilder.resume(work.spec, states[place])
+        return closed[place]
+
+    return over
+
+
+def _result(done: "Future[Any]") -> Any:
+    try:
+        return done.result()
+    except MarketDataError as error:
+        raise StorageError(f"{error}; try without --scheduler") from error
+    except Exception as error:  # whatever befalls a worker
+        raise StorageError(
+            f"the cluster failed: {type(error).__name__}: {error}; run the same command again"
+        ) from error
+
+
+def _days(storage: StorageManager, series: Series, since_us: int) -> list[Period]:
+    """The days on which there may be trades."""
+    found: set[Period] = set()
+    for part in storage.facts([series])[0]:
+        first, last = max(part.first_us, since_us - DISORDER_US), part.last_us
+        found.update(Period.day(day_of(us)) for us in range(first - first % DAY_US, last + 1, DAY_US))
+    return sorted(found)
+
+
+def _ids(storage: StorageManager, series: Series, since_us: int, last_id: int) -> Iterator[pa.RecordBatch]:
+    name = columns_of(series.dataset)[0]
+    yield from behind(storage.scan(series, Span(max(0, since_us - DAY_US), 2**62), [name]), name, last_id)
+
+
+def _first_at(times: np.ndarray[Any, np.dtype[np.int64]], bound: int) -> int:
+    """The place of the first trade at or after a time."""
+    later = times >= bound
+    return int(later.argmax()) if later.any() else len(times)

@@ -1,0 +1,66 @@
+"""A cluster of two worker processes makes the bars that one process makes, file for file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from factories import Command
+from storage_bars_world import BarWorld
+
+distributed = pytest.importorskip("distributed", reason="pip install -r requirements-distributed.txt")
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Dask's own
+SPECS = ("tick-7", "dollar-5000", "time-6h", "tick_imbalance-5", "dollar_run-4", "volume-30.5")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+def test_bars_of_a_cluster_are_those_of_one_process(tmp_path: Path, address: str) -> None:
+    world, other = BarWorld(tmp_path / "data"), BarWorld(tmp_path / "other")
+    days = ["2024-01-30", "2024-01-31", "2024-02-01", "2024-02-05", "2024-03-05"]
+    for one in (world, other):
+        one.put(*days)
+    command = Command("scripts/pipeline.py", ["features", "--bars", ",".join(SPECS), "--data-dir", str(other.root)])
+    told = command.run("--scheduler", address, "--json")
+    assert told.code == 0
+    world.build(SPECS)
+    assert other.files() == world.files()
+    assert {built["trades"] for built in told.json["bars"]} == {other.count}
+    for one in (world, other):  # a new day, and one that is replaced
+        one.put("2024-03-06")
+        one.put("2024-02-05", seed=3)
+    assert command.run("--scheduler", address, "--json").code == 0
+    world.build(SPECS)
+    assert other.files() == world.files()
+    for spec in SPECS:
+        assert other.stored(spec).equals(other.truth(spec)), spec
+    again = command.run("--scheduler", address, "--json").json["bars"]
+    assert {(built["months"], built["trades"]) for built in again} == {(0, 0)}
+
+
+def test_trades_that_are_older_than_an_hour_are_an_error_and_not_lost(tmp_path: Path, address: str) -> None:
+    world = BarWorld(tmp_path / "data")
+    world.put("2024-01-30", "2024-01-31", late_hours=3)
+    command = Command("scripts/pipeline.py", ["features", "--bars", "tick-7", "--data-dir", str(world.root)])
+    told = command.run("--scheduler", address)
+    assert told.code == 1
+    assert "try without --scheduler" in told.err
+    assert command.run().code == 0
+    assert world.stored("tick-7").equals(world.truth("tick-7"))
+
+
+def test_nobody_at_the_address_is_one_clear_line(tmp_path: Path) -> None:
+    world = BarWorld(tmp_path / "data")
+    world.put("2024-01-30")
+    command = Command("scripts/pipeline.py", ["features", "--data-dir", str(world.root)])
+    for address in ("tcp://127.0.0.1:1", "nonsense://x"):
+        told = command.run("--scheduler", address)
+        assert told.code == 2
+        assert f"--scheduler {address}: no Dask scheduler answers there" in told.err
+        assert "Traceback" not in told.err
