@@ -65,11 +65,12 @@ def summed(values: npt.NDArray[np.float64], first: Ints) -> npt.NDArray[np.float
     """Of each run of values that begins at `first`, the double nearest to the exact sum of its decimals.
 
     Each run is summed by itself, whatever stands beside it. A run with a value that is no decimal of up to 12 places,
-    or too large for its places, gives the double nearest to the sum of the doubles.
+    or not below 2^53 in units of its last one, gives the double nearest to the sum of the doubles.
     """
     if len(first) == 0:
         return np.zeros(0, dtype=np.float64)
-    places = np.maximum.reduceat(_places_of_each(values), first)
+    each = _places_of_each(values)
+    places = np.maximum.reduceat(each, first)
     found = np.empty(len(first), dtype=np.float64)
     ends = np.append(first[1:], len(values))
     lengths = ends - first
@@ -80,9 +81,22 @@ def summed(values: npt.NDArray[np.float64], first: Ints) -> npt.NDArray[np.float
         scaled = np.rint(values[own] * 10.0**place)
         sizes = np.add.reduceat(np.abs(scaled), starts)
         found[runs] = np.add.reduceat(scaled, starts) / 10.0**place  # exact below 2^53, then rounded once
-        for run in runs[~((sizes < _EXACT) & (place <= PLACES))].tolist():
-            found[run] = math.fsum(values[first[run] : ends[run]].tolist())
+        for at in np.flatnonzero(~((sizes < _EXACT) & (place <= PLACES))).tolist():
+            run = int(runs[at])
+            rest = slice(int(first[run]), int(ends[run]))
+            if place <= PLACES:
+                found[run] = _long_sum(values[rest], each[rest], place)
+            else:
+                found[run] = math.fsum(values[rest].tolist())
     return found
+
+
+def _long_sum(values: npt.NDArray[np.float64], places: npt.NDArray[np.int8], most: int) -> float:
+    """A sum of more digits than a double has: Python's whole numbers hold it, and their division is rounded once."""
+    own = places.astype(np.int64)
+    whole = np.rint(values * 10.0**own)
+    total: int = sum(int(n) * 10 ** (most - p) for n, p in zip(whole.tolist(), own.tolist(), strict=True))
+    return float(total / 10**most)
 
 
 def _places_of_each(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int8]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from loader.missing import report
 
@@ -51,7 +51,8 @@ class BacktestDataLoader:
     - **output**: `pandas` (the default), `polars`, `arrow` (a pyarrow.Table), `numpy` (a dict of arrays by column), or
       `relation`, a live DuckDB relation that reads when its rows are asked for. All have the same rows and columns.
       Of frames with many symbols, `symbol` is a categorical whose categories are the symbols asked for, sorted (text
-      in numpy and relations).
+      in numpy and relations). A relation reads when its rows are asked for: where an update is at work just then, ask
+      for another output, which is of one moment.
     - **on_missing**: what is done about rows that are expected and not stored: `warn` (the default: a
       MissingDataWarning, whose `missing` lists series by series what is absent, begins late, ends early, has gaps or
       is stale), `raise` (NoData) or `ignore`. Where nothing at all is found, `warn` raises NoData, too. A relation is
@@ -212,7 +213,7 @@ class BacktestDataLoader:
         end_date: str | date,
         interval: str = "1h",
         market: str = "um",
-        max_age: str | timedelta | int | None = 0,
+        max_age: str | timedelta | Literal[0] | None = 0,
         ages: bool = False,
         output: str = "pandas",
         on_missing: str = "warn",
@@ -283,8 +284,7 @@ class BacktestDataLoader:
 
             raise ConfigError("load_universe has no relation; ask sql() for klines and universe() for the members")
         found = self._universe(market, interval)
-        kinds = (data_types,) if isinstance(data_types, str) else tuple(data_types)
-        request = parse_request(found.symbols, start_date, end_date, kinds, interval, market, columns)
+        request = parse_request(found.symbols, start_date, end_date, data_types, interval, market, columns)
         request = self._admitted(request)
         rows = {dataset.name: self._reader.rows(request, dataset) for dataset in request.datasets}
         missing = [
@@ -293,10 +293,11 @@ class BacktestDataLoader:
             if dataset.name != "klines"
             for part in absent(self._storage, request, dataset, rows[dataset.name].counts > 0)
         ]
+        found_any = any(map(len, rows.values()))
         if min_volume is not None:
             table = self._members(found, request.span, min_volume, window, min_history)
             rows = {name: members_only(request, read, table) for name, read in rows.items()}
-        report(missing, request.span, any(map(len, rows.values())), on_missing, self._advice, above=3)
+        report(missing, request.span, found_any, on_missing, self._advice, above=3)
         return {name: self._given(long_columns(request.symbols, read), output) for name, read in rows.items()}
 
     def universe(
@@ -432,13 +433,15 @@ class BacktestDataLoader:
         checked_output(output), checked_on_missing(on_missing)
         if partial not in PARTIAL:
             raise ConfigError(f"partial: unknown {partial!r}{one_of(str(partial), PARTIAL)}")
+        if not isinstance(data_type, str):
+            raise ConfigError(f"data_type: {data_type!r} is not one data type, as 'klines'")
         request = parse_request(symbols, start_date, end_date, data_type, "1m", market)
         (dataset,) = request.datasets
         if not dataset.has_interval:
             raise ConfigError(f"data_type: {data_type} are no candles, and resampled are candles only")
         shorter = source_interval(self._storage, request, dataset, interval, source)
         request = self._admitted(replace(request, interval=shorter))
-        found, left_out = resampled(self._reader, request, dataset, interval, partial == "keep")
+        found, left_out = resampled(self._reader, request, dataset, interval, partial == "keep", self._ended)
         missing = [*absent(self._storage, request, dataset, found.rows.counts > 0), *left_out]
         report(missing, request.span, len(found.rows) > 0, on_missing, self._advice, above=3)
         return self._given(resampled_columns(request, found), output)
@@ -451,16 +454,16 @@ class BacktestDataLoader:
 
         A view has `timestamp` and `symbol` (as the exchange files it), of candles `available_at`, and all stored
         columns; order rows if order matters. `params` are values for `$name` in the query. Only the files of symbols
-        and times that the query asks for are read. Raises ConfigError for anything but one SELECT, NoData for a view of
-        which nothing is stored.
+        and times that the query asks for are read, but of a series whose archives overlap, and with a snapshot, all
+        rows. Of columns with one name the second is called `symbol_1`. Raises ConfigError for anything but one SELECT,
+        NoData for a view of which nothing is stored.
         """
         from loader.frames import checked_output
 
         checked_output(output)
-        found = self._views.sql(query, params)
         if output == "relation":
-            return found
-        table = found.to_arrow_table()
+            return self._views.live(query, params)
+        table = self._views.sql(query, params)
         return self._given({name: table.column(name) for name in table.column_names}, output)
 
     def views(self) -> list[str]:
@@ -533,7 +536,7 @@ class BacktestDataLoader:
         for dataset in request.datasets:
             missing += absent(self._storage, request, dataset, present[dataset.name])
         report(missing, request.span, any(map(any, present.values())), on_missing, self._advice)
-        return {dataset.name: self._views.of_request(request, dataset) for dataset in request.datasets}
+        return self._views.of_request(request)
 
     def _given(self, columns: Columns, output: str) -> Frame:
         from loader.frames import to_output
@@ -557,10 +560,16 @@ class BacktestDataLoader:
         return Universe(self._storage, self._views, where, interval)
 
     def _members(self, found: Universe, span: Span, min_volume: object, window: object, min_history: object) -> Table:
+        from core.errors import ConfigError
         from loader.universe import parse_days, parse_volume
 
         least = parse_volume(0 if min_volume is None else min_volume)
-        return found.table(span, least, parse_days(min_history, "min_history"), parse_days(window, "window"))
+        history, days = parse_days(min_history, "min_history"), parse_days(window, "window")
+        if history > days:
+            raise ConfigError(
+                f"min_history: {history} days are more than the {days} of the window, so nobody is a member"
+            )
+        return found.table(span, least, history, days)
 
     def _stored(
         self, symbols: str | Iterable[str] | None, data_types: str | Iterable[str] | None, market: str | None

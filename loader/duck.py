@@ -11,6 +11,7 @@ What DuckDB 2.0 taught us, each held by a test:
   and what is asked as a relation is ordered by the query.
 """
 
+import getpass
 import os
 import tempfile
 from collections.abc import Sequence
@@ -53,7 +54,9 @@ class Duck:
         connection = self._connections.get(process)
         if connection is None:
             connection = self._connections.setdefault(process, _connect(self._settings))
-        return connection.cursor()
+        cursor = connection.cursor()
+        cursor.execute("SET enable_progress_bar = false")  # it would be drawn on standard output
+        return cursor
 
     def read(self, paths: Sequence[Path], columns: Sequence[str], span: Span) -> pa.Table:
         """Rows of these files in `span`, with `file_index`, the place of each row's file. Raises StorageError."""
@@ -88,7 +91,7 @@ def _connect(settings: LoaderSettings) -> duckdb.DuckDBPyConnection:
     """A DuckDB that fetches no extension, spills to the system's temporary folder and thinks in UTC."""
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,
-        "temp_directory": str(Path(tempfile.gettempdir(), "tapevault-duckdb")),
+        "temp_directory": str(Path(tempfile.gettempdir(), f"tapevault-duckdb-{getpass.getuser()}")),
     }
     if settings.threads is not None:
         config["threads"] = settings.threads

@@ -70,11 +70,14 @@ def to_pandas(columns: Mapping[str, pa.ChunkedArray | pa.Array]) -> "pd.DataFram
 
 def to_numpy(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[Any]:
     """Times as datetime64[us], words and symbols as fixed text, null words as empty ones, other nulls as NaN or NaT."""
+    if pa.types.is_dictionary(column.type) and isinstance(column, pa.DictionaryArray) and column.null_count == 0:
+        words = np.array(column.dictionary.to_pylist(), dtype=np.str_)
+        return words[column.indices.to_numpy()] if len(words) else np.zeros(0, dtype=np.str_)
     if pa.types.is_dictionary(column.type):
         column = column.cast(pa.string())
     if pa.types.is_string(column.type):
-        words: npt.NDArray[Any] = pc.fill_null(column, "").to_numpy(zero_copy_only=False)
-        return words.astype(np.str_)
+        texts: npt.NDArray[Any] = pc.fill_null(column, "").to_numpy(zero_copy_only=False)
+        return texts.astype(np.str_)
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us"))
     values: npt.NDArray[Any] = (

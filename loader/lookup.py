@@ -28,7 +28,7 @@ def find(storage: StorageManager, wanted: Sequence[Series], span: Span, choose: 
     return tuple(map(tuple, choose(storage, wanted, span)))
 
 
-def changed(found: Found) -> bool:
+def changed(found: Sequence[Sequence[PartitionFacts]]) -> bool:
     """Has a file gone, or another one taken its place, since it was found? Updates do so."""
     return not all(stamp_at(part.path) == part.stamp for of_symbol in found for part in of_symbol)
 
@@ -74,8 +74,10 @@ def _reason(span: Span | None, series: Series, stored: Iterable[Series]) -> tupl
 
 
 def _from_the_last_earlier(parts: Sequence[PartitionFacts], span: Span) -> Sequence[PartitionFacts]:
-    first = max(_earlier(parts, span.start_us), default=0)
-    return [part for part in parts[first:] if part.first_us < span.end_us]
+    """Without those that end before a time at or before the start of which another one surely has a row."""
+    earlier = [parts[place] for place in _earlier(parts, span.start_us)]
+    surely_us = max((p.last_us if p.last_us <= span.start_us else p.first_us for p in earlier), default=0)
+    return [part for part in parts if part.first_us < span.end_us and part.last_us >= surely_us]
 
 
 def _earlier(parts: Sequence[PartitionFacts], start_us: int) -> list[int]:

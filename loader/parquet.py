@@ -105,6 +105,15 @@ class ParquetFiles:
             return no_rows(pa.schema([schema.to_arrow_schema().field(name) for name in columns]), len(found))
         return _one_behind_the_other(pieces, [len(of_symbol) for of_symbol in runs])
 
+    def groups(self, part: PartitionFacts) -> npt.NDArray[np.int64]:
+        """Earliest and latest time and rows of each row group; of the whole file where it cannot be asked."""
+        try:
+            footer = self._footer(part)
+        except StorageError:
+            return np.array([[part.first_us, part.last_us, part.rows]], dtype=np.int64)
+        earliest = np.maximum(footer.earliest, part.first_us)
+        return np.stack([earliest, np.maximum(earliest, np.minimum(footer.latest, part.last_us)), footer.rows], axis=1)
+
     def _runs(self, part: PartitionFacts, span: Span) -> list[_Run]:
         footer = self._footer(part)
         wanted = np.flatnonzero((footer.latest >= span.start_us) & (footer.earliest < span.end_us)).tolist()

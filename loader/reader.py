@@ -5,10 +5,13 @@ exchange's API count beside them, DuckDB reads all of it and what overlaps is jo
 (`core.storage.joined`). Both give the same rows.
 """
 
+import time
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from core.datasets import Dataset
@@ -17,7 +20,7 @@ from core.settings import LoaderSettings
 from core.storage.cross_sections import CrossSections
 from core.storage.manager import StorageManager
 from core.storage.schema import schema_of
-from core.types import Series, Span
+from core.types import PartitionFacts, Series, Span
 from loader.arguments import Request
 from loader.lookup import Choose, Found, changed, find, inside, known
 from loader.parquet import ParquetFiles
@@ -29,8 +32,8 @@ if TYPE_CHECKING:
 
 _MANY: Final = 16
 """So many symbols and more are looked for in a cross-section."""
-_LOOKUPS: Final = 4
-"""How often files are looked up before those that keep changing are an error."""
+PAUSES: Final = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds before each look at files that changed while they were read; after the last, that is an error."""
 
 
 class RowReader:
@@ -72,6 +75,20 @@ class RowReader:
         wanted = Span(request.span.start_us, end_us)
         return self._rows(request, dataset, known, wanted, Span(0, end_us))
 
+    def locked(self, request: Request, dataset: Dataset) -> Request:
+        """The request as far as a snapshot has rows for it; without one, as it is."""
+        if self._pins is None:
+            return request
+        wanted = [request.series(dataset, symbol) for symbol in request.symbols]
+        return replace(request, span=self._pins.reach(wanted, request.span))
+
+    def groups(self, parts: Sequence[PartitionFacts]) -> npt.NDArray[np.int64]:
+        """Earliest and latest time and rows of each row group of some files, shape `(groups, 3)`; of a file that has
+        changed meanwhile, of the whole."""
+        files = self._files or ParquetFiles(self._settings.threads)
+        found = [files.groups(part) for part in parts]
+        return np.concatenate(found) if found else np.zeros((0, 3), dtype=np.int64)
+
     def batches(self, request: Request, dataset: Dataset) -> Iterator[pa.RecordBatch]:
         """The rows of the request's one symbol in the order of their key, a row group at a time.
 
@@ -82,8 +99,11 @@ class RowReader:
         if self._pins is None:
             yield from self._storage.scan(one, request.span, names)
             return
-        proof = self._pins.prove([one], request.span)
-        yield from self._storage.scan(one, self._pins.reach([one], request.span), names)
+        reach = self._pins.reach([one], request.span)
+        if reach.start_us == reach.end_us:
+            return
+        proof = self._pins.prove([one], reach)
+        yield from self._storage.scan(one, reach, names)
         if not self._pins.still(proof):
             raise FilesChanged(f"files of {one} changed while they were read; try again after the update")
 
@@ -99,7 +119,8 @@ class RowReader:
         meanwhile, all are looked up again, so that rows are those of one moment; with pins they are proved again, too.
         """
         series = [request.series(dataset, symbol) for symbol in request.symbols]
-        for _ in range(_LOOKUPS):
+        for pause in PAUSES:
+            time.sleep(pause)
             found: Found = ()
             try:
                 proof = self._pins.prove(series, read) if self._pins else None

@@ -8,7 +8,7 @@ exchange's own candles have them.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -23,10 +23,11 @@ from core.decimals import summed
 from core.errors import ConfigError
 from core.nearest import one_of
 from core.storage.manager import StorageManager
-from core.types import Span
+from core.types import Series, Span
 from loader.align import Integers
 from loader.arguments import ALWAYS, Request
 from loader.frames import Columns, symbol_column
+from loader.gaps import lacking
 from loader.missing import Lack, Missing
 from loader.reader import RowReader
 from loader.rows import Rows
@@ -96,14 +97,14 @@ def _fits(target: Grid, name: str) -> bool:
 
 
 def resampled(
-    reader: RowReader, request: Request, dataset: Dataset, target: str, keep: bool
+    reader: RowReader, request: Request, dataset: Dataset, target: str, keep: bool, ended: Callable[[Series, int], bool]
 ) -> tuple[Resampled, list[Missing]]:
     """The longer candles of a request for shorter ones, symbol by symbol, so that one symbol is in memory at a time;
     and what was left out as its shorter candles are not all there. `keep` gives those that are over all the same."""
     grid = period_grid(target)
     whole = _whole(grid, request.span)
     parts = [
-        _of_symbol(reader, replace(request, symbols=(symbol,), span=whole), dataset, grid, keep)
+        _of_symbol(reader, replace(request, symbols=(symbol,), span=whole), dataset, grid, keep, ended)
         for symbol in request.symbols
     ]
     counts = [len(part[0].available_at) for part in parts]
@@ -136,8 +137,14 @@ def _whole(grid: Grid, span: Span) -> Span:
 
 
 def _of_symbol(
-    reader: RowReader, request: Request, dataset: Dataset, grid: Grid, keep: bool
+    reader: RowReader,
+    request: Request,
+    dataset: Dataset,
+    grid: Grid,
+    keep: bool,
+    ended: Callable[[Series, int], bool],
 ) -> tuple[Resampled, list[Missing]]:
+    request = reader.locked(request, dataset)
     rows = reader.rows(request, dataset)
     times = rows.times_us
     step_us = INTERVAL_US[str(request.interval)]
@@ -156,6 +163,7 @@ def _of_symbol(
     )
     open_ones = ~is_over & ~is_whole
     missing = [
+        *lacking(request, dataset, rows, ended),
         *_left_out(request, dataset, starts[is_over & ~given]),
         *_unfinished(request, dataset, starts[open_ones], counts[open_ones]),
     ]

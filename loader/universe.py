@@ -7,6 +7,7 @@ candles, reached the minimum. Sums are exact (decimals of eight places), so neit
 threads changes anything.
 """
 
+import operator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Final
@@ -152,6 +153,10 @@ def parse_volume(value: object) -> Decimal:
 
 def parse_days(value: object, what: str) -> int:
     """A number of days from 1 to 9999. Raises ConfigError."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 9999:
+    try:
+        days = -1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        days = -1
+    if not 1 <= days <= 9999:
         raise ConfigError(f"{what}: {value!r} is no number of days; write 1 or more")
-    return value
+    return days

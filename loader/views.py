@@ -8,8 +8,9 @@ takes part with those rows; so does every series under a snapshot, whose rows ha
 import itertools
 import json
 import re
+import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ import pyarrow as pa
 
 from core.datasets import DATASETS, Dataset
 from core.dates import INTERVAL_US
-from core.errors import ConfigError, NoData
+from core.errors import ConfigError, FilesChanged, NoData, StorageError
 from core.nearest import one_of
 from core.storage.manager import StorageManager
 from core.storage.schema import schema_of
@@ -26,8 +27,9 @@ from core.types import Market, PartitionFacts, Series, Span
 from loader.arguments import ALWAYS, Request
 from loader.duck import moment, pattern
 from loader.frames import Columns, symbol_column
+from loader.lookup import changed
 from loader.pins import Pins
-from loader.reader import RowReader
+from loader.reader import PAUSES, RowReader
 
 Relation = duckdb.DuckDBPyRelation
 _DEFAULT: Final = Market.UM
@@ -43,58 +45,105 @@ class Views:
         self._reader = reader
         self._pins = pins
 
-    def of_request(self, request: Request, dataset: Dataset) -> Relation:
-        """The request's rows, by symbol and key, read when they are asked for: timestamp, symbol and the columns."""
-        wanted = [request.series(dataset, symbol) for symbol in request.symbols]
-        names = ("timestamp", *request.columns_of(dataset))
-        order = [*dict.fromkeys(("symbol", *dataset.key))]
+    def of_request(self, request: Request) -> dict[str, Relation]:
+        """The request's rows of each kind, by symbol and key, read when they are asked for: timestamp, symbol and the
+        columns. They belong to one connection, so that they can be joined."""
         cursor = self._reader.duck.cursor()
-        if any(one.symbol != symbol for one, symbol in zip(wanted, request.symbols, strict=True)):
-            return cursor.from_arrow(self._rows(request, dataset))
-        rows = self.of_series(cursor, wanted, dataset, request.span)
-        inside = self._inside(rows, request.span).order(_quoted(order))
-        return inside.project(_quoted(["timestamp", "symbol", *names[1:]]))
+        return {dataset.name: self._of_kind(cursor, request, dataset) for dataset in request.datasets}
 
     def of_columns(self, columns: Columns) -> Relation:
         """A relation over columns that were read."""
         return self._reader.duck.cursor().from_arrow(pa.table(dict(columns)))
 
-    def sql(self, query: str, params: Mapping[str, Any] | None) -> Relation:
-        """A query over views of all series: `klines_1h`, `funding_rate`, or with the market `spot.klines_1m`.
+    def sql(self, query: str, params: Mapping[str, Any] | None) -> pa.Table:
+        """The answer to a query over views of all series: `klines_1h`, `funding_rate`, or with the market
+        `spot.klines_1m`. It is of one moment: if a file changed while it was read, all is read again.
 
-        Raises ConfigError for anything but one SELECT or an unknown view, NoData if nothing of a view is stored.
+        Raises ConfigError for anything but one SELECT, an unknown view, or what DuckDB refuses; NoData if nothing of a
+        view is stored; FilesChanged if files keep changing.
         """
+
+        def answer(used: list[PartitionFacts]) -> pa.Table:
+            relation = self.live(query, params, used)
+            try:
+                return _plain_table(relation)
+            except duckdb.Error as error:
+                raise _refused(error) from error
+
+        return self._of_one_moment(answer)
+
+    def live(self, query: str, params: Mapping[str, Any] | None, used: list[PartitionFacts] | None = None) -> Relation:
+        """The same as a relation, which reads when its rows are asked for; `used` gets the files of its views."""
+        if not isinstance(query, str):
+            raise ConfigError(f"sql() takes a query as text, not {query!r}")
+        if params is not None and not isinstance(params, Mapping):
+            raise ConfigError(
+                f"params: {params!r} is no dict of names and values, as {{'symbol': 'BTCUSDT'}} for $symbol"
+            )
         cursor = self._reader.duck.cursor()
         tables = _tables_of(cursor, query)
         with _room(cursor) as room:
             for market, view in tables:
                 named = _parsed(view)
                 if named is not None:
-                    self._create(cursor, room, market, view, *named)
+                    self._create(cursor, room, market, view, *named, [] if used is None else used)
             cursor.execute(f"SET search_path = '{room}.{_DEFAULT.value}'")
             try:
                 found = cursor.sql(query, params=dict(params)) if params else cursor.sql(query)
-                if found is None:
-                    raise ConfigError("the query gives no rows")
                 found.columns  # noqa: B018  the query is bound here, not when its rows are read
             except duckdb.CatalogException as error:
                 raise self._unknown(error) from error
             except duckdb.Error as error:
-                raise ConfigError(f"the query cannot be run: {error}") from error
+                raise _refused(error) from error
             weakref.finalize(found, _forget, room, cursor)
             return found
 
     def ask(
         self, query: str, params: Mapping[str, Any], candles: tuple[Sequence[Series], Dataset, Span], listed: pa.Table
     ) -> pa.Table:
-        """The answer to a query of ours over `candles`, the rows of these series in a span, and the table `listed`."""
-        cursor = self._reader.duck.cursor()
-        with _room(cursor) as room:
-            self._inside(self.of_series(cursor, *candles), candles[2]).create_view("candles")
-            cursor.from_arrow(listed).create_view("listed")
-            answer = cursor.sql(query, params=dict(params)).to_arrow_table()
-            _forget(room, cursor)
-            return answer
+        """The answer to a query of ours over `candles`, the rows of these series in a span, and the table `listed`.
+
+        Raises StorageError, FilesChanged.
+        """
+
+        def answer(used: list[PartitionFacts]) -> pa.Table:
+            cursor = self._reader.duck.cursor()
+            with _room(cursor) as room:
+                self._inside(self._of_series(cursor, *candles, used), candles[2]).create_view("candles")
+                cursor.from_arrow(listed).create_view("listed")
+                table = cursor.sql(query, params=dict(params)).to_arrow_table()
+                _forget(room, cursor)
+                return table
+
+        return self._of_one_moment(answer)
+
+    def _of_one_moment(self, answer: Callable[[list[PartitionFacts]], pa.Table]) -> pa.Table:
+        """An answer during which none of the files that it used has changed."""
+        for pause in PAUSES:
+            time.sleep(pause)
+            used: list[PartitionFacts] = []
+            try:
+                table = answer(used)
+            except duckdb.Error as error:
+                if not changed([used]):
+                    raise StorageError(f"cannot read what is stored: {error}") from error
+            except (StorageError, ConfigError):
+                if not changed([used]):
+                    raise
+            else:
+                if not changed([used]):
+                    return table
+        raise FilesChanged("the files keep changing while they are read; try again after the update")
+
+    def _of_kind(self, cursor: duckdb.DuckDBPyConnection, request: Request, dataset: Dataset) -> Relation:
+        wanted = [request.series(dataset, symbol) for symbol in request.symbols]
+        names = ("timestamp", *request.columns_of(dataset))
+        order = [*dict.fromkeys(("symbol", *dataset.key))]
+        if any(one.symbol != symbol for one, symbol in zip(wanted, request.symbols, strict=True)):
+            return cursor.from_arrow(self._rows(request, dataset))
+        rows = self._of_series(cursor, wanted, dataset, request.span, [])
+        inside = self._inside(rows, request.span).order(_quoted(order))
+        return inside.project(_quoted(["timestamp", "symbol", *names[1:]]))
 
     def names(self) -> list[str]:
         """The views of which anything is stored: `um.klines_1h`."""
@@ -102,11 +151,18 @@ class Views:
 
     def _inside(self, rows: Relation, span: Span) -> Relation:
         start, end = (duckdb.ConstantExpression(moment(us)) for us in (span.start_us, span.end_us))
-        time = duckdb.ColumnExpression("timestamp")
-        return rows.filter((time >= start) & (time < end))
+        at = duckdb.ColumnExpression("timestamp")
+        return rows.filter((at >= start) & (at < end))
 
     def _create(
-        self, cursor: duckdb.DuckDBPyConnection, room: str, market: Market, view: str, dataset: Dataset, interval: str
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        room: str,
+        market: Market,
+        view: str,
+        dataset: Dataset,
+        interval: str,
+        used: list[PartitionFacts],
     ) -> None:
         wanted = [one for one in self._storage.series(market, dataset.name) if (one.interval or "") == interval]
         if not wanted:
@@ -114,21 +170,28 @@ class Views:
                 f"no {market} {dataset.name}{f' of {interval}' if interval else ''} is stored, so there is no "
                 f"view {view}"
             )
-        rows = self.of_series(cursor, wanted, dataset, ALWAYS)
+        rows = self._of_series(cursor, wanted, dataset, ALWAYS, used)
         columns = dataset.stored_names(market)[1:]
         known = f', {_known_at(interval)} AS "available_at"' if interval else ""
         cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {room}.{market.value}")
         cursor.execute(f"SET schema = '{room}.{market.value}'")
         rows.project(f'"timestamp", "symbol"{known}, {_quoted(columns)}').create_view(view)
 
-    def of_series(
-        self, cursor: duckdb.DuckDBPyConnection, wanted: Sequence[Series], dataset: Dataset, span: Span
+    def _of_series(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        wanted: Sequence[Series],
+        dataset: Dataset,
+        span: Span,
+        used: list[PartitionFacts],
     ) -> Relation:
-        """All rows of the files of these series that may have any in the span, in no order."""
+        """All rows of the files of these series that may have any in the span, in no order. `used` gets the files that
+        are left to DuckDB to read."""
         near = None if span == ALWAYS else self._storage.around(span)
         each = dict(zip(wanted, self._storage.facts(wanted, near), strict=True))
-        odd = [one for one, parts in each.items() if self._pins is not None or not _is_plain(parts, dataset)]
+        odd = [one for one, parts in each.items() if self._pins is not None or not _is_plain(parts)]
         plain = [part for one, parts in each.items() if one not in odd for part in parts]
+        used += plain
         names = ["timestamp", *dataset.stored_names(wanted[0].market)[1:]]
         parts: list[Relation] = []
         if plain:
@@ -187,9 +250,9 @@ def _tables_of(cursor: duckdb.DuckDBPyConnection, query: str) -> set[tuple[Marke
     if len(told["statements"]) != 1:
         raise ConfigError(f"sql() takes one SELECT, not {len(told['statements'])} statements")
     return {
-        (Market(schema) if schema else _DEFAULT, table)
+        (Market(schema.lower()) if schema else _DEFAULT, table.lower())
         for schema, table in _named_in(told)
-        if schema in ("", *Market) and _parsed(table)
+        if schema.lower() in ("", *Market) and _parsed(table.lower())
     }
 
 
@@ -228,11 +291,39 @@ def _forget(room: str, cursor: duckdb.DuckDBPyConnection) -> None:
         pass  # the loader was closed, and DuckDB with it
 
 
-def _is_plain(parts: Sequence[PartitionFacts], dataset: Dataset) -> bool:
+def _is_plain(parts: Sequence[PartitionFacts]) -> bool:
     """Whether no row of these files can be another one's again: times of their archives do not overlap."""
-    if any(part.overlaps or part.beside for part in parts) or dataset.shares_midnight:
+    if any(part.overlaps or part.beside for part in parts):
         return False
     return all(behind.first_us > part.last_us for part, behind in itertools.pairwise(parts))
+
+
+def _refused(error: duckdb.Error) -> ConfigError:
+    return ConfigError(f"the query cannot be run: {' '.join(str(error).split())}")
+
+
+def _plain_table(relation: Relation) -> pa.Table:
+    """The rows of a query: each column with a name of its own (`symbol`, `symbol_1`), sums of whole numbers as int64
+    where they fit, else as doubles."""
+    table = relation.to_arrow_table()
+    names: list[str] = []
+    for name in table.column_names:
+        again = 0
+        while (own := f"{name}_{again}" if again else name) in names:
+            again += 1
+        names.append(own)
+    columns = [_narrowed(column) for column in table.columns]
+    return pa.table(columns, names=names)
+
+
+def _narrowed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """DuckDB's 128-bit sums, which no library computes with."""
+    if not (pa.types.is_decimal128(column.type) and column.type.scale == 0 and column.type.precision == 38):
+        return column
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return column.cast(pa.float64())
 
 
 def _known_at(interval: str) -> str:

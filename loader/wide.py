@@ -1,5 +1,6 @@
 """One wide row per candle: candles, mark, index and premium prices, and funding, as they were known at its close."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -31,6 +32,7 @@ STALE_US: Final = DAY_US
 """Contracts settle every 8 hours or more often: a settlement older than a day means that later ones are not stored."""
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
+_NOTHING: Final = re.compile(r"0[smhdw]?")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Wide:
         return join_last_known(self.known_us, self.bars.offsets, self.since_us(name), right.offsets, oldest_us)
 
 
-def parse_max_age(value: str | timedelta | int | None) -> int | None:
+def parse_max_age(value: object) -> int | None:
     """How old a joined value may be, in microseconds: `0`, a text like `3h`, a timedelta, or None for however old.
 
     Raises ConfigError.
@@ -76,7 +78,7 @@ def parse_max_age(value: str | timedelta | int | None) -> int | None:
         return None
     if isinstance(value, timedelta) and value >= timedelta(0):
         return value // timedelta(microseconds=1)
-    if value in (0, "0") and not isinstance(value, bool):
+    if (type(value) is int and value == 0) or (isinstance(value, str) and _NOTHING.fullmatch(value)):
         return 0
     if isinstance(value, str) and value != "1mo":
         return period_grid(value).step_us

@@ -69,8 +69,9 @@ class Remembered:
             self._folders, self._count = {}, 0
         folder = self._folders.get(series)
         if folder is not None:
+            before = len(folder.facts)
             folder.facts = folder.facts | {facts.period: facts for facts in found}
-            self._count += len(folder.files)
+            self._count += len(folder.facts) - before
 
     def _folder(self, series: Series) -> _Folder:
         known = self._folders.get(series)

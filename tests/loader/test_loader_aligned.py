@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loader_world import Row, World, hours, made_up, series, us
 
+from core.datasets import DATASETS
 from core.dates import DAY_US, HOUR_US, INTERVAL_US
 from core.errors import ConfigError, NoData, StorageError
+from core.storage.schema import schema_of
 from core.types import Period
 from loader import BacktestDataLoader, MissingDataWarning
 
@@ -221,6 +224,29 @@ def test_candles_of_a_month_know_the_funding_of_that_month(world: World, loader:
     frame = loader.load_aligned_data("BTCUSDT", "2024-01-01", "2024-02-29", interval="1mo")
     assert frame["available_at"].astype("int64").tolist() == [us("2024-02-01"), us("2024-03-01")]
     assert frame["funding_time"].astype("int64").tolist() == [us("2024-02-01"), us("2024-03-01")]
+
+
+@pytest.mark.parametrize("kind", ["mark_price", "funding_rate"])
+def test_a_day_beside_its_year_does_not_hide_what_the_year_has(
+    world: World, loader: BacktestDataLoader, kind: str
+) -> None:
+    stored = ordinary(["BTCUSDT"], "2024-01-01", 130)
+    put(world, stored)
+    one, month = series(kind, "BTCUSDT"), "2024-03"
+    rows = [row for row in stored[kind]["BTCUSDT"] if us("2024-03-10") <= row["timestamp"] < us("2024-03-11")]
+    if kind == "mark_price":  # a day that its month has otherwise is stored beside it
+        changed = [row | {"close": row["close"] + 1} for row in rows]
+        world.put_period(one, Period.parse("2024-03-10"), changed)
+    else:
+        changed = [row | {"timestamp": row["timestamp"] + HOUR_US} for row in rows]
+        table = pa.Table.from_pylist(changed, schema_of(DATASETS[kind], one.market))
+        world.storage.store_answer(one, Period.parse("2024-03-10"), table)
+    assert any(part.period.label == month or part.beside for part in world.storage.facts([one])[0])
+    request = ("BTCUSDT", "2024-05-01", "2024-05-02")
+    late = loader.load_aligned_data(*request, max_age=None, ages=True)
+    early = loader.load_aligned_data("BTCUSDT", "2024-01-01", "2024-05-02", max_age=None, ages=True)
+    assert late.equals(early[early["timestamp"] >= "2024-05-01"].reset_index(drop=True))
+    assert plain(late) == oracle(stored, us("2024-05-01"), us("2024-05-03"), max_age_us=None, ages=True)
 
 
 symbols = st.sampled_from(["AUSDT", "BUSDT", "CUSDT"])

@@ -159,7 +159,7 @@ def test_an_unfinished_period_is_not_given_and_an_incomplete_one_is_said(
         frame = loader.resample("BTCUSDT", "2024-01-01", "2024-01-31", "1d")
     assert caught[0].filename == __file__
     assert "the last 5 candles, from 2024-01-04 00:00:00 on, make no longer one" in str(caught[0].message)
-    assert "download_all" not in str(caught[0].message)
+    assert "1 rows missing from 2024-01-02 06:00:00" in str(caught[0].message)
     assert frame["timestamp"].dt.day.tolist() == [1, 3]
     with pytest.warns(MissingDataWarning, match="the last 5 candles"):
         kept = loader.resample("BTCUSDT", "2024-01-01", "2024-01-31", "1d", partial="keep")
@@ -181,6 +181,27 @@ def test_the_longest_interval_that_fits_and_that_all_have_is_the_source(
     assert both["symbol"].tolist() == ["AUSDT"] * 6 + ["BUSDT"] * 6
     assert loader.resample("AUSDT", "2024-01-01", "2024-01-01", "4h")["candles"].unique().tolist() == [4]
     assert loader.resample("AUSDT", "2024-01-01", "2024-01-01", "4h", source="5m")["candles"].unique().tolist() == [48]
+
+
+def test_whole_periods_that_are_missing_are_said(world: World, loader: BacktestDataLoader) -> None:
+    times = [time for time in hours("2024-01-05", 24 * 20) if not us("2024-01-10") <= time < us("2024-01-13")]
+    world.fill("klines", "BTCUSDT", times)
+    with pytest.raises(
+        NoData, match=r"begins at 2024-01-05.*72 rows missing from 2024-01-10.*ends at 2024-01-24 23:00"
+    ):
+        loader.resample("BTCUSDT", "2024-01-01", "2024-01-31", "1d", on_missing="raise")
+
+
+def test_long_sums_are_exact_too(world: World, loader: BacktestDataLoader) -> None:
+    one = series("klines", "BTCUSDT")
+    amounts = [f"{8_000_000 + 137_911 * hour}.{hour * 7_654_321 % 10**8:08}" for hour in range(24)]
+    rows = [
+        row | {"quote_volume": float(amount)}
+        for row, amount in zip(made_up(one, hours("2024-01-01", 24)), amounts, strict=True)
+    ]
+    world.put(one, rows)
+    frame = loader.resample("BTCUSDT", "2024-01-01", "2024-01-01", "1d")
+    assert frame["quote_volume"].tolist() == [float(sum(map(Decimal, amounts)))]
 
 
 def test_symbols_without_a_common_source_are_named(world: World, loader: BacktestDataLoader) -> None:
@@ -214,6 +235,7 @@ def test_prices_of_marks_are_resampled_too(world: World, loader: BacktestDataLoa
         ({"interval": "1mo", "source": "1w"}, "candles of '1w' do not make those of 1mo"),
         ({"interval": "1s"}, "candles of 1s are made of none that the exchange has"),
         ({"interval": "1d", "partial": "fill"}, "partial: unknown 'fill'"),
+        ({"interval": "1d", "data_type": ["klines", "mark_price"]}, "is not one data type"),
         ({"interval": "1d", "data_type": "funding_rate"}, "funding_rate are no candles"),
         ({"interval": "1d", "output": "excel"}, "unknown output 'excel'"),
     ],

@@ -12,6 +12,7 @@ from core.dates import HOUR_US
 from core.errors import ConfigError, NoData
 from core.types import Cadence, Period
 from loader import BacktestDataLoader
+from loader.views import Views
 
 SYMBOLS = [f"{letter}USDT" for letter in "ABCDEFG"]
 
@@ -100,6 +101,64 @@ def test_the_index_of_a_contract_is_filed_under_its_pair(world: World, loader: B
     assert loader.sql("SELECT DISTINCT symbol FROM cm.index_price_1h")["symbol"].tolist() == ["BTCUSD"]
 
 
+def test_columns_of_one_name_are_told_apart(world: World, loader: BacktestDataLoader) -> None:
+    fill(world)
+    query = """
+        SELECT a.symbol, b.symbol, b.symbol, a.close - b.close AS spread FROM klines_1h AS a JOIN klines_1h AS b
+        ON a.timestamp = b.timestamp AND a.symbol = 'AUSDT' AND b.symbol = 'BUSDT'
+    """
+    for output in ("pandas", "arrow", "polars"):
+        frame = loader.sql(query, output=output)
+        names = frame.column_names if output == "arrow" else list(frame.columns)
+        assert names == ["symbol", "symbol_1", "symbol_2", "spread"]
+
+
+def test_sums_of_whole_numbers_are_whole_numbers(world: World, loader: BacktestDataLoader) -> None:
+    stored = fill(world)
+    found = loader.sql("SELECT sum(trades) AS n, sum(trades::HUGEINT << 70) AS huge FROM klines_1h")
+    count = sum(row["trades"] for rows in stored.values() for row in rows)
+    assert (found["n"].dtype, found["n"][0]) == ("int64", count)
+    assert (found["huge"].dtype, found["huge"][0]) == ("float64", float(count << 70))
+
+
+def test_case_does_not_matter(world: World, loader: BacktestDataLoader) -> None:
+    world.fill("klines", "BTCUSDT", hours("2024-01-01", 2))
+    assert loader.sql("SELECT COUNT(*) AS N FROM UM.KLINES_1H")["N"].tolist() == [2]
+
+
+def test_an_answer_is_of_one_moment(world: World, loader: BacktestDataLoader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A month of days becomes a part of its year while a query reads: until the days go, both are there."""
+    one = series("klines", "BTCUSDT")
+    rows = made_up(one, hours("2023-11-01", 24 * 61))
+    world.put_period(one, Period.parse("2023-11"), rows[: 24 * 30])
+    world.put(one, rows[24 * 30 :], Cadence.DAILY)
+    days = world.layout.processed(one, Period.parse("2023-12"))
+    before = days.read_bytes()
+    reads: list[int] = []
+    create = Views._create
+
+    def late(self: Views, *arguments: Any) -> None:
+        create(self, *arguments)
+        if not reads:
+            world.put_period(one, Period.parse("2023-12"), rows[24 * 30 :])
+            days.write_bytes(before)
+        elif days.exists():
+            days.unlink()
+        reads.append(1)
+
+    monkeypatch.setattr(Views, "_create", late)
+    assert loader.sql("SELECT count(*) AS n FROM klines_1h")["n"].tolist() == [24 * 61]
+    assert len(reads) > 1
+
+
+def test_relations_of_one_call_can_be_joined(world: World, loader: BacktestDataLoader) -> None:
+    fill(world)
+    fill(world, "funding_rate")
+    both = loader.load_data(SYMBOLS, "2024-01-01", "2024-01-02", ["klines", "funding_rate"], output="relation")
+    joined = both["klines"].join(both["funding_rate"], "symbol, timestamp")
+    assert len(joined) == len(SYMBOLS) * 48
+
+
 @pytest.mark.parametrize(
     ("query", "said"),
     [
@@ -112,12 +171,20 @@ def test_the_index_of_a_contract_is_filed_under_its_pair(world: World, loader: B
         ("SELEC 1", "sql\\(\\) takes one SELECT: .*SELEC"),
         ("SELECT prise FROM klines_1h", "the query cannot be run: .*prise"),
         ("SELECT close FROM klines_1h WHERE symbol = $name", "the query cannot be run"),
+        ("SELECT CAST(symbol AS INTEGER) FROM klines_1h", "the query cannot be run: Conversion Error"),
+        (None, "takes a query as text, not None"),
     ],
 )
 def test_a_query_that_cannot_be_is_said(world: World, loader: BacktestDataLoader, query: str, said: str) -> None:
     world.fill("klines", "BTCUSDT", hours("2024-01-01", 2))
     with pytest.raises(ConfigError, match=said):
         loader.sql(query)
+
+
+def test_values_without_names_are_refused(world: World, loader: BacktestDataLoader) -> None:
+    world.fill("klines", "BTCUSDT", hours("2024-01-01", 2))
+    with pytest.raises(ConfigError, match="is no dict"):
+        loader.sql("SELECT ?", ["AAA"])  # type: ignore[arg-type]
 
 
 def test_a_view_of_nothing_is_said(world: World, loader: BacktestDataLoader) -> None:

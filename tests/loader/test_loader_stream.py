@@ -1,5 +1,6 @@
 """Chunks of time: together they are what one load gives, each is what a load of its time gives."""
 
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from loader_world import World, hours, made_up, opened, series, us, write_rows
 import loader.stream
 from core.dates import DAY_US, HOUR_US, MINUTE_US
 from core.errors import ConfigError, NoData
+from core.types import Period
 from loader import BacktestDataLoader, MissingDataWarning
 
 KINDS = ["klines", "funding_rate", "trades"]
@@ -103,6 +105,43 @@ def test_no_more_than_a_block_is_read_at_once(root: Any, monkeypatch: pytest.Mon
     assert sum(map(len, frames)) == sum(read) == 196
     assert max(read) <= 60  # about fifty: files are taken to be even
     assert len(read) < len(frames)
+
+
+def test_short_chunks_of_a_long_request_take_no_memory_for_those_without_rows(world: World) -> None:
+    one = series("trades", "BTCUSDT")
+    world.put(one, made_up(one, [us("2020-01-01"), us("2024-06-01"), us("2024-06-01T00:00:03")]))
+    with world.loader() as vault:
+        tracemalloc.start()
+        times = [
+            [int(time) for time in found["trades"]["timestamp"].cast("int64").to_pylist()]
+            for found in vault.iter_data("BTCUSDT", "2019-01-01", "2024-12-31", "trades", chunk="1s", output="arrow")
+        ]
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert times == [[us("2020-01-01")], [us("2024-06-01")], [us("2024-06-01T00:00:03")]]
+    assert peak < 20_000_000
+
+
+def test_rows_that_crowd_in_an_hour_are_read_a_block_at_a_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader.stream, "BLOCK_ROWS", 3000)
+    one = series("trades", "BTCUSDT")
+    crowd = [us("2024-01-01T12:00") + n * 100_000 for n in range(30_000)]
+    world.put_unchecked(
+        one, Period.parse("2024-01-01"), made_up(one, [us("2024-01-01"), *crowd, us("2024-01-01T23:00")])
+    )
+    read: list[int] = []
+    with world.loader() as vault:
+        rows_of = vault._reader.rows
+
+        def rows(*arguments: Any) -> Any:
+            found = rows_of(*arguments)
+            read.append(len(found))
+            return found
+
+        monkeypatch.setattr(vault._reader, "rows", rows)
+        chunks = list(vault.iter_data("BTCUSDT", "2024-01-01", "2024-01-01", "trades", chunk="10s", output="arrow"))
+    assert sum(found["trades"].num_rows for found in chunks) == 30_002
+    assert max(read) <= 4500
 
 
 def test_what_is_not_stored_is_said_before_the_first_chunk(world: World, loader: BacktestDataLoader) -> None:

@@ -126,6 +126,7 @@ def test_members_are_those_that_could_be_known(
         for symbol, rows in stored.items():
             write_rows(Path(folder), series("klines", symbol, "um", "6h"), rows)
         span = (day(first), day(first + length))
+        history = min(history, window)
         found = table_of(Path(folder), *span, least, threads, window=window, min_history=history)
         assert same(found, oracle(stored, *span, least, window, history))
 
@@ -221,6 +222,7 @@ def test_hindsight_knows_the_whole_span(tmp_path: Path) -> None:
         ({"min_volume": True}, "min_volume"),
         ({"window": 0}, "window: 0 is no number of days"),
         ({"min_history": 1.5}, "min_history: 1.5"),
+        ({"min_history": 31}, "min_history: 31 days are more than the 30 of the window"),
         ({"interval": "1w"}, "candles of 1w do not make days"),
         ({"interval": "1x"}, "no interval '1x'"),
         ({"market": "umm"}, "unknown market 'umm'; did you mean 'um'"),
