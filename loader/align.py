@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from core.dates import INTERVAL_US
+from core.storage.arrays import arrow_of, numpy_of
 
 Integers = npt.NDArray[np.int64]
 
@@ -67,7 +68,7 @@ class Joined:
             if run.indices is None:
                 chunks += doubles.slice(run.first, run.count).chunks
             else:
-                chunks.append(pa.array(_picked(doubles, run.indices)))
+                chunks.append(arrow_of(_picked(doubles, run.indices), pa.float64()))
         return pa.chunked_array(chunks, pa.float64())
 
 
@@ -114,7 +115,7 @@ def _picked(column: pa.ChunkedArray, indices: Integers) -> npt.NDArray[np.float6
     if len(some) == 0:
         return np.full(len(indices), np.nan)
     first = int(some.min())
-    values = column.slice(first, int(some.max()) + 1 - first).to_numpy()
+    values = numpy_of(column.slice(first, int(some.max()) + 1 - first))
     picked: npt.NDArray[np.float64] = np.append(values, np.nan)[np.where(indices >= 0, indices - first, -1)]
     return picked
 

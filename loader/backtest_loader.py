@@ -71,7 +71,7 @@ class BacktestDataLoader:
         from core.layout import Layout
         from core.settings import load_settings
         from core.storage.cross_sections import CrossSections
-        from core.storage.manager import StorageManager
+        from core.storage.stored import StoredRows
         from loader.ended import Ended
         from loader.reader import RowReader
 
@@ -83,7 +83,7 @@ class BacktestDataLoader:
         self._settings = chosen
         self._pins: Pins | None = None
         if snapshot is None:
-            self._storage = StorageManager(layout, chosen.storage, chosen.quality, catalog)
+            self._storage = StoredRows(layout, chosen.storage, chosen.quality, catalog)
         else:
             from core.snapshot.text import load
             from loader.pins import PinnedStorage

@@ -15,7 +15,7 @@ from core.dates import DAY_US
 from core.errors import ConfigError, NoData, StorageError
 from core.layout import Layout
 from core.storage.bar_files import BarFiles, digest_of, is_right, origins_of
-from core.storage.manager import StorageManager
+from core.storage.stored import StoredRows
 from loader.arguments import Request
 from loader.frames import Columns, symbol_column
 from loader.reader import RowReader
@@ -36,7 +36,7 @@ def spec_of(bars: str | BarSpec, threshold: Any, options: Mapping[str, Any]) -> 
     return BarSpec.of(bars, threshold, **options)
 
 
-def stored_bars(layout: Layout, storage: StorageManager, request: Request, spec: BarSpec) -> Rows:
+def stored_bars(layout: Layout, storage: StoredRows, request: Request, spec: BarSpec) -> Rows:
     """The bars that `pipeline.py features` made, as far as they close in the span; raises NoData where there are none,
     StorageError if their trades are others by now."""
     tables, counts = [], [0]

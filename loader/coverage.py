@@ -13,6 +13,7 @@ from core.layout import Layout
 from core.settings import Settings, load_known_gaps
 from core.snapshot.take import each_in_threads
 from core.storage.manager import StorageManager
+from core.storage.stored import StoredRows
 from core.types import Gap, Market, PartitionFacts, Series, Span
 from loader.frames import Columns
 
@@ -27,7 +28,7 @@ _TYPES: Final = {
 }
 
 
-def coverage_columns(storage: StorageManager, settings: Settings, wanted: Sequence[Series], with_gaps: bool) -> Columns:
+def coverage_columns(storage: StoredRows, settings: Settings, wanted: Sequence[Series], with_gaps: bool) -> Columns:
     """A row for each series; with gaps every series is read through once."""
     facts = storage.facts(wanted)
     stored = [(one, parts) for one, parts in zip(wanted, facts, strict=True) if parts]
@@ -45,7 +46,8 @@ def coverage_columns(storage: StorageManager, settings: Settings, wanted: Sequen
         "bytes": _integers(_bytes(parts) for _, parts in stored),
     }
     if with_gaps:
-        checker = IntegrityChecker(layout, storage, None, settings.quality, load_known_gaps())
+        reading = StorageManager(layout, settings.storage, settings.quality)
+        checker = IntegrityChecker(layout, reading, None, settings.quality, load_known_gaps())
         own = {one: Span(min(p.first_us for p in parts), max(p.last_us for p in parts) + 1) for one, parts in stored}
         gaps = each_in_threads(checker.gaps, list(own))
         found: list[list[Gap]] = [
@@ -58,7 +60,7 @@ def coverage_columns(storage: StorageManager, settings: Settings, wanted: Sequen
     return columns
 
 
-def summary_columns(storage: StorageManager, wanted: Sequence[Series]) -> Columns:
+def summary_columns(storage: StoredRows, wanted: Sequence[Series]) -> Columns:
     """A row for each market, data type and interval of which anything is stored."""
     facts = zip(wanted, storage.facts(wanted), strict=True)
     groups: dict[tuple[Market, str, str | None], list[tuple[PartitionFacts, ...]]] = {}

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from core.errors import ConfigError
 from core.nearest import one_of
+from core.storage.arrays import arrow_of, texts_of
 from loader.align import Integers
 from loader.rows import Rows
 
@@ -38,7 +38,7 @@ def checked_output(output: str) -> str:
 def symbol_column(symbols: Sequence[str], counts: Integers) -> pa.DictionaryArray:
     """Each symbol as often as it has rows. All symbols are categories, so that the frames of one request agree."""
     codes = np.repeat(np.arange(len(symbols), dtype=np.int32), counts)
-    return pa.DictionaryArray.from_arrays(codes, pa.array(symbols, pa.string()))
+    return pa.DictionaryArray.from_arrays(arrow_of(codes, pa.int32()), texts_of(tuple(symbols)))
 
 
 def long_columns(symbols: Sequence[str], rows: Rows) -> Columns:
@@ -76,6 +76,8 @@ def to_numpy(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[Any]:
     if pa.types.is_dictionary(column.type):
         column = column.cast(pa.string())
     if pa.types.is_string(column.type):
+        import pyarrow.compute as pc
+
         texts: npt.NDArray[Any] = pc.fill_null(column, "").to_numpy(zero_copy_only=False)
         return texts.astype(np.str_)
     if pa.types.is_timestamp(column.type):
@@ -90,6 +92,8 @@ def _as_category(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Arr
     """Words as a categorical whose categories are those that occur, sorted; any other column as it is."""
     if not pa.types.is_string(column.type):
         return column
+    import pyarrow.compute as pc  # takes a tenth of what a first frame takes
+
     words = pa.array(sorted(pc.unique(column).drop_null().to_pylist()), pa.string())
     codes = pc.index_in(column, value_set=words)
     chunks = codes.chunks if isinstance(codes, pa.ChunkedArray) else [codes]

@@ -1,4 +1,4 @@
-"""Which files answer a request, and what is missing. Only `StorageManager` is asked; no folder is searched here."""
+"""Which files answer a request, and what is missing. Only `StoredRows` is asked; no folder is searched here."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
@@ -6,8 +6,8 @@ from typing import Final
 from core.datasets import Dataset
 from core.dates import DAY_US, HOUR_US
 from core.nearest import did_you_mean
-from core.storage.manager import StorageManager
 from core.storage.remembered import stamp_at
+from core.storage.stored import StoredRows
 from core.types import PartitionFacts, Series, Span
 from loader.arguments import Request
 from loader.missing import Missing, stored_range
@@ -20,10 +20,10 @@ _SHOWN: Final = 5
 
 Found = tuple[tuple[PartitionFacts, ...], ...]
 """The partitions of each symbol."""
-Choose = Callable[[StorageManager, Sequence[Series], Span], Sequence[Sequence[PartitionFacts]]]
+Choose = Callable[[StoredRows, Sequence[Series], Span], Sequence[Sequence[PartitionFacts]]]
 
 
-def find(storage: StorageManager, wanted: Sequence[Series], span: Span, choose: Choose) -> Found:
+def find(storage: StoredRows, wanted: Sequence[Series], span: Span, choose: Choose) -> Found:
     """The partitions of each of these series, in order of time, that `choose` picks for the span."""
     return tuple(map(tuple, choose(storage, wanted, span)))
 
@@ -33,14 +33,14 @@ def changed(found: Sequence[Sequence[PartitionFacts]]) -> bool:
     return not all(stamp_at(part.path) == part.stamp for of_symbol in found for part in of_symbol)
 
 
-def inside(storage: StorageManager, wanted: Sequence[Series], span: Span) -> Sequence[Sequence[PartitionFacts]]:
+def inside(storage: StoredRows, wanted: Sequence[Series], span: Span) -> Sequence[Sequence[PartitionFacts]]:
     """Choose the partitions that may have rows in the span."""
     near = storage.facts(wanted, storage.around(span))
     start_us, end_us = span.start_us - _DISORDER_US, span.end_us + _DISORDER_US
     return [[part for part in parts if part.first_us < end_us and part.last_us >= start_us] for parts in near]
 
 
-def known(storage: StorageManager, wanted: Sequence[Series], span: Span) -> Sequence[Sequence[PartitionFacts]]:
+def known(storage: StoredRows, wanted: Sequence[Series], span: Span) -> Sequence[Sequence[PartitionFacts]]:
     """Choose the partitions that may have rows in the span, and the one with the last row at or before its start."""
     end_us = storage.around(span).end_us
     near = dict(zip(wanted, storage.facts(wanted, Span(max(0, span.start_us - _LOOKBACK_US), end_us)), strict=True))
@@ -49,7 +49,7 @@ def known(storage: StorageManager, wanted: Sequence[Series], span: Span) -> Sequ
     return [_from_the_last_earlier(near[series], span) for series in wanted]
 
 
-def absent(storage: StorageManager, request: Request, dataset: Dataset, present: Iterable[bool]) -> Iterator[Missing]:
+def absent(storage: StoredRows, request: Request, dataset: Dataset, present: Iterable[bool]) -> Iterator[Missing]:
     """The symbols of the request that are not present, and why: never stored, or only of another time."""
     lacking = [symbol for symbol, is_present in zip(request.symbols, present, strict=True) if not is_present]
     wanted = [request.series(dataset, symbol) for symbol in lacking]
@@ -59,7 +59,7 @@ def absent(storage: StorageManager, request: Request, dataset: Dataset, present:
         yield Missing(series, symbol, *_reason(span, series, stored))
 
 
-def stored_spans(storage: StorageManager, wanted: Sequence[Series]) -> list[Span | None]:
+def stored_spans(storage: StoredRows, wanted: Sequence[Series]) -> list[Span | None]:
     """Of each series from the first to just behind the last stored row; None if nothing is stored."""
     return [
         Span(min(part.first_us for part in parts), max(part.last_us for part in parts) + 1) if parts else None

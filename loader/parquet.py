@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.errors import FilesChanged, StorageError
+from core.storage.arrays import key_values
 from core.storage.footer import unusable
-from core.storage.order import key_values
 from core.types import PartitionFacts, Span, Stamp
 from loader.align import Integers, rising
 from loader.rows import Rows, no_rows

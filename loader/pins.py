@@ -21,8 +21,8 @@ from core.snapshot.content import contents_of, periods_in
 from core.snapshot.folder import folder_changes
 from core.snapshot.lock import Lock, LockedSeries, locked_span
 from core.snapshot.take import at_rest, each_in_threads
-from core.storage.manager import StorageManager
 from core.storage.reading import Catalog
+from core.storage.stored import StoredRows
 from core.types import Market, PartitionFacts, Period, Series, Span, Stamp
 from loader.arguments import Request
 
@@ -35,7 +35,7 @@ _SHOWN: Final = 3
 class Pins:
     """A lock and the rows that were found to be its own. Threads may share it."""
 
-    def __init__(self, lock: Lock, path: Path, storage: StorageManager) -> None:
+    def __init__(self, lock: Lock, path: Path, storage: StoredRows) -> None:
         self._lock = lock
         self._path = path
         self._storage = storage
@@ -140,12 +140,12 @@ class Pins:
         return ConfigError(f"outside the snapshot {self._path}: {why}; ask for less, or create a lock that covers more")
 
 
-class PinnedStorage(StorageManager):
+class PinnedStorage(StoredRows):
     """Storage as the loader asks it, in which only locked series are stored, each within its bounds."""
 
     def __init__(self, layout: Layout, settings: Settings, catalog: Catalog, lock: Lock, path: Path) -> None:
         super().__init__(layout, settings.storage, settings.quality, catalog)
-        self.pins = Pins(lock, path, StorageManager(layout, settings.storage, settings.quality, catalog))
+        self.pins = Pins(lock, path, StoredRows(layout, settings.storage, settings.quality, catalog))
 
     def facts(self, wanted: Sequence[Series], span: Span | None = None) -> list[tuple[PartitionFacts, ...]]:
         found = zip(wanted, super().facts(wanted, span), strict=True)

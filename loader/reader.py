@@ -18,17 +18,17 @@ from core.datasets import Dataset
 from core.errors import FilesChanged, StorageError
 from core.settings import LoaderSettings
 from core.storage.cross_sections import CrossSections
-from core.storage.manager import StorageManager
 from core.storage.schema import schema_of
+from core.storage.stored import StoredRows
 from core.types import PartitionFacts, Series, Span
 from loader.arguments import Request
 from loader.lookup import Choose, Found, changed, find, inside, known
 from loader.parquet import ParquetFiles
-from loader.pins import Pins
 from loader.rows import Rows, by_symbol, in_order, no_rows, within
 
 if TYPE_CHECKING:
     from loader.duck import Duck
+    from loader.pins import Pins
 
 _MANY: Final = 16
 """So many symbols and more are looked for in a cross-section."""
@@ -41,9 +41,9 @@ class RowReader:
 
     def __init__(
         self,
-        storage: StorageManager,
+        storage: StoredRows,
         settings: LoaderSettings,
-        pins: Pins | None = None,
+        pins: "Pins | None" = None,
         sections: CrossSections | None = None,
         only_duckdb: bool = False,
     ) -> None:

@@ -22,7 +22,7 @@ from core.dates import DAY_US, INTERVAL_US, format_us
 from core.decimals import summed
 from core.errors import ConfigError
 from core.nearest import one_of
-from core.storage.manager import StorageManager
+from core.storage.stored import StoredRows
 from core.types import Series, Span
 from loader.align import Integers
 from loader.arguments import ALWAYS, Request
@@ -58,9 +58,7 @@ def period_grid(interval: str) -> Grid:
     return Grid(int(found[1]) * _UNITS_US[found[2]], _MONDAY_US if found[2] == "w" else 0)
 
 
-def source_interval(
-    storage: StorageManager, request: Request, dataset: Dataset, target: str, source: str | None
-) -> str:
+def source_interval(storage: StoredRows, request: Request, dataset: Dataset, target: str, source: str | None) -> str:
     """The interval to build from: the one asked for, else the longest that fits and of which every symbol that has any
     has something stored. Raises ConfigError if there is none."""
     fitting = [name for name in dataset.intervals(request.market) if _fits(period_grid(target), name)]
@@ -81,7 +79,7 @@ def source_interval(
 
 
 def _stored_intervals(
-    storage: StorageManager, request: Request, dataset: Dataset, symbol: str, names: Sequence[str]
+    storage: StoredRows, request: Request, dataset: Dataset, symbol: str, names: Sequence[str]
 ) -> set[str]:
     return {name for name in names if storage.stamps(replace(request, interval=name).series(dataset, symbol))}
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from core.errors import StorageError
-from core.storage.order import key_values
+from core.storage.arrays import key_values, numpy_of
 from core.types import Span
 from loader.align import Integers, rising
 
@@ -40,8 +40,7 @@ class Rows:
 
     def values(self, name: str) -> npt.NDArray[Any]:
         """A column of numbers, in its own type."""
-        values: npt.NDArray[Any] = self.table.column(name).to_numpy()
-        return values
+        return numpy_of(self.table.column(name))
 
     def of(self, schema: pa.Schema) -> "Rows":
         """The same rows in the columns and types of a schema."""
@@ -107,8 +106,7 @@ def within(rows: Rows, bounds: Sequence[Span]) -> Rows:
 
 def integers(table: pa.Table, name: str) -> Integers:
     """A time or integer column as int64, times in microseconds."""
-    values: Integers = table.column(name).cast(pa.int64()).to_numpy()
-    return values
+    return key_values(table.column(name))
 
 
 def _rises(table: pa.Table, key: Sequence[str], offsets: Integers) -> npt.NDArray[np.bool_]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from core.datasets import Dataset
 from core.datasets.grid import Grid
-from core.storage.manager import StorageManager
+from core.storage.stored import StoredRows
 from core.types import PartitionFacts, Span
 from loader.arguments import Request
 from loader.lookup import inside
@@ -25,7 +25,7 @@ BLOCK_ROWS: Final = 1 << 19
 """So many rows are read at once, if a chunk has no more: of trades 21 MB, of candles 40 MB."""
 
 
-def chunks_of(reader: RowReader, storage: StorageManager, request: Request, grid: Grid) -> Iterator[dict[str, Rows]]:
+def chunks_of(reader: RowReader, storage: StoredRows, request: Request, grid: Grid) -> Iterator[dict[str, Rows]]:
     """The rows of each chunk in which any kind has some, in order of time: by kind, as `RowReader.rows` gives them for
     the chunk. A chunk is a period of the grid, the first and the last one cut to the request's span."""
     for block in _blocks(Spread.of(reader, storage, request), grid, request.span):
@@ -33,7 +33,7 @@ def chunks_of(reader: RowReader, storage: StorageManager, request: Request, grid
         yield from _cut(rows, grid)
 
 
-def has_files(storage: StorageManager, request: Request, kind: Dataset) -> list[bool]:
+def has_files(storage: StoredRows, request: Request, kind: Dataset) -> list[bool]:
     """Of each symbol whether any file has rows near the span; no row is looked at."""
     wanted = [request.series(kind, symbol) for symbol in request.symbols]
     return [bool(parts) for parts in inside(storage, wanted, request.span)]
@@ -53,7 +53,7 @@ class Spread:
         self._rows = np.concatenate([[0.0], np.cumsum(steps)]) if len(times) else np.zeros(0)
 
     @classmethod
-    def of(cls, reader: RowReader, storage: StorageManager, request: Request) -> "Spread":
+    def of(cls, reader: RowReader, storage: StoredRows, request: Request) -> "Spread":
         """Of all files that may have rows for a request."""
         found: list[Sequence[PartitionFacts]] = []
         for kind in request.datasets:

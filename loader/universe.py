@@ -19,7 +19,7 @@ import pyarrow as pa
 from core.datasets.klines import KLINES
 from core.dates import DAY_US, INTERVAL_US, day_of
 from core.errors import ConfigError, NoData
-from core.storage.manager import StorageManager
+from core.storage.stored import StoredRows
 from core.types import Market, Span
 from loader.arguments import Request
 from loader.rows import Rows
@@ -71,7 +71,7 @@ class Universe:
     Raises ConfigError for an interval that does not make whole days, NoData if no such candles are stored.
     """
 
-    def __init__(self, storage: StorageManager, views: Views, market: Market, interval: str) -> None:
+    def __init__(self, storage: StoredRows, views: Views, market: Market, interval: str) -> None:
         step_us = INTERVAL_US[interval]
         if step_us is None or DAY_US % step_us:
             raise ConfigError(f"interval: candles of {interval} do not make days; take 1d or shorter ones")

@@ -21,8 +21,8 @@ from core.datasets import DATASETS, Dataset
 from core.dates import INTERVAL_US
 from core.errors import ConfigError, FilesChanged, NoData, StorageError
 from core.nearest import one_of
-from core.storage.manager import StorageManager
 from core.storage.schema import schema_of
+from core.storage.stored import StoredRows
 from core.types import Market, PartitionFacts, Series, Span
 from loader.arguments import ALWAYS, Request
 from loader.duck import moment, pattern
@@ -40,7 +40,7 @@ _NO_TABLE: Final = re.compile(r"Table with name (\S+) does not exist")
 class Views:
     """Relations over one loader's storage; `pins` where a snapshot decides which rows there are."""
 
-    def __init__(self, storage: StorageManager, reader: RowReader, pins: Pins | None) -> None:
+    def __init__(self, storage: StoredRows, reader: RowReader, pins: Pins | None) -> None:
         self._storage = storage
         self._reader = reader
         self._pins = pins

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from core.dates import DAY_US
 from core.errors import ConfigError
-from core.storage.manager import StorageManager
+from core.storage.arrays import arrow_of
+from core.storage.stored import StoredRows
 from core.types import Series, Span
 from loader.align import Integers, Joined, available_at, join_last_known
 from loader.arguments import Request
@@ -119,7 +120,7 @@ def wide_columns(wide: Wide, ages: bool) -> Columns:
     return columns | ({"funding_age": _age(wide, "funding_rate")} if ages else {})
 
 
-def wide_missing(storage: StorageManager, wide: Wide, ended: Callable[[Series, int], bool]) -> Iterator[Missing]:
+def wide_missing(storage: StoredRows, wide: Wide, ended: Callable[[Series, int], bool]) -> Iterator[Missing]:
     """Symbols without candles; and of those with candles, what they lack and where their funding is out of date."""
     request = wide.request
     bars, *others = request.datasets
@@ -148,7 +149,7 @@ def _without(wide: Wide) -> Iterator[Missing]:
             yield Missing(one, symbol, Span(int(own[0]), int(own[-1]) + 1), detail, Lack.GAP, int(counts[number]))
 
 
-def _stale(storage: StorageManager, wide: Wide) -> Iterator[Missing]:
+def _stale(storage: StoredRows, wide: Wide) -> Iterator[Missing]:
     request, bars, settlements = wide.request, wide.bars, wide.joins["funding_rate"].indices()
     age_us = wide.known_us - _settled_us(wide, settlements)
     stale = np.append(0, np.cumsum((age_us > STALE_US) & (settlements >= 0)))
@@ -178,8 +179,8 @@ def _age(wide: Wide, name: str) -> pa.Array:
     """How long the value of each row had been known when its candle closed."""
     indices = wide.joins[name].indices()
     since_us = np.append(wide.since_us(name), 0)[indices]
-    return pa.array(wide.known_us - since_us, pa.int64(), mask=indices < 0).cast(pa.duration("us"))
+    return arrow_of(wide.known_us - since_us, pa.duration("us"), indices < 0)
 
 
 def _times(us: Integers, missing: np.ndarray[tuple[int], np.dtype[np.bool_]] | None = None) -> pa.Array:
-    return pa.array(us, pa.int64(), mask=missing).cast(_TIME)
+    return arrow_of(us, _TIME, missing)

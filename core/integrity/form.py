@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from core.dates import MINUTE_US, format_us
 from core.integrity.rows import Faults, Rows, told, told_value
-from core.storage.order import key_values, rises
+from core.storage.arrays import key_values
+from core.storage.order import rises
 from core.storage.schema import schema_of
 
 BACK_US = MINUTE_US

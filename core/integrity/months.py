@@ -18,7 +18,7 @@ from core.integrity.archives import DAY_GIVEN, MONTH_DIFFERS
 from core.layout import Layout, period_in
 from core.settings import QualitySettings
 from core.storage.archive_csv import ArchiveCsv
-from core.storage.order import key_values
+from core.storage.arrays import key_values
 from core.storage.repair import read_by_key
 from core.storage.schema import schema_of
 from core.types import Cadence, Finding, Period, Series, Span

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from core.snapshot.compare import HARMLESS, Change, ChangeKind, Tail, changes_of
 from core.snapshot.lock import Content, Lock, LockedSeries, locked_span
 from core.snapshot.take import contents_in, each_in_threads, locked
-from core.storage.manager import StorageManager
+from core.storage.stored import StoredRows
 from core.types import Period, Series, Span
 
 
@@ -33,9 +33,7 @@ class Verdict:
         return sum(change.rows_after - change.rows_before for change in added)
 
 
-def against_folder(
-    lock: Lock, storage: StorageManager, done: Callable[[Series], None] = lambda series: None
-) -> Verdict:
+def against_folder(lock: Lock, storage: StoredRows, done: Callable[[Series], None] = lambda series: None) -> Verdict:
     """Compare each series of a lock with what is stored now; `done` is called for each. Raises StorageError."""
     before = lock.by_series
 
@@ -46,7 +44,7 @@ def against_folder(
     return Verdict(tuple(change for of_series in found for change in of_series))
 
 
-def folder_changes(old: LockedSeries, storage: StorageManager, span: Span) -> tuple[Change, ...]:
+def folder_changes(old: LockedSeries, storage: StoredRows, span: Span) -> tuple[Change, ...]:
     """What differs in one series. Raises StorageError."""
     own = locked_span(old.series, span)
 

@@ -13,8 +13,8 @@ from core.dates import day_of
 from core.errors import NoData, StorageError, storage_error
 from core.snapshot.content import contents_of
 from core.snapshot.lock import Content, Lock, LockedPartition, LockedSeries, Origin, locked_span
-from core.storage.manager import StorageManager
 from core.storage.partitions import LOOKS, keeps_changing
+from core.storage.stored import StoredRows
 from core.types import Cadence, Market, Partition, Period, Series, Source, Span
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ A = TypeVar("A")
 
 
 def take(
-    storage: StorageManager,
+    storage: StoredRows,
     market: Market,
     span: Span,
     wanted: Sequence[Series],
@@ -48,7 +48,7 @@ def each_in_threads(
         pool.shutdown(cancel_futures=True)
 
 
-def locked(storage: StorageManager, series: Series, span: Span) -> LockedSeries:
+def locked(storage: StoredRows, series: Series, span: Span) -> LockedSeries:
     """A series as it is within the span of a lock. Raises StorageError."""
     own = locked_span(series, span)
 
@@ -61,12 +61,12 @@ def locked(storage: StorageManager, series: Series, span: Span) -> LockedSeries:
     return at_rest(storage, series, read)
 
 
-def contents_in(storage: StorageManager, series: Series, span: Span) -> tuple[Content, ...]:
+def contents_in(storage: StoredRows, series: Series, span: Span) -> tuple[Content, ...]:
     """The digests of the rows in exactly that span. Raises StorageError."""
     return at_rest(storage, series, lambda: contents_of(series, storage.scan(series, span)))
 
 
-def at_rest(storage: StorageManager, series: Series, read: Callable[[], T]) -> T:
+def at_rest(storage: StoredRows, series: Series, read: Callable[[], T]) -> T:
     """What `read` gives while no partition of the series comes, goes or changes; until then it is called again.
 
     Raises what `read` raises at rest, or FilesChanged if the series never is.
@@ -84,7 +84,7 @@ def at_rest(storage: StorageManager, series: Series, read: Callable[[], T]) -> T
     raise keeps_changing(series)
 
 
-def stored_span(storage: StorageManager, wanted: Sequence[Series]) -> Span:
+def stored_span(storage: StoredRows, wanted: Sequence[Series]) -> Span:
     """From the month of the first stored row to the end of that of the last. Raises NoData, StorageError."""
     parts = [part for partitions in storage.facts(wanted) for part in partitions]
     if not parts:

@@ -22,7 +22,7 @@ from core.dates import day_of
 from core.errors import StorageError, storage_error
 from core.layout import Layout, make_folder, period_in_bars
 from core.storage.draft import Draft, unlink
-from core.storage.manager import StorageManager
+from core.storage.stored import StoredRows
 from core.types import Cadence, Period, Series, Span
 
 VERSION: Final = 1
@@ -115,7 +115,7 @@ def _origin(key: str, sha256: str, rows: int, first_us: int, last_us: int, besid
     return key, sha256, rows, first_us, last_us, beside
 
 
-def origins_of(storage: StorageManager, series: Series, span: Span | None = None) -> dict[Period, tuple[Origin, ...]]:
+def origins_of(storage: StoredRows, series: Series, span: Span | None = None) -> dict[Period, tuple[Origin, ...]]:
     """By month what its trades are of, in order of time; trades of one archive may touch two months.
 
     Raises StorageError if a partition cannot be read.

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.datasets import Dataset
+from core.storage.arrays import key_values
 from core.storage.digest import content_sha256
-from core.storage.order import in_key_order, key_values, repeats
+from core.storage.order import in_key_order, repeats
 from core.types import Cadence, Source, Span
 
 REST: Final = 2

@@ -2,7 +2,7 @@
 
 A day of five hundred symbols lies in as many files; here it is one read. It is a cache, which may be deleted at any
 time: each file says of which partition files its rows are, by size and time of writing, and counts for nothing where
-these are others now. Rows are those that every reader gets (`StorageManager.scan`).
+these are others now. Rows are those that every reader gets (`StoredRows.scan`).
 """
 
 import json
@@ -20,10 +20,10 @@ from core.datasets import DATASETS
 from core.dates import DAY_US, INTERVAL_US, MINUTE_US, day_of
 from core.layout import Layout, make_folder
 from core.storage.draft import Draft, unlink
-from core.storage.manager import StorageManager
 from core.storage.partitions import LOOKS, keeps_changing
 from core.storage.remembered import stamp_at
 from core.storage.schema import schema_of
+from core.storage.stored import StoredRows
 from core.types import Cadence, PartitionFacts, Period, Series, Span, Stamp
 
 VERSION: Final = 1
@@ -93,7 +93,7 @@ def period_around(interval: str, time_us: int) -> Period:
     return Period.day(day_of(time_us)).within(cadence)
 
 
-def periods_of(storage: StorageManager, wanted: Sequence[Series]) -> list[Period]:
+def periods_of(storage: StoredRows, wanted: Sequence[Series]) -> list[Period]:
     """The periods in which any of these series, of one interval, has rows."""
     found: set[Period] = set()
     for one, parts in zip(wanted, storage.facts(wanted), strict=True):
@@ -106,7 +106,7 @@ def periods_of(storage: StorageManager, wanted: Sequence[Series]) -> list[Period
     return sorted(found)
 
 
-def is_current(sections: CrossSections, storage: StorageManager, wanted: Sequence[Series], period: Period) -> bool:
+def is_current(sections: CrossSections, storage: StoredRows, wanted: Sequence[Series], period: Period) -> bool:
     """Whether the cross-section of these series and that period is there and right."""
     known = sections.at(wanted[0], period.span)
     if known is None or set(known.parts) - {one.symbol for one in wanted}:
@@ -115,7 +115,7 @@ def is_current(sections: CrossSections, storage: StorageManager, wanted: Sequenc
     return all(known.has(one.symbol, parts, period.span) for one, parts in facts)
 
 
-def make(layout: Layout, storage: StorageManager, wanted: Sequence[Series], period: Period) -> tuple[Path, int]:
+def make(layout: Layout, storage: StoredRows, wanted: Sequence[Series], period: Period) -> tuple[Path, int]:
     """Make the cross-section of series of one market, data type and interval; its path and rows.
 
     Raises StorageError, DiskFull.
@@ -157,7 +157,7 @@ def _overlaps(part: tuple[str, int, int, int, int], span: Span) -> bool:
     return part[3] < span.end_us and part[4] >= span.start_us
 
 
-def _at_rest(storage: StorageManager, one: Series, span: Span) -> tuple[pa.Table, Parts]:
+def _at_rest(storage: StoredRows, one: Series, span: Span) -> tuple[pa.Table, Parts]:
     """The rows of a series in a span, and the files that they are of, which did not change meanwhile."""
     around = storage.around(span)
     for _ in range(LOOKS):

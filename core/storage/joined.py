@@ -18,10 +18,11 @@ import pyarrow as pa
 from core.datasets import DATASETS, Dataset
 from core.errors import StorageError
 from core.events import LOGGER
+from core.storage.arrays import key_values
 from core.storage.beside import REST, first_keys, grain_of, grains, strength
 from core.storage.holding import Holding
 from core.storage.lanes import RANK, Lane, between, lanes_of, overlaps
-from core.storage.order import in_key_order, key_values, repeats
+from core.storage.order import in_key_order, repeats
 from core.storage.survey import time_of
 from core.types import Partition, Series, Source, Span
 

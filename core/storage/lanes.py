@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.datasets import DATASETS
+from core.storage.arrays import key_values
 from core.storage.beside import grain_of
 from core.storage.holding import Holding
-from core.storage.order import key_values
 from core.types import Partition, Source, Span
 
 RANK = "\0rank"

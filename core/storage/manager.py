@@ -9,33 +9,29 @@ never sees a half-written file.
 import contextlib
 import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
 
-from core.datasets import DATASETS, Dataset
-from core.dates import DAY_US, HOUR_US
-from core.errors import FilesChanged, MalformedArchive, StorageError, storage_error
-from core.layout import SYMBOL, Layout, home_of
+from core.datasets import DATASETS
+from core.errors import MalformedArchive, StorageError
+from core.layout import Layout, home_of
 from core.settings import QualitySettings, StorageSettings
 from core.storage.archive_csv import ArchiveCsv
 from core.storage.draft import sweep_all, unlink
-from core.storage.files import files_of, stamps_of
 from core.storage.footer import partition_at
 from core.storage.formats import FORMATS
-from core.storage.joined import joined
 from core.storage.looking import Looking
 from core.storage.merging import opened, remove
 from core.storage.output import Output
 from core.storage.parser import Parser
-from core.storage.partitions import LOOKS, keeps_changing, outdated_in, partitions_of
+from core.storage.partitions import outdated_in
 from core.storage.pieces import Piece, read_whole
 from core.storage.precedence import answer_of, cleaned, write_among, write_without
 from core.storage.quarantine import Quarantine
-from core.storage.reading import Catalog, facts_of_each, nothing_known
-from core.storage.remembered import Remembered
+from core.storage.reading import Catalog, nothing_known
+from core.storage.stored import StoredRows
 from core.storage.survey import Survey, is_by_day, near, survey, time_of
 from core.storage.together import read_together
 from core.storage.turns import taking_turns
@@ -44,20 +40,17 @@ from core.types import (
     ArchiveFile,
     Cadence,
     FetchedFile,
-    Market,
     Partition,
-    PartitionFacts,
     Period,
     Proof,
     Series,
     Source,
     Span,
-    Stamp,
     Stored,
 )
 
 
-class StorageManager:
+class StorageManager(StoredRows):
     """Writes and reads partitions under one data root. `catalog` spares `facts` the footers that it knows; `check`
     (`module:function`, a `core.storage.looking.Check`) looks at rows while they are stored."""
 
@@ -69,11 +62,7 @@ class StorageManager:
         catalog: Catalog = nothing_known,
         check: str = "",
     ) -> None:
-        self._layout = layout
-        self._settings = settings
-        self._quality = quality
-        self._catalog = catalog
-        self._remembered = Remembered(layout)
+        super().__init__(layout, settings, quality, catalog)
         self._check = check
         self._parser = Parser(settings.parser)
 
@@ -144,61 +133,6 @@ class StorageManager:
         series, home = files[0].file.series, home_of(files[0].file.series, files[0].file.period)
         here, _ = near(self._layout, series, home)
         return Stored(here, (), self._held(files, here, fresh=False) | _in_longer(files, here), {})
-
-    def partitions(self, series: Series, span: Span | None = None) -> tuple[Partition, ...]:
-        """The partitions that overlap `span`, in order of time. Raises StorageError."""
-        return partitions_of(self._layout, series, span)
-
-    def facts(self, wanted: Sequence[Series], span: Span | None = None) -> list[tuple[PartitionFacts, ...]]:
-        """For each of these series what a reader has to know of its partitions that overlap `span`.
-
-        Raises StorageError if one of them cannot be read.
-        """
-        return facts_of_each(self._layout, wanted, span, self._catalog, self._remembered)
-
-    def series(self, market: Market | None = None, dataset: str | None = None) -> tuple[Series, ...]:
-        """Every series that has a partition, sorted."""
-        markets = (market,) if market else tuple(Market)
-        kinds = (DATASETS[dataset],) if dataset else tuple(DATASETS.values())
-        found = (one for m in markets for kind in kinds if m in kind.markets for one in self._stored(m, kind))
-        return tuple(sorted(found, key=str))
-
-    def _stored(self, market: Market, kind: Dataset) -> Iterator[Series]:
-        for symbol in _folders(self._layout.root / "processed" / market / kind.name):
-            for folder in _folders(symbol) if kind.has_interval else [symbol]:
-                series = Series(market, kind.name, symbol.name, folder.name if kind.has_interval else None)
-                if files_of(self._layout, series):
-                    yield series
-
-    def scan(self, series: Series, span: Span, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Rows of `span` in key order and each once (`core.storage.joined`), at most a row group at a time.
-
-        They are those of one moment, whatever an update does meanwhile: if a file has changed before the first row was
-        given, all begins again. Raises StorageError if a partition cannot be read or two archives contradict each
-        other, FilesChanged if one of very many files has changed behind the first row.
-        """
-        wanted = None if columns is None else [*dict.fromkeys([*columns, "timestamp", *DATASETS[series.dataset].key])]
-        for _ in range(LOOKS):
-            is_begun = False
-            try:
-                partitions = self.partitions(series, self.around(span))
-                for batch in joined(partitions, span, wanted, self._settings.row_group_rows):
-                    is_begun = True
-                    yield batch if columns is None else batch.select(list(columns))
-                return
-            except FilesChanged:
-                if is_begun:
-                    raise
-        raise keeps_changing(series)
-
-    def around(self, span: Span) -> Span:
-        """The time whose partitions may have rows of `span`: rows may lie a little outside the period of their file."""
-        slack_us = max(DAY_US, self._quality.period_slack_hours * HOUR_US)
-        return Span(max(0, span.start_us - slack_us), span.end_us + slack_us)
-
-    def stamps(self, series: Series) -> dict[Period, Stamp]:
-        """The partition files that lie there, by their names."""
-        return stamps_of(self._layout, series)
 
     def readable(self, series: Series, periods: Iterable[Period]) -> list[Partition]:
         """Those of a series' partitions that can be read, whether or not a longer one has their rows."""
@@ -407,12 +341,3 @@ def _summed(parts: Sequence[Source]) -> Source:
         first_us=min(part.first_us for part in parts),
         last_us=max(part.last_us for part in parts),
     )
-
-
-def _folders(folder: Path) -> list[Path]:
-    try:
-        return [path for path in folder.iterdir() if path.is_dir() and SYMBOL.fullmatch(path.name)]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise storage_error(error, folder) from error

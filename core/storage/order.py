@@ -11,6 +11,7 @@ import pyarrow as pa
 from core.datasets import Dataset
 from core.errors import FaultyLine
 from core.storage.archive_csv import ArchiveCsv
+from core.storage.arrays import key_values
 
 
 class OutOfOrder(Exception):
@@ -85,18 +86,6 @@ def row_groups(batches: Iterator[pa.RecordBatch], rows: int, before: int = 0) ->
             held, count, wanted = [whole.slice(wanted)], count - wanted, rows
     if count:
         yield pa.concat_batches(held)
-
-
-def key_values(values: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
-    """A key column as what can be compared and sorted: int64 (times in microseconds), float64 or text."""
-    array: npt.NDArray[Any]
-    if pa.types.is_string(values.type):
-        array = values.to_numpy(zero_copy_only=False).astype(np.str_)
-    elif pa.types.is_floating(values.type):
-        array = values.to_numpy()
-    else:
-        array = values.cast(pa.int64()).to_numpy()
-    return array
 
 
 def _keys(rows: pa.RecordBatch | pa.Table, dataset: Dataset) -> list[npt.NDArray[Any]]:

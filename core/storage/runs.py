@@ -18,7 +18,8 @@ import pyarrow.ipc
 from core.datasets import Dataset
 from core.errors import storage_error
 from core.layout import make_folder
-from core.storage.order import key_values, row_groups
+from core.storage.arrays import key_values
+from core.storage.order import row_groups
 
 ROW: Final = "row in the file"
 RUN_ROWS: Final = 1 << 18
