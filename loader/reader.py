@@ -8,19 +8,20 @@ exchange's API count beside them, DuckDB reads all of it and what overlaps is jo
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from core.datasets import Dataset
+from core.datasets import DATASETS, Dataset
 from core.errors import FilesChanged, StorageError
 from core.settings import LoaderSettings
 from core.storage.cross_sections import CrossSections
 from core.storage.schema import schema_of
 from core.storage.stored import StoredRows
-from core.types import PartitionFacts, Series, Span
+from core.types import Market, PartitionFacts, Series, Span
 from loader.arguments import Request
 from loader.lookup import Choose, Found, changed, find, inside, known
 from loader.parquet import ParquetFiles
@@ -153,7 +154,7 @@ class RowReader:
             return None
         if not all(section.has(name, parts, span) for name, parts in zip(names, found, strict=True)):
             return None
-        schema = self._schema(request, dataset)
+        schema = _schema(dataset.name, request.market, request.columns_of(dataset))
         try:
             rows = self._files.read([[section.facts]], [*schema.names, "symbol"], ("timestamp", "symbol"), span)
         except StorageError:
@@ -166,12 +167,8 @@ class RowReader:
         numbers[[place for place, _ in known]] = [number for _, number in known]
         return by_symbol(rows.table.select(schema.names), numbers[rows.values("symbol")], len(names)).of(schema)
 
-    def _schema(self, request: Request, dataset: Dataset) -> pa.Schema:
-        stored = schema_of(dataset, request.market)
-        return pa.schema([stored.field(name) for name in ("timestamp", *request.columns_of(dataset))])
-
     def _read(self, found: Found, request: Request, dataset: Dataset, span: Span) -> Rows:
-        schema = self._schema(request, dataset)
+        schema = _schema(dataset.name, request.market, request.columns_of(dataset))
         if not any(found):
             return no_rows(schema, len(found))
         wanted = tuple(dict.fromkeys((*schema.names, *dataset.key)))
@@ -205,3 +202,10 @@ class RowReader:
 
         table = self.duck.read([path for of_symbol in files for path in of_symbol], wanted, span)
         return in_order(table, dataset.key, files, again, doubtful)
+
+
+@lru_cache(maxsize=256)
+def _schema(dataset: str, market: Market, columns: tuple[str, ...]) -> pa.Schema:
+    """Timestamp and these columns, as they are stored."""
+    stored = schema_of(DATASETS[dataset], market)
+    return pa.schema([stored.field(name) for name in ("timestamp", *columns)])

@@ -44,6 +44,8 @@ class Rows:
 
     def of(self, schema: pa.Schema) -> "Rows":
         """The same rows in the columns and types of a schema."""
+        if self.table.schema.equals(schema):
+            return self
         table = self.table.select(schema.names)
         return Rows(table if table.schema.equals(schema) else table.cast(schema), self.offsets)
 

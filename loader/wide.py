@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from core.datasets import Dataset
 from core.dates import DAY_US
 from core.errors import ConfigError
 from core.storage.arrays import arrow_of
@@ -89,16 +91,23 @@ def parse_max_age(value: object) -> int | None:
 def read_wide(reader: RowReader, request: Request, max_age_us: int | None) -> Wide:
     """The rows of every kind, each with the last one that was known before the first candle, where that may join."""
     bars, *candles, funding = request.datasets
-    rows = {bars.name: reader.rows(request, bars)}
-    for dataset in candles:
+    asked = request.span
+    since_us = asked.start_us if max_age_us is None else max(0, asked.start_us - max_age_us)
+    near = replace(request, span=Span(since_us, asked.end_us))
+
+    def prices(dataset: Dataset) -> Rows:
         if max_age_us is None:
-            rows[dataset.name] = reader.rows_known_until(request, dataset, request.span.end_us)
-        else:
-            start_us = max(0, request.span.start_us - max_age_us)
-            rows[dataset.name] = reader.rows(replace(request, span=Span(start_us, request.span.end_us)), dataset)
-    known_us = available_at(rows[bars.name].times_us, str(request.interval))
-    end_us = int(known_us.max(initial=request.span.start_us)) + 1
-    rows[funding.name] = reader.rows_known_until(request, funding, end_us)
+            return reader.rows_known_until(request, dataset, asked.end_us)
+        return reader.rows(near, dataset)
+
+    with ThreadPoolExecutor(2) as pool:  # a file is decoded while the next one is opened
+        found = pool.map(prices, candles)
+        rows = {bars.name: reader.rows(request, bars)}
+        known_us = available_at(rows[bars.name].times_us, str(request.interval))
+        end_us = int(known_us.max(initial=asked.start_us)) + 1
+        settled = reader.rows_known_until(request, funding, end_us)
+        rows |= {dataset.name: each for dataset, each in zip(candles, found, strict=True)}
+        rows[funding.name] = settled
     return Wide(request, rows, max_age_us)
 
 
