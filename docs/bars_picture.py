@@ -57,7 +57,8 @@ def draw(bars: dict[str, pd.DataFrame]) -> Figure:
 
 
 def _panel(panel: Axes, text: str, frame: pd.DataFrame) -> None:
-    for bar in frame.itertuples():
+    rows: Any = frame.itertuples()
+    for bar in rows:
         colour = "#2a9d8f" if bar.side > 0 else "#e76f51" if bar.side < 0 else "#888888"
         width = max(bar.time_close - bar.time_open, pd.Timedelta(minutes=1))
         height = bar.price_high - bar.price_low

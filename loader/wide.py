@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
@@ -33,6 +34,9 @@ WIDE: Final = ("klines", *PREFIXES, "funding_rate")
 """Every kind of data in a wide row."""
 STALE_US: Final = DAY_US
 """Contracts settle every 8 hours or more often: a settlement older than a day means that later ones are not stored."""
+
+_FEW: Final = 8
+"""Up to so many symbols the kinds of data are read side by side."""
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 _NOTHING: Final = re.compile(r"0[smhdw]?")
@@ -100,8 +104,9 @@ def read_wide(reader: RowReader, request: Request, max_age_us: int | None) -> Wi
             return reader.rows_known_until(request, dataset, asked.end_us)
         return reader.rows(near, dataset)
 
-    with ThreadPoolExecutor(2) as pool:  # a file is decoded while the next one is opened
-        found = pool.map(prices, candles)
+    is_small = len(request.symbols) <= _FEW  # else each kind is read by all processors anyway
+    with ThreadPoolExecutor(2) if is_small else nullcontext() as pool:
+        found = pool.map(prices, candles) if pool is not None else map(prices, candles)
         rows = {bars.name: reader.rows(request, bars)}
         known_us = available_at(rows[bars.name].times_us, str(request.interval))
         end_us = int(known_us.max(initial=asked.start_us)) + 1
