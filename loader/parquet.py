@@ -33,7 +33,7 @@ _WORTH_A_THREAD: Final = 100_000
 """Rows below which starting threads takes longer than they save."""
 _AT_ONCE: Final = 4
 """So many files a thread takes at a time: handing over one takes a tenth as long as reading it."""
-_RUN_ROWS: Final = 1 << 20
+_RUN_ROWS: Final = 1 << 17
 """A large file is read in runs of row groups of at least so many rows, so that threads share it."""
 _NEVER: Final = np.iinfo(np.int64)
 
