@@ -51,6 +51,8 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/update.py --symbols 500 --days 10 --rounds 3
 	$(BIN)/python benchmarks/integrity.py --symbols 500 --rounds 3
 	$(BIN)/python benchmarks/loader.py --rounds 7
+	$(BIN)/python benchmarks/bars.py
+	$(BIN)/python benchmarks/bars_stored.py
 
 clean:
 	rm -rf $(VENV) $(TOOLS) .mypy_cache .pytest_cache .ruff_cache data/demo
