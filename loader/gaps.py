@@ -8,8 +8,8 @@ import numpy as np
 
 from core.datasets import Beat, Dataset
 from core.datasets.grid import Grid
-from core.dates import DAY_US, format_us
-from core.types import Series, Span
+from core.dates import DAY_US, LATE_DAYS, LATE_UNTIL, day_of, format_us
+from core.types import Cadence, Period, Series, Span
 from loader.align import Integers
 from loader.arguments import Request
 from loader.missing import Lack, Missing
@@ -17,8 +17,6 @@ from loader.rows import Rows
 
 _EDGE_US: Final = DAY_US
 """Where rows come as they may, a request's first and last day may be without any."""
-_LATE_US: Final = 2 * DAY_US
-"""The exchange publishes a day up to two days later: until then its rows are not missing yet."""
 
 
 def lacking(
@@ -34,7 +32,7 @@ def lacking(
         return
     grid = _grid(request, dataset, int(times[0]))
     gaps = {} if grid is None or _is_dense(grid, rows, times) else _gaps(grid, rows, times)
-    late_us = (time.time_ns() // 1000 if now_us is None else now_us) - _LATE_US
+    late_us = _published_until(dataset, request, time.time_ns() // 1000 if now_us is None else now_us)
     asked = Span(request.span.start_us, max(request.span.start_us, min(request.span.end_us, late_us)))
     first, last = _expected(grid, asked)
     offsets = rows.offsets
@@ -53,6 +51,14 @@ def lacking(
             yield Missing(one, symbol, own, f"{one}: {_said(gaps[number])}", Lack.GAP, count, spans)
         if is_early[place] and not ended(one, own.end_us - 1):
             yield Missing(one, symbol, own, f"{one} ends at {format_us(own.end_us - 1)}", Lack.ENDS_EARLY)
+
+
+def _published_until(dataset: Dataset, request: Request, now_us: int) -> int:
+    """Until when all of a kind should be published by now: days after two days, months after fifteen."""
+    cadences = dataset.cadences_of(request.interval if dataset.has_interval else None)
+    if Cadence.DAILY in cadences:
+        return now_us - LATE_DAYS * DAY_US
+    return Period.day(day_of(max(0, now_us - LATE_UNTIL * DAY_US))).within(Cadence.MONTHLY).span.start_us
 
 
 def _grid(request: Request, dataset: Dataset, first_us: int) -> Grid | None:

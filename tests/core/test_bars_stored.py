@@ -110,7 +110,7 @@ def test_damaged_and_missing_files_are_made_again(world: BarWorld) -> None:
 days = st.lists(st.integers(0, 70), min_size=1, max_size=7, unique=True)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(days, st.lists(st.integers(0, 6), max_size=5), st.sampled_from(["trades", "agg_trades"]))
 def test_whatever_comes_and_changes_bars_are_those_of_one_run(
     tmp_path_factory: pytest.TempPathFactory, order: list[int], changes: list[int], dataset: str

@@ -18,6 +18,8 @@ from core.jobs.stock import put_right
 from core.types import Period, Proof, Series, Span
 from loader import BacktestDataLoader
 
+pytestmark = pytest.mark.filterwarnings("ignore::loader.missing.MissingDataWarning")  # more is asked for than there is
+
 ALWAYS: Final = Span(0, 2**60)
 EIGHT_MS: Final = 8 * HOUR_MS
 MINUTE_US: Final = 60_000_000

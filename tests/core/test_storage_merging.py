@@ -40,6 +40,8 @@ from core.storage.survey import survey
 from core.types import ArchiveFile, Cadence, FetchedFile, Market, Period, Proof, Series, Source, Span, Stored
 from loader import BacktestDataLoader
 
+pytestmark = pytest.mark.filterwarnings("ignore::loader.missing.MissingDataWarning")  # more is asked for than there is
+
 TRADES = Series(Market.UM, "trades", "BTCUSDT")
 KLINES = Series(Market.UM, "klines", "BTCUSDT", "1h")
 SECONDS = Series(Market.SPOT, "klines", "BTCUSDT", "1s")
@@ -647,7 +649,7 @@ def happen(world: World, series: Series, kind: str, what: tuple[Any, ...], price
 
 @pytest.mark.parametrize("series", ALL, ids=lambda series: f"{series.dataset}-{series.interval}")
 @given(happened=st.lists(happenings(), min_size=2, max_size=10))
-@hypothesis_settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=12, deadline=None)
 def test_whatever_happens_every_row_is_there_once(
     tmp_path_factory: pytest.TempPathFactory, series: Series, happened: list[tuple[str, Any]]
 ) -> None:

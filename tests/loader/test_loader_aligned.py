@@ -282,7 +282,7 @@ def rows_of(times: dict[str, dict[str, list[int]]]) -> Stored:
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(worlds, st.integers(-5, 70), st.integers(1, 80), st.sampled_from([1, 2]))
 def test_any_world_with_gaps_and_late_listings_is_joined_as_by_hand(
     times: dict[str, dict[str, list[int]]], first: int, length: int, threads: int
@@ -300,7 +300,7 @@ def as_option(max_age_us: int | None) -> timedelta | None:
     return None if max_age_us is None else timedelta(microseconds=max_age_us)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(worlds, st.integers(0, 60), max_ages)
 def test_older_candles_join_as_far_as_asked_for_and_their_age_is_told(
     times: dict[str, dict[str, list[int]]], first: int, max_age_us: int | None
@@ -315,7 +315,7 @@ def test_older_candles_join_as_far_as_asked_for_and_their_age_is_told(
     assert found == oracle(stored, start_us, end_us, max_age_us=max_age_us, ages=True)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(worlds, st.integers(0, 72), late, max_ages)
 def test_what_comes_after_a_moment_changes_no_row_known_by_then(
     times: dict[str, dict[str, list[int]]], hour: int, late_us: int, max_age_us: int | None

@@ -69,7 +69,7 @@ def both(root: Path, *request: Any, **options: Any) -> tuple[pa.Table, pa.Table,
         return one, without.load_data(*request, **options)["klines"], sum(read)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.sets(st.sampled_from([*SYMBOLS, "NOPEUSDT"]), min_size=16),
     st.integers(-30, 24 * 21),

@@ -33,7 +33,7 @@ def rows_by(world: World, request: Any, threads: int, only_duckdb: bool) -> Any:
 times = st.sets(st.integers(0, 24 * 6), max_size=60).map(lambda s: [START + hour * HOUR_US for hour in sorted(s)])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(SYMBOLS), times, min_size=1),
     st.integers(-10, 150), st.integers(1, 150),

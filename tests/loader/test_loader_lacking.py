@@ -72,6 +72,15 @@ def test_what_may_not_be_published_yet_is_not_missing(world: World, loader: Back
         assert [part.lack for part in lacking(request, request.datasets[0], rows, lambda *_: False, us(now))] == lacks
 
 
+def test_funding_is_published_by_the_month(world: World, loader: BacktestDataLoader) -> None:
+    world.fill("funding_rate", "BTCUSDT", hours("2024-01-01", 24 * 31)[::8])
+    request = parse_request("BTCUSDT", "2024-01-01", "2024-12-31", "funding_rate", "1h", "um")
+    rows = loader._reader.rows(request, request.datasets[0])
+    for now, lacks in (("2024-02-20", []), ("2024-03-15", []), ("2024-03-17", ["ends-early"])):
+        found = lacking(request, request.datasets[0], rows, lambda *_: False, us(now))
+        assert [part.lack for part in found] == lacks
+
+
 def test_what_the_exchange_has_ended_is_not_missing(world: World, loader: BacktestDataLoader) -> None:
     for symbol in ("BTCUSDT", "LUNAUSDT"):
         world.fill("klines", symbol, hours("2024-01-02", 40))

@@ -96,7 +96,7 @@ whole_times = st.tuples(st.integers(0, 40), st.integers(1, 170)).map(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.one_of(times, whole_times), decimals, st.integers(-20, 200), st.integers(1, 150),
     st.sampled_from([*STEPS, "1mo"]), st.sampled_from(["drop", "keep"]), st.sampled_from([1, 4]),

@@ -39,7 +39,7 @@ def moment(time_us: int) -> datetime:
     return datetime.fromtimestamp(time_us / 10**6, UTC)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     first=st.integers(-20, 200),
     length=st.integers(1, 150),

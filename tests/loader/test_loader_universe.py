@@ -102,7 +102,7 @@ days = st.dictionaries(st.integers(0, 60), st.lists(amounts, min_size=1, max_siz
 worlds = st.dictionaries(st.sampled_from(["AUSDT", "BUSDT", "CUSDT"]), days.filter(bool), min_size=1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     worlds,
     st.integers(-3, 60),
