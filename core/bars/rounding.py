@@ -1,6 +1,5 @@
 """Between exact sums and doubles: the nearest double of a sum, the least sum that reaches a double."""
 
-import math
 from typing import Any, Final
 
 import numpy as np
@@ -9,11 +8,15 @@ from numba import float64, int64, uint64
 from core.bars.compiled import plain
 from core.bars.slots import NEVER
 from core.bars.vectors import bits_of
+from core.division import long_division
 
 _FRACTION: Final = (1 << 52) - 1
 """The bits of a double below its greatest one."""
 _TEN: Final = np.array([10.0**power for power in range(19)])
 _TEN_WHOLE: Final = np.array([10**power for power in range(19)], dtype=np.uint64)
+
+
+_long_division: Final = plain(long_division)
 
 
 @plain
@@ -22,24 +25,6 @@ def nearest(number: Any, places: Any) -> Any:
     if number < int64(1) << int64(53):
         return float64(number) / _TEN[places]
     return _long_division(uint64(number), _TEN_WHOLE[places])
-
-
-@plain
-def _long_division(number: Any, divisor: Any) -> Any:
-    quotient, rest, bits = number // divisor, number % divisor, 0
-    while quotient < uint64(1) << uint64(54):
-        rest = rest << uint64(4)  # stays below 2^64, for the divisor is below 2^60
-        quotient = (quotient << uint64(4)) + rest // divisor
-        rest, bits = rest % divisor, bits + 4
-    drop = 2
-    while quotient >> uint64(drop) >= uint64(1) << uint64(53):
-        drop += 1
-    half = uint64(1) << uint64(drop - 1)
-    low = quotient & (half + half - uint64(1))
-    kept = int64(quotient >> uint64(drop))
-    if low > half or (low == half and (rest != uint64(0) or kept & 1)):
-        kept += 1
-    return math.ldexp(float64(kept), drop - bits)
 
 
 @plain

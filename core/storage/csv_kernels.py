@@ -17,6 +17,7 @@ from llvmlite import ir
 from numba import float64, int64, njit, types, uint8, uint64
 from numba.extending import intrinsic
 
+from core.division import long_division
 from core.storage.csv_vectors import bytes_equal, decimal_before, ones_in, whole_before
 
 VECTORS: Final = "efd12ba8a288b807"
@@ -157,24 +158,13 @@ def _boolean(place: Any) -> Any:
     return place + 5 - is_true if is_true | is_false else 0, uint8(is_true)
 
 
+_long_division = njit(nogil=True)(long_division)
+
+
 @njit(float64(uint64, int64), nogil=True, cache=True)
 def divided(mantissa: Any, decimals: int) -> float:
     """mantissa / 10^decimals, rounded once, half to even; for a mantissa from 2^53 on and at most 18 decimals."""
-    divisor = _TEN_WHOLE[decimals]
-    quotient, rest, bits = mantissa // divisor, mantissa % divisor, 0
-    while quotient < uint64(1) << uint64(54):
-        rest = rest << uint64(4)  # stays below 2^64, for the divisor is below 2^60
-        quotient = (quotient << uint64(4)) + rest // divisor
-        rest, bits = rest % divisor, bits + 4
-    drop = 2
-    while quotient >> uint64(drop) >= uint64(1) << uint64(53):
-        drop += 1
-    half = uint64(1) << uint64(drop - 1)
-    low = quotient & (half + half - uint64(1))
-    kept = int64(quotient >> uint64(drop))
-    if low > half or (low == half and (rest != uint64(0) or kept & 1)):
-        kept += 1
-    return math.ldexp(float64(kept), drop - bits)
+    return _long_division(mantissa, _TEN_WHOLE[decimals])
 
 
 @njit(float64(int64, int64), nogil=True, cache=True)
