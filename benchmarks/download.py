@@ -348,7 +348,7 @@ def timed(method):
 for name in ("plan", "claim", "advance", "begin_run", "finish_run", "heartbeat", "release", "states"):
     setattr(DownloadTracker, name, timed(getattr(DownloadTracker, name)))
 began = time.perf_counter()
-import download_all
+from core.commands import download_all
 code = download_all.main(sys.argv[1:])
 print(spent[0], time.perf_counter() - began)
 """

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import data_dictionary
 import pytest
 from factories import Command
 
+from core.commands import data_dictionary
 from core.datasets import DATASETS
 from core.errors import ConfigError, StorageError
 from core.storage.schema import schema_of

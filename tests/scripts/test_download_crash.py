@@ -42,8 +42,8 @@ import _root
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 {sabotage}
-from _command import run_command
-import download_all
+from core.commands.command import run_command
+from core.commands import download_all
 run_command(download_all.main)
 """
 IN_THE_STORING_PROCESS = """

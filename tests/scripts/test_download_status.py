@@ -328,8 +328,8 @@ def power_cut():
         target.write_bytes((noted / "files" / name.read_text()).read_bytes())
     os.kill(os.getpid(), signal.SIGKILL)
 
-from _command import run_command
-import download_all
+from core.commands.command import run_command
+from core.commands import download_all
 run_command(download_all.main)
 """
 

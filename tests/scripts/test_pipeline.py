@@ -12,7 +12,7 @@ import pytest
 from factories import ROOT, Command, Outcome, finished
 from script_world import assert_nothing_half_written, command, zip_hits
 
-from _command import bytes_from
+from core.commands.command import bytes_from
 from core.download.tracker import DownloadTracker
 from core.layout import Layout
 from core.sample.archive import Shelf, write_archive
@@ -243,8 +243,8 @@ def entered(self, *arguments):
     event.listen(Engine, "commit", lambda connection: die_in_time())
     return enter(self, *arguments)
 DownloadTracker.enter = entered
-from _command import run_command
-import pipeline
+from core.commands.command import run_command
+from core.commands import pipeline
 run_command(pipeline.main)
 """
 

@@ -22,7 +22,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-import _root  # noqa: F401
 from core.datasets import DATASETS, Dataset, dataset_named, interval_named, market_named
 from core.dates import span_of
 from core.errors import ConfigError, MarketDataError, storage_error

@@ -4,8 +4,7 @@ import argparse
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import _root  # noqa: F401
-from _command import is_of, symbols_from, words_from
+from core.commands.command import is_of, symbols_from, words_from
 from core.datasets import DATASETS, dataset_named, interval_named, market_named
 from core.dates import INTERVAL_US, parse_day
 from core.errors import ConfigError, NoData

@@ -1,0 +1,246 @@
+"""Bring what is here up to date: yesterday's archives of every known series, finished months, newly listed symbols."""
+
+import argparse
+import asyncio
+import contextlib
+import functools
+import json
+import sys
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.live import Live
+
+from core.commands.command import (
+    INTERRUPTED,
+    Parser,
+    add_download_options,
+    add_source_options,
+    log_to_file,
+    log_to_stderr,
+    prepare_data_root,
+    run_async,
+    settings_from,
+    symbols_from,
+    words_from,
+)
+from core.datasets import DATASETS, dataset_named, interval_named, market_named
+from core.dates import DAY_US
+from core.download.asking import Asking
+from core.download.known import known_partitions
+from core.download.smart import SmartDownloader
+from core.download.tracker import DownloadTracker
+from core.download.transport import open_transport
+from core.errors import ConfigError, NoData
+from core.events import Snapshot, fan_out, log_event
+from core.exchanges import EXCHANGES
+from core.exchanges.apis import APIS
+from core.integrity.checker import IntegrityChecker
+from core.jobs.alone import alone
+from core.jobs.gaps import GapFiller
+from core.jobs.store import CHECK_ROWS
+from core.jobs.sync import Sync, SyncSummary
+from core.jobs.update import COMMAND, DAYS_BACK, Selection, UpdateSummary, update
+from core.layout import Layout
+from core.monitor import render
+from core.nearest import did_you_mean
+from core.settings import Settings, load_known_gaps, load_symbols
+from core.storage.manager import StorageManager
+from core.types import ArchiveFile, Market
+
+MAX_GAP_DAYS = 30
+MOST_DAYS = 10_000
+
+EXAMPLES = """examples:
+  python scripts/daily_update.py                          everything that is here, and symbols listed since
+  python scripts/daily_update.py --days-back 30           look at a month again, also for what came late
+  python scripts/daily_update.py --market um --data-types klines,funding_rate
+  15 9 * * *  cd /path/to/tapevault && .venv/bin/python scripts/daily_update.py        a line for cron, in UTC
+
+Says nothing where there is no terminal and nothing is wrong, so that cron sends no mail.
+
+exit codes: 0 all well (also if archives are late), 1 something failed, or is missing, faulty or a hole at the source
+since this night, 2 wrong usage, 3 nothing is here yet (run download_all.py first), 4 another update is at work, 130
+interrupted
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = _parser().parse_args(arguments)
+    log_to_stderr(options.log_level)
+    settings = settings_from(options)
+    selection = _selection(options)
+    layout = Layout(settings.data_root)
+    if not layout.database.exists():
+        raise NoData(f"nothing is here yet, under {layout.root}; run download_all.py first, with what you want to keep")
+    prepare_data_root(layout.root)
+    with alone(layout, COMMAND):
+        log_to_file(layout.logs)
+        return run_async(_run(options, settings, layout, selection))
+
+
+async def _run(options: argparse.Namespace, settings: Settings, layout: Layout, selection: Selection) -> int:
+    snapshot = Snapshot()
+    emit = fan_out(snapshot.apply, log_event)
+    async with open_transport(settings.download.workers, settings.download.http2) as transport:
+        smart = SmartDownloader(transport, settings.download, emit)
+        archive = EXCHANGES["binance"](settings.download, layout, smart, emit)
+        catalog = functools.partial(known_partitions, layout)
+        storage = StorageManager(layout, settings.storage, settings.quality, catalog, CHECK_ROWS)
+        now = datetime.now(UTC)
+        with DownloadTracker(layout.database) as tracker:
+            asking = Asking(int(now.timestamp() * 1_000_000), settings.quality.accepted)
+
+            def progress() -> dict[str, int]:
+                return {key: file.bytes_done for key, file in snapshot.active.copy().items()}
+
+            async def bring(batches: AsyncIterator[Sequence[ArchiveFile]]) -> SyncSummary:
+                workers = settings.download.workers
+                sync = Sync(archive, tracker, storage, layout, emit, workers=workers, asking=asking, progress=progress)
+                return await sync.run(batches, f"{COMMAND} --fill-gaps")
+
+            filler = GapFiller(
+                archive,
+                APIS["binance"](settings.download, smart),
+                tracker,
+                storage,
+                IntegrityChecker(
+                    layout,
+                    storage,
+                    tracker,
+                    settings.quality,
+                    load_known_gaps(),
+                ),
+                bring,
+                asking.now_us,
+                options.max_gap_days * DAY_US,
+                emit,
+            )
+            try:
+                async with _display(options, snapshot):
+                    summary = await update(
+                        selection,
+                        archive=archive,
+                        tracker=tracker,
+                        storage=storage,
+                        layout=layout,
+                        now=now,
+                        emit=emit,
+                        symbols=load_symbols(),
+                        listing=settings.download.listing,
+                        days_back=options.days_back,
+                        accept=settings.quality.accepted,
+                        workers=settings.download.workers,
+                        new_listings=not options.known_only,
+                        fill_gaps=filler.fill if options.fill_gaps else None,
+                        progress=progress,
+                    )
+            except asyncio.CancelledError:
+                print("\ninterrupted: what is here is kept; the next update goes on from there", file=sys.stderr)
+                return INTERRUPTED
+    _report(options, summary)
+    return 0 if summary.is_well else 1
+
+
+def _report(options: argparse.Namespace, summary: UpdateSummary) -> None:
+    """On a terminal always; elsewhere only what went wrong, and JSON where it is asked for."""
+    for failure in summary.sync.failures[:10]:
+        print(f"failed {failure.key}: {failure.error}", file=sys.stderr)
+    for text in summary.gaps.failures[:10]:
+        print(f"gap not filled: {text}", file=sys.stderr)
+    if options.json:
+        sync = asdict(summary.sync)
+        print(
+            json.dumps(sync | {name: value for name, value in asdict(summary).items() if name != "sync"}, default=str)
+        )
+    elif not options.quiet and (sys.stdout.isatty() or not summary.is_well):
+        print(_line(summary))
+
+
+def _line(summary: UpdateSummary) -> str:
+    """One line that says what the night came to."""
+    sync = summary.sync
+    parts = [
+        f"{summary.series} series up to {summary.last}",
+        f"{sync.downloaded} archives downloaded ({decimal(sync.bytes_downloaded)}), {sync.stored} stored",
+    ]
+    faults = sync.unverified + sync.corrupt + sync.mismatched
+    counted = {
+        "of newly listed symbols": summary.new_series,
+        "replaced by the exchange": sync.replaced,
+        "late": summary.late,
+        "newly missing": len(summary.missing_new),
+        "behind, with a hole before": len(summary.behind),
+        "faulty at the source": faults,
+        "waiting for the source": summary.waiting,
+        "failed": sync.failed,
+    }
+    parts += [f"{count} {name}" for name, count in counted.items() if count]
+    if summary.gaps.looked_at:
+        ends = ", ".join(f"{count} {status}" for status, count in sorted(summary.gaps.status.items()))
+        parts.append(f"{summary.gaps.looked_at} gaps: {ends}; {summary.gaps.rows} rows from the API")
+    parts.append(f"{summary.asked} questions to the listing, {summary.probed} probes, {summary.seconds:.1f} s")
+    return "; ".join(parts)
+
+
+@contextlib.asynccontextmanager
+async def _display(options: argparse.Namespace, snapshot: Snapshot) -> AsyncIterator[None]:
+    """A live dashboard on a terminal; nothing elsewhere."""
+    console = Console(stderr=True)
+    if options.quiet or not console.is_terminal:
+        yield
+    else:
+        with Live(get_renderable=lambda: render(snapshot), console=console, refresh_per_second=6, transient=True):
+            yield
+
+
+def _selection(options: argparse.Namespace) -> Selection:
+    """What the options leave of what is known, every word checked."""
+    markets = tuple(market_named(name) for name in words_from(options.market, "--market")) or None
+    datasets = words_from(options.data_types, "--data-types") or None
+    for name in datasets or ():
+        if name not in DATASETS:
+            raise ConfigError(f"unknown data type {name!r}{did_you_mean(name, DATASETS)}")
+        if markets is not None and not set(markets) & set(DATASETS[name].markets):
+            dataset_named(name, markets[0])
+    intervals = words_from(options.interval, "--interval") or None
+    for interval in intervals or ():
+        interval_named(interval, DATASETS["klines"], Market.SPOT)
+    return Selection(markets, datasets, intervals, symbols_from(options.symbols))
+
+
+def _days(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= MOST_DAYS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 1 to {MOST_DAYS}")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_source_options(parser.add_argument_group("where from and where to"))
+    what = parser.add_argument_group("what (default: all that is here)")
+    what.add_argument("--market", metavar="a,b", help="only of um, cm or spot")
+    what.add_argument("--symbols", metavar="A,B", help="only these, or @majors for a category; no new listings then")
+    what.add_argument("--data-types", metavar="a,b", help=f"only of {', '.join(DATASETS)}")
+    what.add_argument("--interval", metavar="a,b", help="only candles of these intervals")
+    what.add_argument("--known-only", action="store_true", help="leave newly listed symbols alone")
+    what.add_argument(
+        "--days-back",
+        type=_days,
+        default=DAYS_BACK,
+        metavar="N",
+        help=f"days looked at, and all since the last update (default {DAYS_BACK})",
+    )
+    what.add_argument("--fill-gaps", action="store_true", help="also fill the gaps of what is updated")
+    what.add_argument(
+        "--max-gap-days",
+        type=_days,
+        default=MAX_GAP_DAYS,
+        metavar="N",
+        help=f"with --fill-gaps: leave longer ones alone (default {MAX_GAP_DAYS})",
+    )
+    add_download_options(parser.add_argument_group("how"))
+    return parser

@@ -1,0 +1,359 @@
+"""Download what the exchange publishes, verify it and store it, ready for `loader.BacktestDataLoader`."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.live import Live
+from rich.table import Table
+
+from core.commands.command import (
+    INTERRUPTED,
+    Parser,
+    add_common_options,
+    bytes_from,
+    log_to_file,
+    log_to_stderr,
+    prepare_data_root,
+    request_from,
+    run_async,
+    settings_from,
+    shown,
+)
+from core.download.asking import Asking
+from core.download.database import now_us
+from core.download.process import ProcessIdentity
+from core.download.smart import SmartDownloader
+from core.download.tracker import DownloadTracker
+from core.download.transport import open_transport
+from core.errors import ConfigError, NoData, TrackerError, storage_error
+from core.events import Snapshot, fan_out, log_event
+from core.exchanges import EXCHANGES
+from core.exchanges.archive import Archive
+from core.jobs.request import Request, find_files, find_on_disk, with_all, with_priority
+from core.jobs.store import CHECK_ROWS
+from core.jobs.symbols_info import Coverage, cover, record_symbols
+from core.jobs.sync import Scope, Sync, SyncSummary
+from core.layout import Layout
+from core.monitor import render, status_line
+from core.settings import Settings, load_symbols
+from core.storage.pool import StoragePool, free_cores
+from core.types import ArchiveFile, State
+
+EXAMPLES = """examples:
+  python scripts/download_all.py --priority-only
+      the 35 most important symbols: candles, mark, index and premium prices, funding
+  python scripts/download_all.py --symbols BTCUSDT,ETHUSDT --start 2024-01-01 --end 2024-12-31
+  python scripts/download_all.py --symbols BTCUSDT --data-types trades --start 2024-08-01 --end 2024-08-03
+  python scripts/download_all.py --market spot --symbols BTCUSDT --interval 1m --dry-run
+  python scripts/download_all.py --source http://127.0.0.1:8000      an archive served by serve_archive.py
+
+exit codes: 0 all well, 1 some files failed (run again to continue), 2 wrong usage, 3 nothing published, 130 interrupted
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = _parser().parse_args(arguments)
+    log_to_stderr(options.log_level)
+    settings = settings_from(options)
+    if options.limit_rate:
+        settings = settings.replace(download={"limit_rate_bytes": _rate(options.limit_rate)})
+    if options.salvage and options.scope in (Scope.DOWNLOAD, Scope.REBUILD):
+        raise ConfigError("--salvage is about storing rows, which --download-only and --rebuild-status do not do")
+    request = request_from(options)
+    if options.priority_only and request.symbols:
+        raise ConfigError("--priority-only and --symbols exclude each other")
+    return run_async(_run(options, settings, request))
+
+
+async def _run(options: argparse.Namespace, settings: Settings, request: Request) -> int:
+    began = time.monotonic()
+    layout = Layout(settings.data_root)
+    snapshot = Snapshot()
+    emit = fan_out(snapshot.apply, log_event)
+    async with open_transport(settings.download.workers, settings.download.http2) as transport:
+        smart = SmartDownloader(transport, settings.download, emit, adopts=not options.no_resume)
+        archive = EXCHANGES["binance"](settings.download, layout, smart, emit)
+        if options.dry_run:
+            return await _report_dry_run(options, settings, _listed(options, request, archive), layout)
+        prepare_data_root(layout.root)
+        log_to_file(layout.logs)
+        is_rebuilt = options.scope is Scope.REBUILD
+        if is_rebuilt:
+            _begin_rebuilding(layout)
+        with (
+            _storage(options, settings, layout) as storage,
+            DownloadTracker(layout.rebuilt_database if is_rebuilt else layout.database) as tracker,
+        ):
+            sync = Sync(
+                archive,
+                tracker,
+                storage,
+                layout,
+                emit,
+                scope=options.scope,
+                workers=settings.download.workers,
+                fresh=options.no_resume,
+                asking=Asking(now_us(), settings.quality.accepted),
+                progress=lambda: {key: file.bytes_done for key, file in snapshot.active.copy().items()},
+            )
+            wanted = _wanted(options, settings, request, archive, tracker)
+            try:
+                async with _display(options, snapshot):
+                    summary = await sync.run(wanted, "download_all")
+            except asyncio.CancelledError:
+                print("\ninterrupted: what is here is kept; the same command goes on from there", file=sys.stderr)
+                return INTERRUPTED
+            if is_rebuilt:
+                _inherit(tracker, layout)
+        if is_rebuilt:
+            _put_in_place(layout)
+        summary = replace(summary, seconds=round(time.monotonic() - began, 3))
+        _report(options, summary, snapshot, layout)
+        return 1 if summary.failed or any(fault.state is not State.MISSING for fault in summary.faults) else 0
+
+
+def _storage(
+    options: argparse.Namespace, settings: Settings, layout: Layout
+) -> contextlib.AbstractContextManager[StoragePool | None]:
+    """Who stores, unless nothing is stored. Downloading takes about one processor."""
+    if options.scope is Scope.DOWNLOAD:
+        return contextlib.nullcontext()
+    cores = free_cores()
+    processes = cores if options.scope in (Scope.PROCESS, Scope.REBUILD) else max(1, cores - 1)
+    return StoragePool(layout, settings.storage, settings.quality, processes, CHECK_ROWS)
+
+
+async def _wanted(
+    options: argparse.Namespace, settings: Settings, request: Request, archive: Archive, tracker: DownloadTracker
+) -> AsyncIterator[Sequence[ArchiveFile]]:
+    """The archives to work on; what a listing shows of their symbols is recorded."""
+    layout = Layout(settings.data_root)
+    if options.scope is Scope.PROCESS:
+        yield _known_files(tracker, layout, request)
+    elif options.scope is Scope.REBUILD:
+        async for files in find_on_disk(layout, archive):
+            yield files
+    else:
+        covered: Coverage = {}
+        async for files in _listed(options, request, archive):
+            cover(covered, files)
+            yield files
+        record_symbols(layout.symbols_info, covered, settings.download.listing)
+
+
+async def _listed(
+    options: argparse.Namespace, request: Request, archive: Archive
+) -> AsyncIterator[tuple[ArchiveFile, ...]]:
+    """The archives of the request, a series at a time, after its symbols are settled."""
+    symbols = load_symbols()
+    if options.priority_only:
+        request, absent = await with_priority(request, archive, symbols)
+        if absent and not options.quiet:
+            print(f"not at this source: {', '.join(absent)}", file=sys.stderr)
+    elif request.symbols is None:
+        request = await with_all(request, archive, symbols)
+    async for files in find_files(request, archive):
+        yield files
+
+
+def _known_files(tracker: DownloadTracker, layout: Layout, request: Request) -> tuple[ArchiveFile, ...]:
+    """Archives that are here already and belong to the request."""
+    failed = tracker.known(request.market, [State.FAILED, State.CORRUPT, State.UNVERIFIED])
+    here = tracker.known(request.market, [State.FETCHED, State.STORED])
+    here += [file for file in failed if layout.raw(file.series, file.period).exists()]
+    files = tuple(file for file in here if request.wants(file))
+    if not files:
+        raise NoData("no downloaded archive belongs to this request; run it without --process-only first")
+    return files
+
+
+def _begin_rebuilding(layout: Layout) -> None:
+    """Make room for a new database beside the old one, which stays until the new one is whole."""
+    live: tuple[ProcessIdentity, ...] = ()
+    with contextlib.suppress(TrackerError), _old_database(layout) as old:  # damaged: then nobody works with it
+        live = old.live_runs() if old is not None else ()
+    if live:
+        raise TrackerError(
+            f"process {live[0].pid} on {live[0].host} is at work with the status database; stop it first"
+        )
+    _move(layout.rebuilt_database, None)
+
+
+def _inherit(tracker: DownloadTracker, layout: Layout) -> None:
+    try:
+        with _old_database(layout) as old:
+            if old is not None:
+                tracker.inherit(old)
+    except TrackerError as error:
+        print(f"the old database's revisions are not carried over: {error}", file=sys.stderr)
+
+
+def _put_in_place(layout: Layout) -> None:
+    """The old one out of the way, not away: somebody may want to look at what it still says."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    _move(layout.database, layout.database.with_name(f"{layout.database.name}.{stamp}.old"))
+    _move(layout.rebuilt_database, layout.database)
+
+
+@contextlib.contextmanager
+def _old_database(layout: Layout) -> Iterator[DownloadTracker | None]:
+    """The database as it is, None if there is none or it cannot be read."""
+    try:
+        old = DownloadTracker(layout.database) if layout.database.exists() else None
+    except TrackerError:
+        old = None
+    with contextlib.nullcontext() if old is None else old:
+        yield old
+
+
+def _move(database: Path, target: Path | None) -> None:
+    """Move a database with what SQLite keeps beside it; None: remove it."""
+    for suffix in ("", "-wal", "-shm"):
+        path = database.with_name(database.name + suffix)
+        try:
+            if target is None:
+                path.unlink(missing_ok=True)
+            elif path.exists():
+                path.replace(target.with_name(target.name + suffix))
+        except OSError as error:
+            raise storage_error(error, path) from error
+
+
+@contextlib.asynccontextmanager
+async def _display(options: argparse.Namespace, snapshot: Snapshot) -> AsyncIterator[None]:
+    """A live dashboard on a terminal; a line every few seconds elsewhere; nothing when quiet."""
+    console = Console(stderr=True)
+    if options.quiet:
+        yield
+    elif console.is_terminal:
+        with Live(get_renderable=lambda: render(snapshot), console=console, refresh_per_second=6):
+            yield
+    else:
+        ticker = asyncio.create_task(_tick(snapshot))
+        try:
+            yield
+        finally:
+            ticker.cancel()
+
+
+def _listing_status(options: argparse.Namespace) -> contextlib.AbstractContextManager[object]:
+    """Something that moves while the exchange is asked what it publishes."""
+    console = Console(stderr=True)
+    if options.quiet or not console.is_terminal:
+        return contextlib.nullcontext()
+    return console.status("asking the exchange what it publishes")
+
+
+async def _tick(snapshot: Snapshot) -> None:
+    while True:
+        await asyncio.sleep(10)
+        print(status_line(snapshot), file=sys.stderr)
+
+
+def _report(options: argparse.Namespace, summary: SyncSummary, snapshot: Snapshot, layout: Layout) -> None:
+    if options.json:
+        print(json.dumps(asdict(summary)))
+        return
+    for failure in summary.failures[:10]:
+        print(f"failed {failure.key}: {failure.error}", file=sys.stderr)
+    for fault in [fault for fault in summary.faults if fault.state is not State.MISSING][:10]:
+        print(f"{fault.state} {fault.key}: {fault.detail}", file=sys.stderr)
+    if options.quiet:
+        return
+    console = Console()
+    console.print(_table(summary, snapshot, layout))
+    if summary.failed:
+        console.print("Run the same command again to try the failed files once more.")
+    elif not (summary.downloaded or summary.stored or summary.faults or summary.waiting):
+        console.print("Nothing to download: everything is already here.")
+
+
+def _table(summary: SyncSummary, snapshot: Snapshot, layout: Layout) -> Table:
+    table = Table(title="Download", show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    rows = {
+        "archives for this request": summary.planned,
+        "already here": summary.skipped,
+        "downloaded": f"{summary.downloaded} ({decimal(summary.bytes_downloaded)})",
+        "stored": f"{summary.stored} ({snapshot.rows:,} rows)",
+        "missing at the source": summary.missing,
+        "no checksum at the source": summary.unverified,
+        "corrupt at the source": summary.corrupt,
+        "not what its checksum says": summary.mismatched,
+        "waiting for the source": summary.waiting,
+        "failed": summary.failed,
+        "lines in quarantine": summary.quarantined,
+        "replaced by the exchange since": summary.replaced,
+        "seconds": f"{summary.seconds:.1f}",
+    }
+    for proof, count in sorted(snapshot.proofs.items()):
+        rows[f"verified: {proof}"] = count
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    table.add_row("data folder", shown(layout.root))
+    return table
+
+
+async def _report_dry_run(
+    options: argparse.Namespace, settings: Settings, batches: AsyncIterator[Sequence[ArchiveFile]], layout: Layout
+) -> int:
+    files = fetch = waiting = size = 0
+    asking = Asking(now_us(), settings.quality.accepted)
+    with contextlib.ExitStack() as stack, _listing_status(options):
+        tracker = stack.enter_context(DownloadTracker(layout.database)) if layout.database.exists() else None
+        async for batch in batches:
+            plan = tracker.look(batch, asking) if tracker else None
+            files += len(batch)
+            fetch += len(plan.fetch) if plan else len(batch)
+            waiting += len(plan.waiting) if plan else 0
+            size += plan.fetch_bytes if plan else sum(file.size for file in batch)
+    if options.json:
+        print(json.dumps({"planned": files, "to_fetch": fetch, "bytes_to_fetch": size, "waiting": waiting}))
+    else:
+        later = f", {waiting} wait for the source" if waiting else ""
+        print(f"would fetch {fetch} of {files} archives, {decimal(size)}; {files - fetch - waiting} are here{later}")
+    return 0
+
+
+def _rate(text: str) -> int:
+    rate = bytes_from(text)
+    if rate <= 0:
+        raise ConfigError(f"--limit-rate: {text!r} is not a rate; write bytes a second, for example 500K or 20M")
+    return rate
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_common_options(parser)
+    mine = parser.add_argument_group("this script")
+    mine.add_argument("--priority-only", action="store_true", help="the symbols that config/symbols.yaml puts first")
+    mine.add_argument("--no-resume", action="store_true", help="forget progress of these files and start fresh")
+    scope = mine.add_mutually_exclusive_group()
+    scope.add_argument(
+        "--download-only", dest="scope", action="store_const", const=Scope.DOWNLOAD, help="verify, do not convert"
+    )
+    scope.add_argument(
+        "--process-only", dest="scope", action="store_const", const=Scope.PROCESS, help="convert what is downloaded"
+    )
+    mine.add_argument("--dry-run", action="store_true", help="say how many files and bytes would be fetched")
+    mine.add_argument("--limit-rate", metavar="20M", help="bytes a second over all workers")
+    scope.add_argument(
+        "--rebuild-status",
+        dest="scope",
+        action="store_const",
+        const=Scope.REBUILD,
+        help="make a new status database from the verified archives on disk; downloads none",
+    )
+    parser.set_defaults(scope=Scope.ALL)
+    return parser
