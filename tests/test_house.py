@@ -19,7 +19,7 @@ GROUND = ("types", "errors", "dates", "nearest", "datasets", "decimals", "divisi
 """Floor 0, each importing only what stands before it (`settings` last)."""
 FLOORS = {
     **dict.fromkeys((f"core.{name}" for name in GROUND), 0),
-    **dict.fromkeys(("core.bars", "core.download", "core.storage"), 1),
+    **dict.fromkeys(("core.bars", "core.download", "core.learning", "core.storage"), 1),
     **dict.fromkeys(("core.exchanges", "core.export", "core.integrity", "core.sample", "core.snapshot"), 2),
     **dict.fromkeys(("loader", "core.jobs", "core.monitor"), 3),
     "core.commands": 4,
