@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from core.download import catalog, followed, gaps
+from core.download import catalog, followed, gaps, overview
 from core.download.asking import Asking
 from core.download.database import chunks, now_us, open_engine, tracker_error
 from core.download.gaps import Known
@@ -418,6 +418,11 @@ class DownloadTracker:
     def gaps(self, series: Series) -> tuple[Gap, ...]:
         """What is known of the gaps of one series, in order of time."""
         return self.known_gaps([series]).get(series, Known()).gaps
+
+    def overview(self) -> list[overview.SeriesOverview]:
+        """What is known of every series, summed up, in order."""
+        with self._read() as connection:
+            return overview.overview(connection)
 
     def totals(self) -> dict[State, int]:
         """How many files the database knows in each state."""
