@@ -169,34 +169,40 @@ LOGGER: Final = logging.getLogger("tapevault")
 def log_event(event: Event) -> None:
     """One line a lasting event; progress is left out. Failures and findings are warnings; what went well is only for
     whoever asks for debug lines: the status database says the same of every file."""
+    if (said := _said(event)) is not None:
+        level, message = said
+        LOGGER.log(level, "%s", message, extra={"event": event})
+
+
+def _said(event: Event) -> tuple[int, str] | None:
+    """The level and the line of an event; None: it is not logged."""
     match event:
-        case FileProgressed() | FileStarted():
-            return
         case FileFailed(key, error):
-            LOGGER.warning("failed %s: %s", key, error)
+            return logging.WARNING, f"failed {key}: {error}"
         case FindingRaised(finding):
-            LOGGER.warning("finding %s %s: %s", finding.kind, finding.series, finding.detail)
+            return logging.WARNING, f"finding {finding.kind} {finding.series}: {finding.detail}"
         case FileRetrying(key, reason, attempt, wait):
-            LOGGER.info("retry %s in %.1f s after attempt %d: %s", key, wait, attempt, reason)
+            return logging.INFO, f"retry {key} in {wait:.1f} s after attempt {attempt}: {reason}"
         case FileFetched(key, size, transferred, proof):
-            LOGGER.debug("fetched %s: %d bytes, %d over the network, %s", key, size, transferred, proof)
+            return logging.DEBUG, f"fetched {key}: {size} bytes, {transferred} over the network, {proof}"
         case FileStored(key, rows):
-            LOGGER.debug("stored %s: %d rows", key, rows)
+            return logging.DEBUG, f"stored {key}: {rows} rows"
         case FileMissing(key):
-            LOGGER.info("missing %s: listed, but not there", key)
+            return logging.INFO, f"missing {key}: listed, but not there"
         case FileAtFault(key, state, detail):
-            LOGGER.info("%s %s: %s", state, key, detail)
+            return logging.INFO, f"{state} {key}: {detail}"
         case RunStarted(run, goal):
-            LOGGER.info("run %d begins: archives are to be %s", run, goal)
-        case RunPlanned(files, size, skipped, is_whole):
-            if is_whole:
-                LOGGER.info("%d archives to work on, %d bytes to fetch, %d need nothing", files, size, skipped)
+            return logging.INFO, f"run {run} begins: archives are to be {goal}"
+        case RunPlanned(files, size, skipped, is_whole) if is_whole:
+            return logging.INFO, f"{files} archives to work on, {size} bytes to fetch, {skipped} need nothing"
         case RunWaiting(files, holder):
-            LOGGER.info("waiting for %d archives that %s works on", files, holder)
+            return logging.INFO, f"waiting for {files} archives that {holder} works on"
         case PaceChanged(host, limit, reason):
-            LOGGER.info("asking %s for at most %d at once: %s", host, limit, reason)
+            return logging.INFO, f"asking {host} for at most {limit} at once: {reason}"
         case RunFinished(run, seconds):
-            LOGGER.info("run %d finished after %.1f s", run, seconds)
+            return logging.INFO, f"run {run} finished after {seconds:.1f} s"
+        case _:
+            return None
 
 
 RATE_WINDOW_SECONDS: Final = 5.0

@@ -8,24 +8,21 @@ import argparse
 import asyncio
 import contextlib
 import gc
-import logging
 import os
 import re
 import signal
 import sys
-import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from core.commands.logs import FORMATS
 from core.datasets import DATASETS, Dataset, dataset_named, interval_named, market_named
 from core.dates import span_of
-from core.errors import ConfigError, MarketDataError, storage_error
-from core.events import LOGGER
+from core.errors import ConfigError, MarketDataError
 from core.jobs.request import Request
 from core.nearest import did_you_mean, one_of
 from core.settings import Settings, load_settings, load_symbols
@@ -126,7 +123,8 @@ def add_run_options(group: "argparse._ArgumentGroup") -> None:
     """What is said, and where."""
     group.add_argument("--json", action="store_true", help="one JSON object on stdout at the end, nothing else there")
     group.add_argument("--quiet", action="store_true", help="no progress and no summary")
-    group.add_argument("--log-level", default=None, metavar="LEVEL", help="debug, info, warning (default) or error")
+    group.add_argument("--log-level", metavar="LEVEL", help="debug, info (default), warning or error, on stderr")
+    group.add_argument("--log-format", choices=FORMATS, default="text", help="of log lines, also of data/logs (text)")
 
 
 def settings_from(options: argparse.Namespace) -> Settings:
@@ -256,36 +254,6 @@ def _end_at_once() -> NoReturn:
     show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
     os.write(2, f"{show_cursor}interrupted\n".encode())
     os._exit(INTERRUPTED)
-
-
-def log_to_stderr(level: str | None) -> None:
-    """Log lines with UTC times on stderr."""
-    names = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-    chosen = (level or "warning").lower()
-    if chosen not in names:
-        raise ConfigError(f"--log-level: {level!r}{one_of(chosen, names)}")
-    _listen(logging.StreamHandler(sys.stderr), names[chosen], "%H:%M:%S")
-
-
-def log_to_file(folder: Path) -> None:
-    """Every lasting event, one line each, in `tapevault.log`; ten files of 50 MB are kept."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handler = RotatingFileHandler(folder / "tapevault.log", maxBytes=50_000_000, backupCount=10, encoding="utf-8")
-    except OSError as error:
-        raise storage_error(error, folder) from error
-    _listen(handler, logging.INFO, "%Y-%m-%dT%H:%M:%SZ")
-
-
-def _listen(handler: logging.Handler, level: int, times: str) -> None:
-    formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", times)
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    handler.setLevel(level)
-    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is told by the run, once
-    LOGGER.addHandler(handler)
-    LOGGER.setLevel(min(level, LOGGER.level or level))
-    LOGGER.propagate = False
 
 
 def _datasets(text: str | None, market: Market, default: Sequence[str] | None) -> tuple[Dataset, ...]:

@@ -19,14 +19,13 @@ from core.commands.command import (
     Parser,
     add_download_options,
     add_source_options,
-    log_to_file,
-    log_to_stderr,
     prepare_data_root,
     run_async,
     settings_from,
     symbols_from,
     words_from,
 )
+from core.commands.logs import log_to_file, log_to_stderr
 from core.datasets import DATASETS, dataset_named, interval_named, market_named
 from core.dates import DAY_US
 from core.download.asking import Asking
@@ -70,7 +69,7 @@ interrupted
 
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
-    log_to_stderr(options.log_level)
+    log_to_stderr(options, None if sys.stderr.isatty() else "warning")
     settings = settings_from(options)
     selection = _selection(options)
     layout = Layout(settings.data_root)
@@ -78,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
         raise NoData(f"nothing is here yet, under {layout.root}; run download_all.py first, with what you want to keep")
     prepare_data_root(layout.root)
     with alone(layout, COMMAND):
-        log_to_file(layout.logs)
+        log_to_file(layout.logs, options)
         return run_async(_run(options, settings, layout, selection))
 
 

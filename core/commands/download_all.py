@@ -21,14 +21,13 @@ from core.commands.command import (
     Parser,
     add_common_options,
     bytes_from,
-    log_to_file,
-    log_to_stderr,
     prepare_data_root,
     request_from,
     run_async,
     settings_from,
     shown,
 )
+from core.commands.logs import log_to_file, log_to_stderr
 from core.download.asking import Asking
 from core.download.database import now_us
 from core.download.process import ProcessIdentity
@@ -63,7 +62,7 @@ exit codes: 0 all well, 1 some files failed (run again to continue), 2 wrong usa
 
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
-    log_to_stderr(options.log_level)
+    log_to_stderr(options)
     settings = settings_from(options)
     if options.limit_rate:
         settings = settings.replace(download={"limit_rate_bytes": _rate(options.limit_rate)})
@@ -86,7 +85,7 @@ async def _run(options: argparse.Namespace, settings: Settings, request: Request
         if options.dry_run:
             return await _report_dry_run(options, settings, _listed(options, request, archive), layout)
         prepare_data_root(layout.root)
-        log_to_file(layout.logs)
+        log_to_file(layout.logs, options)
         is_rebuilt = options.scope is Scope.REBUILD
         if is_rebuilt:
             _begin_rebuilding(layout)

@@ -18,11 +18,11 @@ from core.commands.command import (
     add_request_options,
     add_run_options,
     local_settings_from,
-    log_to_stderr,
     request_from,
     shown,
     status_line,
 )
+from core.commands.logs import log_to_stderr
 from core.datasets import DATASETS, market_named
 from core.errors import ConfigError, DiskFull, MarketDataError, NoData
 from core.export import EXPORTS
@@ -67,7 +67,7 @@ class Outcome:
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     began = time.monotonic()
-    log_to_stderr(options.log_level)
+    log_to_stderr(options, "warning")
     chosen = _format(options.format)
     told = _told(options, chosen)
     market = market_named(options.market)

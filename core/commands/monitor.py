@@ -16,9 +16,9 @@ from core.commands.command import (
     add_data_options,
     add_run_options,
     local_settings_from,
-    log_to_stderr,
     status_line,
 )
+from core.commands.logs import log_to_stderr
 from core.commands.stored import add_stored_options, examined, span_since, wanted_from
 from core.dates import format_us
 from core.integrity.checker import Examined
@@ -42,7 +42,7 @@ _SHOWN = 200
 
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
-    log_to_stderr(options.log_level or "error")
+    log_to_stderr(options, "error")
     code: int = options.run(options)
     return code
 

@@ -21,10 +21,10 @@ from core.commands.command import (
     add_run_options,
     bytes_from,
     local_settings_from,
-    log_to_stderr,
     prepare_data_root,
     status_line,
 )
+from core.commands.logs import log_to_stderr
 from core.commands.stored import add_stored_options, examined, wanted_from
 from core.download.tracker import DownloadTracker
 from core.errors import ConfigError, DiskFull, StorageError
@@ -105,7 +105,7 @@ _DAYS_SHOWN = 200
 
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
-    log_to_stderr(options.log_level)
+    log_to_stderr(options)
     code: int = options.run(options)
     return code
 

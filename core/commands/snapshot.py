@@ -15,12 +15,12 @@ from core.commands.command import (
     add_run_options,
     is_of,
     local_settings_from,
-    log_to_stderr,
     shown,
     status_line,
     symbols_from,
     words_from,
 )
+from core.commands.logs import log_to_stderr
 from core.datasets import DATASETS, dataset_named, interval_named, market_named
 from core.dates import format_us, span_of
 from core.errors import NoData
@@ -53,7 +53,7 @@ _NAMED = 10
 
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
-    log_to_stderr(options.log_level)
+    log_to_stderr(options, "warning")
     code: int = options.run(options)
     return code
 
