@@ -116,6 +116,19 @@ class LoaderSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifySettings:
+    """Who is told that a download, an update or a pipeline failed.
+
+    `webhook`: a URL that gets a JSON object by POST. `command`: a program and its arguments, started without a shell,
+    that gets the same object on stdin. `timeout_seconds`: how long either may take.
+    """
+
+    webhook: str | None = None
+    command: tuple[str, ...] = ()
+    timeout_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All sections. `settings.replace(download={"workers": 4})` gives a changed copy."""
 
@@ -124,6 +137,7 @@ class Settings:
     storage: StorageSettings = field(default_factory=StorageSettings)
     quality: QualitySettings = field(default_factory=QualitySettings)
     loader: LoaderSettings = field(default_factory=LoaderSettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
 
     @property
     def data_root(self) -> Path:
@@ -360,6 +374,7 @@ _POSITIVE: Final = {
     "quality.max_compression_ratio",
     "quality.premium_tolerance",
     "loader.threads",
+    "notify.timeout_seconds",
 }
 _CHOICES: Final = {
     "storage.extracted_format": ("csv", "csv.gz", "arrow", "parquet"),
@@ -367,6 +382,7 @@ _CHOICES: Final = {
 }
 _WORDS_OF: Final = {"storage.csv_datasets": tuple(DATASETS), "quality.accept": tuple(map(str, ACCEPTABLE))}
 """What the items of a list may be."""
+_URLS: Final = {"notify.webhook"}
 _ABOVE_ONE: Final = {"quality.max_price_jump"}
 _NOT_NEGATIVE: Final = {"download.backoff_seconds", "download.backoff_cap_seconds", "quality.period_slack_hours"}
 
@@ -379,6 +395,8 @@ def _check(value: Any, name: str, node: yaml.Node, path: Path) -> None:
         raise _wrong(path, node, f"{name} should be above 1, for it is a ratio")
     if name in _NOT_NEGATIVE and not value >= 0:
         raise _wrong(path, node, f"{name} should not be below 0")
+    if name in _URLS and value is not None and not value.startswith(("http://", "https://")):
+        raise _wrong(path, node, f"{name} should be a URL that starts with http:// or https://")
     if name in _CHOICES and value not in _CHOICES[name]:
         raise _wrong(path, node, f"{name}: {value!r} is none of {', '.join(_CHOICES[name])}")
     for word in value if name in _WORDS_OF else ():

@@ -26,6 +26,7 @@ from core.commands.command import (
     words_from,
 )
 from core.commands.logs import log_to_file, log_to_stderr
+from core.commands.notify import notified
 from core.datasets import DATASETS, dataset_named, interval_named, market_named
 from core.dates import DAY_US
 from core.download.asking import Asking
@@ -73,6 +74,10 @@ def main(arguments: Sequence[str]) -> int:
     settings = settings_from(options)
     selection = _selection(options)
     layout = Layout(settings.data_root)
+    return notified(settings.notify, arguments, lambda: _update(options, settings, layout, selection))
+
+
+def _update(options: argparse.Namespace, settings: Settings, layout: Layout, selection: Selection) -> int:
     if not layout.database.exists():
         raise NoData(f"nothing is here yet, under {layout.root}; run download_all.py first, with what you want to keep")
     prepare_data_root(layout.root)

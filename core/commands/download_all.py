@@ -28,6 +28,7 @@ from core.commands.command import (
     shown,
 )
 from core.commands.logs import log_to_file, log_to_stderr
+from core.commands.notify import notified
 from core.download.asking import Asking
 from core.download.database import now_us
 from core.download.process import ProcessIdentity
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     request = request_from(options)
     if options.priority_only and request.symbols:
         raise ConfigError("--priority-only and --symbols exclude each other")
-    return run_async(_run(options, settings, request))
+    return notified(settings.notify, arguments, lambda: run_async(_run(options, settings, request)))
 
 
 async def _run(options: argparse.Namespace, settings: Settings, request: Request) -> int:
