@@ -11,7 +11,6 @@ What DuckDB 2.0 taught us, each held by a test:
   and what is asked as a relation is ordered by the query.
 """
 
-import getpass
 import os
 import tempfile
 from collections.abc import Sequence
@@ -89,9 +88,11 @@ def pattern(path: Path) -> str:
 
 def _connect(settings: LoaderSettings) -> duckdb.DuckDBPyConnection:
     """A DuckDB that fetches no extension, spills to the system's temporary folder and thinks in UTC."""
+    # not the name, which is not known of every user; where there are no numbers, temporary folders are apart anyway
+    user = os.getuid() if hasattr(os, "getuid") else "user"
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,
-        "temp_directory": str(Path(tempfile.gettempdir(), f"tapevault-duckdb-{getpass.getuser()}")),
+        "temp_directory": str(Path(tempfile.gettempdir(), f"tapevault-duckdb-{user}")),
     }
     if settings.threads is not None:
         config["threads"] = settings.threads

@@ -66,6 +66,21 @@ def test_a_file_name_is_a_pattern_to_duckdb_even_as_a_parameter(tmp_path: Path) 
         assert connection.sql("SELECT count(*) FROM read_parquet(?)", params=[[str(path)]]).fetchall() == [(9,)]
 
 
+def test_a_user_whom_the_system_does_not_know_may_read(
+    world: World, loader: BacktestDataLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that runs under any number."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    world.fill("klines", "BTCUSDT", hours("2024-01-05", 9))
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    assert loader.sql("SELECT count(*) AS n FROM klines_1h")["n"].tolist() == [9]
+
+
 def test_a_folder_that_cannot_be_named_exactly_is_refused(tmp_path: Path) -> None:
     world = World(tmp_path / "a\\b*")
     world.fill("klines", "BTCUSDT", hours("2024-01-01", 2))
