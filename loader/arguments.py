@@ -53,8 +53,8 @@ class Request:
 
 def parse_request(
     symbols: str | Iterable[str],
-    start_date: str | date,
-    end_date: str | date,
+    start: str | date,
+    end: str | date,
     data_types: str | Iterable[str],
     interval: str,
     market: str,
@@ -69,7 +69,7 @@ def parse_request(
     return Request(
         market=where,
         symbols=_symbols(symbols),
-        span=parse_span(start_date, end_date),
+        span=parse_span(start, end),
         datasets=kinds,
         interval=interval if any(kind.has_interval for kind in kinds) else None,
         columns=None if columns is None else _columns(columns, kinds, where),
@@ -82,15 +82,15 @@ def default_columns(dataset: Dataset, market: Market) -> tuple[str, ...]:
     return _ORDER.get(dataset.name, tuple(stored))
 
 
-def parse_span(start_date: str | date, end_date: str | date) -> Span:
+def parse_span(start: str | date, end: str | date) -> Span:
     """`[start, end)` in microseconds. Raises ConfigError for what is no date, or an end not behind the start."""
-    start_us, _ = _instant(start_date, "start_date")
-    end_us, is_day = _instant(end_date, "end_date")
+    start_us, _ = _instant(start, "start")
+    end_us, is_day = _instant(end, "end")
     if is_day:
         end_us += timedelta(days=1) // _MICROSECOND
     if end_us <= start_us:
         rule = "" if is_day else "; an end with a time of day is excluded"
-        raise ConfigError(f"end_date {end_date} is not after start_date {start_date}{rule}")
+        raise ConfigError(f"end {end} is not after start {start}{rule}")
     return Span(*(min(max(0, us), _LAST_US) for us in (start_us, end_us)))
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from loader.missing import report
+from core.errors import ConfigError
+from core.nearest import one_of
+from loader.missing import checked_on_missing, report
 
 if TYPE_CHECKING:
     from datetime import date, timedelta
@@ -145,16 +148,14 @@ class BacktestDataLoader:
         Units are in docs/data-dictionary.md, and `describe("klines")` says them. `columns` picks others, in that order,
         for instance `close_time`; a type that lacks one of them leaves it out. `interval` concerns candles only.
         """
-        from loader.arguments import parse_request
-        from loader.frames import checked_output
-        from loader.missing import checked_on_missing
-
-        checked_output(output), checked_on_missing(on_missing)
-        request = self._admitted(parse_request(symbols, start_date, end_date, data_types, interval, market, columns))
+        _check(output, on_missing)
+        request = self._request(symbols, start_date, end_date, data_types, interval, market, columns)
         if output == "relation":
-            return self._relations(request, on_missing)
-        rows = {dataset.name: self._reader.rows(request, dataset) for dataset in request.datasets}
-        return self._frames(request, rows, output, on_missing)
+            self._tell_absent(request, on_missing)
+            return self._views.of_request(request)
+        rows = self._rows(request)
+        self._tell_lacking(request, rows, on_missing)
+        return self._long(request, rows, output)
 
     def iter_data(
         self,
@@ -176,33 +177,17 @@ class BacktestDataLoader:
         are passed over. About half a million rows are in memory at a time, or one chunk if that has more: take a
         shorter one (`15m`) for trades. Missing series are told of before the first chunk, gaps are not.
         """
-        from loader.arguments import parse_request
-        from loader.frames import checked_output, long_columns, to_output
-        from loader.lookup import absent
-        from loader.missing import checked_on_missing
         from loader.resample import period_grid
-        from loader.stream import chunks_of, has_files
+        from loader.stream import chunks_of
 
-        checked_output(output), checked_on_missing(on_missing)
+        _check(output, on_missing)
         if output == "relation":
-            from core.errors import ConfigError
-
             raise ConfigError("iter_data gives rows that were read; output 'relation' is read by DuckDB, use load_data")
-        request = self._admitted(parse_request(symbols, start_date, end_date, data_types, interval, market, columns))
+        request = self._request(symbols, start_date, end_date, data_types, interval, market, columns)
         grid = period_grid(chunk)
-        present = {dataset.name: has_files(self._storage, request, dataset) for dataset in request.datasets}
-        missing = [
-            part
-            for dataset in request.datasets
-            for part in absent(self._storage, request, dataset, present[dataset.name])
-        ]
-        report(missing, request.span, any(map(any, present.values())), on_missing, self._advice, above=3)
-
-        def frames() -> Iterator[dict[str, Frame]]:
-            for rows in chunks_of(self._reader, self._storage, request, grid):
-                yield {name: to_output(long_columns(request.symbols, read), output) for name, read in rows.items()}
-
-        return frames()
+        self._tell_absent(request, on_missing)
+        chunks = chunks_of(self._reader, self._storage, request, grid)
+        return (self._long(request, rows, output) for rows in chunks)
 
     # rows joined by what was known
 
@@ -237,17 +222,14 @@ class BacktestDataLoader:
         so carried on; if the last one is more than a day older than the row, so that later ones cannot be stored, that
         is told as `stale`. Rows with one key and different content are an error, never a row too many.
         """
-        from loader.arguments import parse_request
-        from loader.frames import checked_output
-        from loader.missing import checked_on_missing
         from loader.wide import WIDE, parse_max_age, read_wide, wide_columns, wide_missing
 
-        checked_output(output), checked_on_missing(on_missing)
+        _check(output, on_missing)
         oldest_us = parse_max_age(max_age)
-        request = self._admitted(parse_request(symbols, start_date, end_date, WIDE, interval, market))
+        request = self._request(symbols, start_date, end_date, WIDE, interval, market)
         wide = read_wide(self._reader, request, oldest_us)
         missing = list(wide_missing(self._storage, wide, self._ended)) if on_missing != "ignore" else []
-        report(missing, request.span, len(wide.bars) > 0, on_missing, self._advice, above=3)
+        self._tell(missing, request, len(wide.bars) > 0, on_missing)
         return self._given(wide_columns(wide, ages), output)
 
     # all symbols
@@ -272,38 +254,26 @@ class BacktestDataLoader:
         arguments: by what was known before that day. Symbols come and go, so only symbols without any row of a type are
         told of as missing.
         """
-        from loader.arguments import parse_request
-        from loader.frames import checked_output, long_columns
-        from loader.lookup import absent
-        from loader.missing import checked_on_missing
         from loader.universe import members_only
 
-        checked_output(output), checked_on_missing(on_missing)
+        _check(output, on_missing)
         if output == "relation":
-            from core.errors import ConfigError
-
             raise ConfigError("load_universe has no relation; ask sql() for klines and universe() for the members")
         found = self._universe(market, interval)
-        request = parse_request(found.symbols, start_date, end_date, data_types, interval, market, columns)
-        request = self._admitted(request)
-        rows = {dataset.name: self._reader.rows(request, dataset) for dataset in request.datasets}
-        missing = [
-            part
-            for dataset in request.datasets
-            if dataset.name != "klines"
-            for part in absent(self._storage, request, dataset, rows[dataset.name].counts > 0)
-        ]
-        found_any = any(map(len, rows.values()))
+        request = self._request(found.symbols, start_date, end_date, data_types, interval, market, columns)
+        rows = self._rows(request)
+        present = {name: read.counts > 0 for name, read in rows.items() if name != "klines"}
+        missing, is_any = self._absent(request, present), any(map(len, rows.values()))
         if min_volume is not None:
             table = self._members(found, request.span, min_volume, window, min_history)
             rows = {name: members_only(request, read, table) for name, read in rows.items()}
-        report(missing, request.span, found_any, on_missing, self._advice, above=3)
-        return {name: self._given(long_columns(request.symbols, read), output) for name, read in rows.items()}
+        self._tell(missing, request, is_any, on_missing)
+        return self._long(request, rows, output)
 
     def universe(
         self,
-        start_date: str | date,
-        end_date: str | date,
+        start: str | date,
+        end: str | date,
         min_volume: float | None = None,
         interval: str = "1h",
         market: str = "um",
@@ -320,14 +290,10 @@ class BacktestDataLoader:
         quote volume over these days is at least `min_volume`. Volumes are sums of the candles of `interval`, of cm
         contracts in USD (100 of BTC, 10 of all else).
         """
-        from loader.arguments import parse_span
-        from loader.frames import checked_output
-
-        checked_output(output)
+        _check(output)
         found = self._universe(market, interval)
-        span = self._admitted(found.request(parse_span(start_date, end_date))).span
-        table = self._members(found, span, min_volume, window, min_history)
-        return self._given({name: table.column(name) for name in table.column_names}, output)
+        table = self._members(found, self._days(found, start, end), min_volume, window, min_history)
+        return self._given(dict(zip(table.column_names, table.columns, strict=True)), output)
 
     def universe_in_hindsight(
         self, start_date: str | date, end_date: str | date, min_volume: float, interval: str = "1h", market: str = "um"
@@ -337,20 +303,18 @@ class BacktestDataLoader:
         To choose by it what is traded within the span is to look ahead, and flatters every backtest. It is here for
         description, and to measure how much that flatters.
         """
-        from loader.arguments import parse_span
         from loader.universe import parse_volume
 
         found = self._universe(market, interval)
-        span = self._admitted(found.request(parse_span(start_date, end_date))).span
-        return found.in_hindsight(span, parse_volume(min_volume))
+        return found.in_hindsight(self._days(found, start_date, end_date), parse_volume(min_volume))
 
     # other bars
 
     def load_bars(
         self,
-        symbols: str | Iterable[str],
-        start_date: str | date,
-        end_date: str | date,
+        symbol: str | Iterable[str],
+        start: str | date,
+        end: str | date,
         bars: str | BarSpec = "dollar",
         threshold: float | str | Decimal | None = None,
         market: str = "um",
@@ -365,37 +329,31 @@ class BacktestDataLoader:
 
         `bars` is a kind (`time`, `tick`, `volume`, `dollar`, `tick_imbalance`, `volume_imbalance`, `dollar_imbalance`,
         `afml_dollar_imbalance`, `tick_run`, `volume_run`, `dollar_run`) with its `threshold` (a step like `'1h'` for
-        time bars; 40,000,000 for dollar bars if not given) and `options`, or a whole spec: `'dollar-40000000'`. The
-        first bar begins with the first trade of the request. Rows by symbol and time: `symbol`, then the columns of
-        `core.bars.table.schema_of`; a bar is known at its `time_close`. The bar that is not finished at the end comes
-        with `unfinished=True` only. With `stored` they are those that `scripts/pipeline.py features` made, from the
-        first stored trade on, as far as they close within the request. Sums are exact, so bars do not depend on how
-        trades are stored. docs/bars.md has the formulas; a BarsDrift warning says when an adaptive size has run away.
+        time bars; 40,000,000 for dollar bars if not given) and `options`, or a whole spec: `'dollar-40000000'`.
+        `symbol` is one or several, each with bars of its own, which begin with its first trade in the request. Rows by
+        symbol and time: `symbol`, then the columns of `core.bars.table.schema_of`; a bar is known at its `time_close`.
+        The bar that is not finished at the end comes with `unfinished=True` only. With `stored` they are those that
+        `scripts/pipeline.py features` made, from the first stored trade on, as far as they close within the request.
+        Sums are exact, so bars do not depend on how trades are stored. docs/bars.md has the formulas; a BarsDrift
+        warning says when an adaptive size has run away.
         """
-        from core.errors import ConfigError
         from core.layout import Layout
-        from loader.arguments import parse_request
         from loader.bars import bar_columns, read_bars, spec_of, stored_bars
-        from loader.frames import checked_output
-        from loader.lookup import absent
-        from loader.missing import checked_on_missing
-        from loader.stream import has_files
 
-        checked_output(output), checked_on_missing(on_missing)
+        _check(output, on_missing)
         spec = spec_of(bars, threshold, options)
         if data_type not in ("trades", "agg_trades"):
             raise ConfigError(f"data_type: bars are made of trades or agg_trades, not of {data_type!r}")
-        request = self._admitted(parse_request(symbols, start_date, end_date, data_type, "1h", market))
+        request = self._request(symbol, start, end, data_type, "1h", market)
         (dataset,) = request.datasets
         if stored:
             if self._pins is not None or unfinished:
                 raise ConfigError("stored bars are whole and know no snapshot; leave out stored, or unfinished")
             rows = stored_bars(Layout(self._settings.data_root), self._storage, request, spec)
-            return self._given(bar_columns(request, rows), output)
-        present = has_files(self._storage, request, dataset)
-        missing = list(absent(self._storage, request, dataset, present))
-        report(missing, request.span, any(present), on_missing, self._advice, above=3)
-        return self._given(bar_columns(request, read_bars(self._reader, request, dataset, spec, unfinished)), output)
+        else:
+            self._tell_absent(request, on_missing)
+            rows = read_bars(self._reader, request, dataset, spec, unfinished)
+        return self._given(bar_columns(request, rows), output)
 
     def resample(
         self,
@@ -420,17 +378,10 @@ class BacktestDataLoader:
         halts are such); where the last one is missing, `available_at` is the end of the next stored candle. Periods are
         counted from 1970-01-01 UTC, weeks begin on Mondays.
         """
-        from dataclasses import replace
-
-        from core.errors import ConfigError
-        from core.nearest import one_of
         from loader.arguments import parse_request
-        from loader.frames import checked_output
-        from loader.lookup import absent
-        from loader.missing import checked_on_missing
         from loader.resample import PARTIAL, resampled, resampled_columns, source_interval
 
-        checked_output(output), checked_on_missing(on_missing)
+        _check(output, on_missing)
         if partial not in PARTIAL:
             raise ConfigError(f"partial: unknown {partial!r}{one_of(str(partial), PARTIAL)}")
         if not isinstance(data_type, str):
@@ -442,8 +393,8 @@ class BacktestDataLoader:
         shorter = source_interval(self._storage, request, dataset, interval, source)
         request = self._admitted(replace(request, interval=shorter))
         found, left_out = resampled(self._reader, request, dataset, interval, partial == "keep", self._ended)
-        missing = [*absent(self._storage, request, dataset, found.rows.counts > 0), *left_out]
-        report(missing, request.span, len(found.rows) > 0, on_missing, self._advice, above=3)
+        missing = [*self._absent(request, {dataset.name: found.rows.counts > 0}), *left_out]
+        self._tell(missing, request, len(found.rows) > 0, on_missing)
         return self._given(resampled_columns(request, found), output)
 
     # SQL
@@ -458,13 +409,11 @@ class BacktestDataLoader:
         rows. Of columns with one name the second is called `symbol_1`. Raises ConfigError for anything but one SELECT,
         NoData for a view of which nothing is stored.
         """
-        from loader.frames import checked_output
-
-        checked_output(output)
+        _check(output)
         if output == "relation":
             return self._views.live(query, params)
         table = self._views.sql(query, params)
-        return self._given({name: table.column(name) for name in table.column_names}, output)
+        return self._given(dict(zip(table.column_names, table.columns, strict=True)), output)
 
     def views(self) -> list[str]:
         """The names that `sql` knows just now, with their market: `um.klines_1h`."""
@@ -494,9 +443,8 @@ class BacktestDataLoader:
         that was here. Gaps are found by reading each series through; `gaps=False` leaves these columns out.
         """
         from loader.coverage import coverage_columns
-        from loader.frames import checked_output
 
-        checked_output(output)
+        _check(output)
         wanted = self._stored(symbols, data_types, market)
         return self._given(coverage_columns(self._storage, self._settings, wanted, gaps), output)
 
@@ -505,9 +453,8 @@ class BacktestDataLoader:
         `rows`, `files`, `bytes`. With one its columns, a row each: `column`, `dtype`, `unit`, `meaning`."""
         from loader.arguments import stored_kind
         from loader.coverage import dictionary_columns, summary_columns
-        from loader.frames import checked_output
 
-        checked_output(output)
+        _check(output)
         if data_type is None:
             return self._given(summary_columns(self._storage, self._storage.series()), output)
         where, dataset = stored_kind(data_type, market)
@@ -515,28 +462,54 @@ class BacktestDataLoader:
 
     # parts of these
 
-    def _frames(self, request: Request, rows: Mapping[str, Rows], output: str, on_missing: str) -> dict[str, Frame]:
+    def _request(
+        self,
+        symbols: str | Iterable[str],
+        start: str | date,
+        end: str | date,
+        data_types: str | Iterable[str],
+        interval: str,
+        market: str,
+        columns: Iterable[str] | None = None,
+    ) -> Request:
+        from loader.arguments import parse_request
+
+        return self._admitted(parse_request(symbols, start, end, data_types, interval, market, columns))
+
+    def _rows(self, request: Request) -> dict[str, Rows]:
+        return {dataset.name: self._reader.rows(request, dataset) for dataset in request.datasets}
+
+    def _long(self, request: Request, rows: Mapping[str, Rows], output: str) -> dict[str, Frame]:
         from loader.frames import long_columns
+
+        return {name: self._given(long_columns(request.symbols, read), output) for name, read in rows.items()}
+
+    def _tell_lacking(self, request: Request, rows: Mapping[str, Rows], on_missing: str) -> None:
+        """Of rows that were read: which symbols have none, and what the others lack."""
         from loader.gaps import lacking
-        from loader.lookup import absent
 
         missing: list[Missing] = []
         for dataset in request.datasets if on_missing != "ignore" else ():
-            missing += absent(self._storage, request, dataset, rows[dataset.name].counts > 0)
+            missing += self._absent(request, {dataset.name: rows[dataset.name].counts > 0})
             missing += lacking(request, dataset, rows[dataset.name], self._ended)
-        report(missing, request.span, any(map(len, rows.values())), on_missing, self._advice)
-        return {name: self._given(long_columns(request.symbols, read), output) for name, read in rows.items()}
+        self._tell(missing, request, any(map(len, rows.values())), on_missing, above=5)
 
-    def _relations(self, request: Request, on_missing: str) -> dict[str, Frame]:
-        from loader.lookup import absent
+    def _tell_absent(self, request: Request, on_missing: str) -> None:
+        """Before any row is read: of which symbols there is no file."""
         from loader.stream import has_files
 
-        missing: list[Missing] = []
         present = {dataset.name: has_files(self._storage, request, dataset) for dataset in request.datasets}
-        for dataset in request.datasets:
-            missing += absent(self._storage, request, dataset, present[dataset.name])
-        report(missing, request.span, any(map(any, present.values())), on_missing, self._advice)
-        return self._views.of_request(request)
+        self._tell(self._absent(request, present), request, any(map(any, present.values())), on_missing, above=5)
+
+    def _absent(self, request: Request, present: Mapping[str, Iterable[bool]]) -> list[Missing]:
+        """By data type, of each symbol whether it is present: those that are not."""
+        from loader.lookup import absent
+
+        asked = [dataset for dataset in request.datasets if dataset.name in present]
+        return [part for each in asked for part in absent(self._storage, request, each, present[each.name])]
+
+    def _tell(self, missing: Sequence[Missing], request: Request, found: bool, on_missing: str, above: int = 4) -> None:
+        report(missing, request.span, found, on_missing, self._advice, above)
 
     def _given(self, columns: Columns, output: str) -> Frame:
         from loader.frames import to_output
@@ -559,8 +532,12 @@ class BacktestDataLoader:
         interval_named(str(interval), dataset_named("klines", where), where)
         return Universe(self._storage, self._views, where, interval)
 
+    def _days(self, found: Universe, start: str | date, end: str | date) -> Span:
+        from loader.arguments import parse_span
+
+        return self._admitted(found.request(parse_span(start, end))).span
+
     def _members(self, found: Universe, span: Span, min_volume: object, window: object, min_history: object) -> Table:
-        from core.errors import ConfigError
         from loader.universe import parse_days, parse_volume
 
         least = parse_volume(0 if min_volume is None else min_volume)
@@ -588,3 +565,11 @@ class BacktestDataLoader:
     def _advice(self) -> str | None:
         """What to do about rows that are missing; None: download them."""
         return self._pins.advice if self._pins is not None else None
+
+
+def _check(output: str, on_missing: str = "warn") -> None:
+    """Raises ConfigError for words that there are not."""
+    from loader.frames import checked_output
+
+    checked_output(output)
+    checked_on_missing(on_missing)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from core.bars.builder import BarBuilder, columns_of, schema_of
@@ -58,7 +59,7 @@ def stored_bars(layout: Layout, storage: StoredRows, request: Request, spec: Bar
         table = table.filter(pa.array((closed >= request.span.start_us) & (closed < request.span.end_us)))
         tables.append(table)
         counts.append(counts[-1] + table.num_rows)
-    return Rows(pa.concat_tables(tables), pa.array(counts).to_numpy())
+    return Rows(pa.concat_tables(tables), np.array(counts, dtype=np.int64))
 
 
 def read_bars(reader: RowReader, request: Request, dataset: Dataset, spec: BarSpec, unfinished: bool) -> Rows:
@@ -69,7 +70,7 @@ def read_bars(reader: RowReader, request: Request, dataset: Dataset, spec: BarSp
         found = _of_symbol(reader, one, dataset, spec, unfinished)
         tables.append(found)
         counts.append(counts[-1] + found.num_rows)
-    return Rows(pa.concat_tables(tables), pa.array(counts).to_numpy())
+    return Rows(pa.concat_tables(tables), np.array(counts, dtype=np.int64))
 
 
 def bar_columns(request: Request, rows: Rows) -> Columns:
@@ -85,5 +86,5 @@ def _of_symbol(reader: RowReader, request: Request, dataset: Dataset, spec: BarS
         tables.append(builder.finish())
     drift = builder.drift()
     if drift is not None and drift.is_much:
-        warnings.warn(BarsDrift(str(drift)), stacklevel=5)
+        warnings.warn(BarsDrift(str(drift)), stacklevel=4)
     return pa.concat_tables([schema_of(spec).empty_table(), *tables])

@@ -61,13 +61,13 @@ class StoredRows:
         given, all begins again. Raises StorageError if a partition cannot be read or two archives contradict each
         other, FilesChanged if one of very many files has changed behind the first row.
         """
+        from core.storage.joined import joined  # which loads what readers of single files do without
+
         wanted = None if columns is None else [*dict.fromkeys([*columns, "timestamp", *DATASETS[series.dataset].key])]
         for _ in range(LOOKS):
             is_begun = False
             try:
                 partitions = self.partitions(series, self.around(span))
-                from core.storage.joined import joined  # which loads what readers of single files do without
-
                 for batch in joined(partitions, span, wanted, self._settings.row_group_rows):
                     is_begun = True
                     yield batch if columns is None else batch.select(list(columns))

@@ -82,15 +82,15 @@ def test_days_have_24_hours_whatever_the_machine_thinks(monkeypatch: pytest.Monk
     ],
 )
 def test_what_is_no_date_is_refused_by_name(bad: Any) -> None:
-    with pytest.raises(ConfigError, match=r"start_date: .* is no date"):
+    with pytest.raises(ConfigError, match=r"start: .* is no date"):
         parse_span(bad, "2024-01-31")
-    with pytest.raises(ConfigError, match=r"end_date: .* is no date"):
+    with pytest.raises(ConfigError, match=r"end: .* is no date"):
         parse_span("2024-01-01", bad)
 
 
 @pytest.mark.parametrize("end", ["2023-12-31", "2024-01-01T00:00", datetime(2023, 12, 31, 23, tzinfo=UTC)])
 def test_an_end_that_is_not_after_the_start_is_refused(end: str | date) -> None:
-    with pytest.raises(ConfigError, match="not after start_date"):
+    with pytest.raises(ConfigError, match="is not after start 2024-"):
         parse_span("2024-01-01", end)
 
 
@@ -103,8 +103,8 @@ def test_bounds_far_outside_all_data_are_all_data() -> None:
 def ask(**changes: Any) -> Any:
     question = {
         "symbols": "BTCUSDT",
-        "start_date": "2024-01-01",
-        "end_date": "2024-01-31",
+        "start": "2024-01-01",
+        "end": "2024-01-31",
         "data_types": ["klines"],
         "interval": "1h",
         "market": "um",

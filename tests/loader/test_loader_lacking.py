@@ -2,10 +2,11 @@
 
 import json
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from loader_world import World, hours, us
+from loader_world import World, hours, made_up, series, us
 
 from core.dates import HOUR_US
 from core.errors import ConfigError, NoData
@@ -132,10 +133,22 @@ def test_raise_warn_and_ignore(world: World, loader: BacktestDataLoader) -> None
 
 def test_a_warning_points_at_the_callers_line(world: World, loader: BacktestDataLoader) -> None:
     world.fill("klines", "BTCUSDT", hours("2024-01-02", 24))
-    for call in (loader.load_data, loader.load_aligned_data):
+    trades = series("trades", "BTCUSDT")
+    world.put(trades, [row | {"price": 1.0, "qty": 1.0} for row in made_up(trades, hours("2024-01-02", 24))])
+    symbols, span = ["BTCUSDT", "ETHUSDT"], ("2024-01-01", "2024-01-02")
+    calls: list[Callable[[], object]] = [
+        lambda: loader.load_data("BTCUSDT", *span),
+        lambda: loader.load_data(symbols, *span, output="relation"),
+        lambda: loader.load_aligned_data("BTCUSDT", *span),
+        lambda: loader.iter_data(symbols, *span),
+        lambda: loader.load_universe(*span, data_types=["klines", "funding_rate"]),
+        lambda: loader.load_bars(symbols, *span, "tick", 7),
+        lambda: loader.resample(symbols, *span, "1d"),
+    ]
+    for call in calls:
         with pytest.warns(MissingDataWarning) as caught:
-            call("BTCUSDT", "2024-01-01", "2024-01-02")
-        assert {warning.filename for warning in caught} == {__file__}
+            call()
+        assert [(warning.filename, warning.lineno) for warning in caught] == [(__file__, call.__code__.co_firstlineno)]
 
 
 def test_candles_off_the_grid_of_a_halt_are_no_gap(world: World, loader: BacktestDataLoader) -> None:

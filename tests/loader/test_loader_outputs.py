@@ -17,6 +17,7 @@ from core.dates import DAY_US
 from core.errors import ConfigError
 from core.types import Period
 from loader import BacktestDataLoader
+from loader.bars import BarsDrift
 
 CALLS: dict[str, Any] = {
     "load_data": lambda vault, **o: vault.load_data(["BUSDT", "AUSDT"], "2024-01-01", "2024-01-03", **o)["klines"],
@@ -32,9 +33,11 @@ CALLS: dict[str, Any] = {
     "load_aligned_data": lambda vault, **o: vault.load_aligned_data(
         ["AUSDT", "BUSDT"], "2024-01-01", "2024-01-03", ages=True, on_missing="ignore", **o
     ),
-    "universe": lambda vault, **o: vault.universe("2024-01-02", "2024-01-04", 1, **o),
+    "universe": lambda vault, **o: vault.universe(start="2024-01-02", end="2024-01-04", min_volume=1, **o),
     "resample": lambda vault, **o: vault.resample(["AUSDT", "BUSDT"], "2024-01-01", "2024-01-03", "4h", **o),
-    "load_bars": lambda vault, **o: vault.load_bars("AUSDT", "2024-01-01", "2024-01-03", "tick", 7, **o),
+    "load_bars": lambda vault, **o: vault.load_bars(
+        symbol="AUSDT", start="2024-01-01", end="2024-01-03", bars="tick", threshold=7, **o
+    ),
     "sql": lambda vault, **o: vault.sql("SELECT symbol, count(*) AS n FROM klines_1h GROUP BY 1 ORDER BY 1", **o),
     "coverage": lambda vault, **o: vault.coverage(**o),
     "describe": lambda vault, **o: vault.describe(**o),
@@ -119,6 +122,12 @@ def test_a_frame_may_be_written_to(vault: BacktestDataLoader, call: str) -> None
     frame = CALLS[call](vault)
     for name in frame.columns:
         frame.loc[0, name] = frame.loc[1 % len(frame), name]
+
+
+def test_bars_that_drift_are_told_of_in_the_callers_line(vault: BacktestDataLoader) -> None:
+    with pytest.warns(BarsDrift, match="dollar_imbalance-10-unclamped") as caught:
+        vault.load_bars("AUSDT", "2024-01-01", "2024-01-03", "dollar_imbalance-10-unclamped")
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_without_polars_the_way_to_it_is_said(vault: BacktestDataLoader, monkeypatch: pytest.MonkeyPatch) -> None:
