@@ -31,7 +31,7 @@ def lacking(
     if len(times) == 0:
         return
     grid = _grid(request, dataset, int(times[0]))
-    gaps = {} if grid is None or _is_dense(grid, rows, times) else _gaps(grid, rows, times)
+    gaps = {} if grid is None else _gaps(grid, rows, times)
     late_us = _published_until(dataset, request, time.time_ns() // 1000 if now_us is None else now_us)
     asked = Span(request.span.start_us, max(request.span.start_us, min(request.span.end_us, late_us)))
     first, last = _expected(grid, asked)
@@ -78,16 +78,6 @@ def _expected(grid: Grid | None, asked: Span) -> tuple[int, int]:
         return asked.start_us + _EDGE_US, asked.end_us - _EDGE_US
     before, last = grid.slots(np.array([asked.start_us - 1, asked.end_us - 1], dtype=np.int64)).tolist()
     return before + 1, last
-
-
-def _is_dense(grid: Grid, rows: Rows, times: Integers) -> bool:
-    """Whether each symbol has as many rows as steps from its first to its last, as nearly always; rows rise."""
-    if grid.step_us is None:
-        return False
-    counts = rows.counts
-    some = np.flatnonzero(counts)
-    firsts, lasts = times[rows.offsets[some]], times[rows.offsets[some + 1] - 1]
-    return bool(((lasts - firsts) == (counts[some] - 1) * grid.step_us).all())
 
 
 def _gaps(grid: Grid, rows: Rows, times: Integers) -> dict[int, list[tuple[int, Span]]]:

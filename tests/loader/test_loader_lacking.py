@@ -10,6 +10,7 @@ from loader_world import World, hours, made_up, series, us
 
 from core.dates import HOUR_US
 from core.errors import ConfigError, NoData
+from core.types import Span
 from loader import BacktestDataLoader, Missing, MissingDataWarning
 from loader.arguments import parse_request
 from loader.gaps import lacking
@@ -156,3 +157,13 @@ def test_candles_off_the_grid_of_a_halt_are_no_gap(world: World, loader: Backtes
     times[10] += HOUR_US // 2
     world.fill("klines", "BTCUSDT", times)
     assert told(loader, "BTCUSDT", "2024-01-01", "2024-01-01") == ()
+
+
+def test_a_gap_beside_a_candle_too_many_is_told_of(world: World, loader: BacktestDataLoader) -> None:
+    """There are as many candles as hours, but one is missing and one off the grid."""
+    times = hours("2024-01-01", 24)
+    times[12] = times[11] + HOUR_US // 2
+    world.fill("klines", "BTCUSDT", times)
+    (missing,) = told(loader, "BTCUSDT", "2024-01-01", "2024-01-01")
+    assert (missing.lack, missing.rows) == ("gap", 1)
+    assert missing.gaps == (Span(us("2024-01-01T12:00"), us("2024-01-01T13:00")),)
