@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from core.commands.logs import FORMATS
+from core.commands.names import as_called
 from core.datasets import DATASETS, Dataset, dataset_named, interval_named, market_named
 from core.dates import span_of
 from core.errors import ConfigError, MarketDataError
@@ -36,9 +37,12 @@ _BYTES = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([KMGT]?)(i?)B?", re.IGNOR
 
 class Parser(argparse.ArgumentParser):
     """argparse whose complaint about an unknown option or choice names the near one; no abbreviations, which would
-    change their meaning with the next option."""
+    change their meaning with the next option. Its examples call commands as this one was called."""
 
     def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        if options.get("epilog"):
+            options["epilog"] = as_called(options["epilog"])
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
@@ -47,6 +51,14 @@ class Parser(argparse.ArgumentParser):
         print(f"error: {message}{did_you_mean(wrong, options) if wrong else ''}", file=sys.stderr)
         print(f"try: {self.prog} --help", file=sys.stderr)
         raise SystemExit(ConfigError.exit_code)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """A word that is none of the choices is answered with the near one, and with all of them."""
+        if action.choices is None or value in action.choices:
+            return
+        choices = [str(choice) for choice in action.choices]
+        what = f"no {(action.metavar or 'choice')!s}".lower() if not action.option_strings else "none of these"
+        raise argparse.ArgumentError(action, f"{str(value)!r} is {what}{one_of(str(value), choices)}")
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
@@ -67,7 +79,6 @@ def add_command(
         help=help,
         description=description,
         epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.set_defaults(run=run)
     return command

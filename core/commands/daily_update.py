@@ -69,7 +69,7 @@ interrupted
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     log_to_stderr(options, None if sys.stderr.isatty() else "warning")
     settings = settings_from(options)
     selection = _selection(options)
@@ -222,10 +222,10 @@ def _days(text: str) -> int:
     return int(text)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_source_options(parser.add_argument_group("where from and where to"))
-    what = parser.add_argument_group("what (default: all that is here)")
+def parser() -> argparse.ArgumentParser:
+    made = Parser(description=__doc__, epilog=EXAMPLES)
+    add_source_options(made.add_argument_group("where from and where to"))
+    what = made.add_argument_group("what (default: all that is here)")
     what.add_argument("--market", metavar="a,b", help="only of um, cm or spot")
     what.add_argument("--symbols", metavar="A,B", help="only these, or @majors for a category; no new listings then")
     what.add_argument("--data-types", metavar="a,b", help=f"only of {', '.join(DATASETS)}")
@@ -246,5 +246,5 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"with --fill-gaps: leave longer ones alone (default {MAX_GAP_DAYS})",
     )
-    add_download_options(parser.add_argument_group("how"))
-    return parser
+    add_download_options(made.add_argument_group("how"))
+    return made

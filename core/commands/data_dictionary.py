@@ -13,6 +13,10 @@ from core.types import Cadence, Market
 
 DICTIONARY = CHECKOUT / "docs" / "data-dictionary.md"
 
+EXAMPLES = """examples:
+  python scripts/data_dictionary.py --check
+  python scripts/data_dictionary.py --write
+"""
 OPENING = """# Data dictionary
 
 Written by `python scripts/data_dictionary.py --write` from `core/datasets`; change it there.
@@ -38,7 +42,7 @@ CADENCES = {Cadence.MONTHLY: "by month", Cadence.DAILY: "by day"}
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     text = dictionary()
     if options.write:
         _write(text)
@@ -135,9 +139,9 @@ def _write(text: str) -> None:
         raise storage_error(error, DICTIONARY) from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="data_dictionary.py", description=__doc__)
-    what = parser.add_mutually_exclusive_group(required=True)
+def parser() -> argparse.ArgumentParser:
+    made = Parser(description=__doc__, epilog=EXAMPLES)
+    what = made.add_mutually_exclusive_group(required=True)
     what.add_argument("--check", action="store_true", help="say whether it is up to date (exit code 2: it is not)")
     what.add_argument("--write", action="store_true", help="write it anew")
-    return parser
+    return made

@@ -17,12 +17,16 @@ from core.sample.server import running_server
 from core.settings import CHECKOUT, load_settings
 from loader import BacktestDataLoader
 
+EXAMPLES = """examples:
+  python scripts/demo.py
+  python scripts/demo.py --dir /tmp/tapevault-demo
+"""
 SYMBOLS = ["BTCUSDT", "ETHUSDT", "1000SHIBUSDT"]
 COLUMNS = ["timestamp", "symbol", "close", "mark_close", "premium_close", "funding_rate"]
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     console = Console()
     home = options.dir.expanduser().absolute()
     console.rule("1 · a small exchange on this machine")
@@ -69,8 +73,8 @@ def _show_frames(console: Console, data: Path) -> None:
     console.print(f"... of {len(frame)} rows and {len(frame.columns)} columns; a row was known at its `available_at`")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__)
+def parser() -> argparse.ArgumentParser:
+    made = Parser(description=__doc__, epilog=EXAMPLES)
     home = load_settings().data_root / "demo"
-    parser.add_argument("--dir", type=Path, default=home, help="where archive and data go (default: data/demo)")
-    return parser
+    made.add_argument("--dir", type=Path, default=home, help="where archive and data go (default: data/demo)")
+    return made

@@ -62,7 +62,7 @@ exit codes: 0 all well, 1 some files failed (run again to continue), 2 wrong usa
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     log_to_stderr(options)
     settings = settings_from(options)
     if options.limit_rate:
@@ -333,10 +333,10 @@ def _rate(text: str) -> int:
     return rate
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_common_options(parser)
-    mine = parser.add_argument_group("this script")
+def parser() -> argparse.ArgumentParser:
+    made = Parser(description=__doc__, epilog=EXAMPLES)
+    add_common_options(made)
+    mine = made.add_argument_group("this script")
     mine.add_argument("--priority-only", action="store_true", help="the symbols that config/symbols.yaml puts first")
     mine.add_argument("--no-resume", action="store_true", help="forget progress of these files and start fresh")
     scope = mine.add_mutually_exclusive_group()
@@ -355,5 +355,5 @@ def _parser() -> argparse.ArgumentParser:
         const=Scope.REBUILD,
         help="make a new status database from the verified archives on disk; downloads none",
     )
-    parser.set_defaults(scope=Scope.ALL)
-    return parser
+    made.set_defaults(scope=Scope.ALL)
+    return made

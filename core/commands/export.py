@@ -65,7 +65,7 @@ class Outcome:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     began = time.monotonic()
     log_to_stderr(options, "warning")
     chosen = _format(options.format)
@@ -216,16 +216,16 @@ def _precision(text: str) -> int:
     return int(text)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
-    mine = parser.add_argument_group("this script")
+def parser() -> argparse.ArgumentParser:
+    made = Parser(description=__doc__, epilog=EXAMPLES)
+    mine = made.add_argument_group("this script")
     kinds = "; ".join(f"{name}: {each.doc}" for name, each in EXPORTS.items())
     mine.add_argument("--format", required=True, metavar="NAME", help=kinds)
     mine.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to; made if need be")
     mine.add_argument("--gzip", action="store_true", help="csv: compressed")
     mine.add_argument("--price-precision", type=_precision, metavar="N", help="nautilus: decimals (default: from data)")
     mine.add_argument("--size-precision", type=_precision, metavar="N", help="nautilus: decimals (default: from data)")
-    add_request_options(parser.add_argument_group("what"))
-    add_data_options(parser.add_argument_group("where from"))
-    add_run_options(parser.add_argument_group("how"))
-    return parser
+    add_request_options(made.add_argument_group("what"))
+    add_data_options(made.add_argument_group("where from"))
+    add_run_options(made.add_argument_group("how"))
+    return made

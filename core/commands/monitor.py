@@ -41,7 +41,7 @@ _SHOWN = 200
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     log_to_stderr(options, "error")
     code: int = options.run(options)
     return code
@@ -136,9 +136,9 @@ def _summary(found: Sequence[Examined], seconds: float) -> str:
     return f"{series:,} series, {rows:,} rows: {says}{ages}; {seconds:.1f} seconds"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    made = Parser(description=__doc__)
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
     says = "gaps, checks and reconciliation of what is stored"
     command = add_command(commands, "integrity", integrity, says, f"{says.capitalize()}.", EXAMPLES)
     mine = command.add_argument_group("this command")
@@ -148,4 +148,4 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--since", metavar="YYYY-MM-DD", help="first UTC day that is looked at")
     add_data_options(command.add_argument_group("where"))
     add_run_options(command.add_argument_group("how"))
-    return parser
+    return made

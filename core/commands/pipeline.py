@@ -104,7 +104,7 @@ _DAYS_SHOWN = 200
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     log_to_stderr(options)
     code: int = options.run(options)
     return code
@@ -422,9 +422,9 @@ def _summary(options: argparse.Namespace, outcome: Outcome, seconds: float) -> s
     return f"{files}; {sizes}; {seconds:.1f} seconds"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    made = Parser(description=__doc__)
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
     says = "merge small partitions into larger ones"
     command = add_command(commands, "optimize", optimize, says, f"{says.capitalize()}.", EXAMPLES)
     mine = command.add_argument_group("this command")
@@ -458,7 +458,7 @@ def _parser() -> argparse.ArgumentParser:
         "--check-daily-gaps", action="store_true", help="also list the days that lack rows, and how each gap ended"
     )
     _add_shared_options(looking)
-    return parser
+    return made
 
 
 def _add_shared_options(command: argparse.ArgumentParser) -> None:

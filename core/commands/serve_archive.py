@@ -33,7 +33,7 @@ exit codes: 2 wrong usage, 130 interrupted (the usual way to stop)
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     folder = options.folder.expanduser().absolute()
     if options.defects and not options.sample:
         raise ConfigError("--defects are planted into the sample only; add --sample")
@@ -109,29 +109,27 @@ def _plans(
     return tuple(filter(None, found.values())), tuple(name for name, plan in found.items() if plan is None)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="serve_archive.py",
+def parser() -> argparse.ArgumentParser:
+    made = Parser(
         description=__doc__,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="folder that holds data/spot/..., data/futures/...")
-    parser.add_argument("--port", type=_port, default=8000, metavar="N", help="0: any free one (default 8000)")
-    parser.add_argument(
+    made.add_argument("folder", type=Path, metavar="DIR", help="folder that holds data/spot/..., data/futures/...")
+    made.add_argument("--port", type=_port, default=8000, metavar="N", help="0: any free one (default 8000)")
+    made.add_argument(
         "--sample", action="store_true", help="first write the sample archive into DIR; then serve its REST API too"
     )
-    parser.add_argument("--seed", type=int, default=7, metavar="N", help="of the sample's market (default 7)")
-    parser.add_argument(
+    made.add_argument("--seed", type=int, default=7, metavar="N", help="of the sample's market (default 7)")
+    made.add_argument(
         "--defects",
         type=_defects,
         default=(),
         metavar="LIST",
         help="plant defects into the sample, and say where: D4,D22 or all or random:N",
     )
-    parser.add_argument("--latency", type=_seconds, default=0.0, metavar="SECONDS", help="before every answer")
-    parser.add_argument("--limit-rate", type=_rate, metavar="BYTES", help="per second and connection")
-    return parser
+    made.add_argument("--latency", type=_seconds, default=0.0, metavar="SECONDS", help="before every answer")
+    made.add_argument("--limit-rate", type=_rate, metavar="BYTES", help="per second and connection")
+    return made
 
 
 def _port(text: str) -> int:

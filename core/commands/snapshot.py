@@ -11,6 +11,7 @@ from pathlib import Path
 
 from core.commands.command import (
     Parser,
+    add_command,
     add_data_options,
     add_run_options,
     is_of,
@@ -52,7 +53,7 @@ _NAMED = 10
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     log_to_stderr(options, "warning")
     code: int = options.run(options)
     return code
@@ -223,31 +224,29 @@ def _as_json(change: Change) -> dict[str, object]:
     }
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    made = commands.add_parser("create", help="lock what is stored", description=create.__doc__)
-    made.set_defaults(run=create)
-    what = made.add_argument_group("what; all that is stored of the market by default")
+def parser() -> argparse.ArgumentParser:
+    made = Parser(description=__doc__, epilog=EXAMPLES)
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
+    created = add_command(commands, "create", create, "lock what is stored", create.__doc__ or "", EXAMPLES)
+    what = created.add_argument_group("what; all that is stored of the market by default")
     what.add_argument("--market", default=Market.UM.value, help="um (default), cm or spot")
     what.add_argument("--symbols", metavar="A,B", help="symbols, or @majors for a category")
     what.add_argument("--data-types", metavar="a,b", help=f"of {', '.join(DATASETS)}")
     what.add_argument("--interval", help="of candles (default: all that are stored)")
     what.add_argument("--start", metavar="YYYY-MM-DD", help="first UTC day (default: from the first stored month)")
     what.add_argument("--end", metavar="YYYY-MM-DD", help="last UTC day (default: to the end of the last stored month)")
-    mine = made.add_argument_group("this command")
+    mine = created.add_argument_group("this command")
     mine.add_argument(
         "--output", type=Path, default=Path(DEFAULT_NAME), metavar="FILE", help=f"(default {DEFAULT_NAME})"
     )
     mine.add_argument("--force", action="store_true", help="replace a lock that is there")
-    checked = commands.add_parser("verify", help="prove that the locked rows are stored", description=verify.__doc__)
-    checked.set_defaults(run=verify)
+    says = "prove that the locked rows are stored"
+    checked = add_command(commands, "verify", verify, says, verify.__doc__ or "", EXAMPLES)
     checked.add_argument("lock", nargs="?", type=Path, default=Path(DEFAULT_NAME), metavar="LOCK")
-    compared = commands.add_parser("diff", help="say what has changed", description=diff.__doc__)
-    compared.set_defaults(run=diff)
+    compared = add_command(commands, "diff", diff, "say what has changed", diff.__doc__ or "", EXAMPLES)
     compared.add_argument("lock", type=Path, metavar="OLD")
     compared.add_argument("new", nargs="?", type=Path, metavar="NEW", help="another lock (default: what is stored)")
-    for command in (made, checked, compared):
+    for command in (created, checked, compared):
         add_data_options(command.add_argument_group("where"))
         add_run_options(command.add_argument_group("how"))
-    return parser
+    return made
