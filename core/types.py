@@ -65,6 +65,21 @@ ACCEPTABLE: Final = (State.UNVERIFIED, State.MISMATCH, State.CORRUPT)
 """Faults that a user can accept; of a corrupt archive, the rows that can be read."""
 
 
+class Ending(StrEnum):
+    """How a run ended; `running` ones have not.
+
+    `finished`: it came to its end, whatever failed in it. `stopped`: an error ended it (a full disk, a source that is
+    down). `interrupted`: somebody asked it to end. `killed`: its process was gone. `over`: before that was noted.
+    """
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+    KILLED = "killed"
+    OVER = "over"
+
+
 class Proof(StrEnum):
     """What vouches for the bytes of an archive.
 

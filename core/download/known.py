@@ -18,7 +18,7 @@ from core.dates import day_of
 from core.layout import Layout
 from core.types import Market, PartitionFacts, Period, Series, Span, Stamp
 
-VERSION: Final = 8
+VERSION: Final = 9
 """The version of the database that is understood here."""
 _REST_NS: Final = 3_000_000_000
 """What was written within the last ticks of a file system's clock may be written again and look the same."""
@@ -47,11 +47,11 @@ _REVISIONS: Final = (
 
 def known_revisions(layout: Layout) -> Mapping[Series, int]:
     """How often the exchange replaced an archive of each series that was here; nothing if that cannot be read now."""
-    before = _state_of(layout.database)
+    before = state_of(layout.database)
     if before is None:
         return {}
     try:
-        with closing(_opened(layout.database, before)) as connection:
+        with closing(opened(layout.database, before)) as connection:
             if connection.execute(_STEPS).fetchone() != (VERSION,):
                 return {}
             rows = connection.execute(_REVISIONS).fetchall()
@@ -66,11 +66,11 @@ def known_partitions(
     layout: Layout, wanted: Sequence[Series], span: Span | None = None
 ) -> Mapping[Series, Mapping[Period, PartitionFacts]]:
     """What the catalog has of these series in `span`, all as of one moment; nothing if it cannot be read just now."""
-    before = _state_of(layout.database)
+    before = state_of(layout.database)
     if before is None:
         return {}
     try:
-        with closing(_opened(layout.database, before)) as connection:
+        with closing(opened(layout.database, before)) as connection:
             connection.execute("BEGIN")
             if connection.execute(_STEPS).fetchone() != (VERSION,):
                 return {}
@@ -78,19 +78,20 @@ def known_partitions(
             found = {one: _of_series(connection, layout, one, bounds) for one in wanted}
     except (sqlite3.Error, ValueError, TypeError, AttributeError, OverflowError):
         return {}
-    return found if before.is_at_work or _state_of(layout.database) == before else {}
+    return found if before.is_at_work or state_of(layout.database) == before else {}
 
 
 @dataclass(frozen=True, slots=True)
-class _State:
+class FileState:
     """How a database lies there: `is_at_work` with a write-ahead log beside it, else as a file that does not change."""
 
     is_at_work: bool
     file: tuple[int, int, int] = (0, 0, 0)
 
 
-def _state_of(database: Path) -> _State | None:
-    """None where reading would have to write something, or could not be told from reading what is half written."""
+def state_of(database: Path, rest_ns: int = _REST_NS) -> FileState | None:
+    """None where reading would have to write something, or could not be told from reading what is half written, as
+    where the file was written to within `rest_ns`."""
     has_log, has_index, has_journal = (
         database.with_name(f"{database.name}{suffix}").exists() for suffix in ("-wal", "-shm", "-journal")
     )
@@ -101,17 +102,19 @@ def _state_of(database: Path) -> _State | None:
     if has_journal or has_log != has_index:
         return None
     if has_log:
-        return _State(is_at_work=True)
-    if time.time_ns() - status.st_mtime_ns < _REST_NS:
+        return FileState(is_at_work=True)
+    if time.time_ns() - status.st_mtime_ns < rest_ns:
         return None
-    return _State(False, (status.st_ino, status.st_size, status.st_mtime_ns))
+    return FileState(False, (status.st_ino, status.st_size, status.st_mtime_ns))
 
 
-def _opened(database: Path, state: _State) -> sqlite3.Connection:
+def opened(database: Path, state: FileState, wait_seconds: float = 0.0) -> sqlite3.Connection:
     """A connection that only reads. Where nobody works with the database, it takes no lock and makes no file: that
     nobody began to is seen by the state afterwards."""
     options = "mode=ro" if state.is_at_work else "mode=ro&immutable=1"
-    return sqlite3.connect(f"{database.absolute().as_uri()}?{options}", uri=True, timeout=0, isolation_level=None)
+    return sqlite3.connect(
+        f"{database.absolute().as_uri()}?{options}", uri=True, timeout=wait_seconds, isolation_level=None
+    )
 
 
 def _of_series(

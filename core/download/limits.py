@@ -33,6 +33,29 @@ class RateLimit:
             await asyncio.sleep(start - now)
 
 
+class Hold:
+    """Whether everybody waits who asks before going on: somebody wants this process to hold still for a while."""
+
+    def __init__(self) -> None:
+        self.is_held = False
+        self._free = asyncio.Event()
+        self._free.set()
+
+    def hold(self) -> None:
+        """From now on, whoever comes by waits."""
+        self.is_held = True
+        self._free.clear()
+
+    def free(self) -> None:
+        """All who wait go on."""
+        self.is_held = False
+        self._free.set()
+
+    async def passed(self) -> None:
+        """Wait until nobody is held."""
+        await self._free.wait()
+
+
 def backoff_seconds(failures: int, settings: DownloadSettings, retry_after: float | None) -> float:
     """The wait after the n-th failure in a row: doubled each time, with jitter, at least what the source asked for."""
     longest = min(settings.backoff_cap_seconds, settings.backoff_seconds * 2.0 ** (failures - 1))

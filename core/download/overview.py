@@ -4,15 +4,16 @@ Only reads, for people who look: `monitor.py` and whatever else shows it. Each f
 the tracker, and looks through whole tables; nobody asks for these several times a second.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, Row, case, func, select
 
-from core.download.rows import series_named
-from core.download.tables import FILES, GAP_LOOKS, GAPS, PARTITIONS, REVISIONS, SOURCES
-from core.types import GapStatus, Series, State
+from core.download.process import ProcessIdentity
+from core.download.rows import series_named, to_download
+from core.download.tables import FILES, GAP_LOOKS, GAPS, PARTITIONS, REVISIONS, RUNS, SOURCES
+from core.types import ACCEPTABLE, Download, Ending, GapStatus, Series, State
 
 _NAMES: Final = ("market", "dataset", "symbol", "interval")
 _ARCHIVES: Final = select(
@@ -115,3 +116,66 @@ def overview(connection: Connection) -> list[SeriesOverview]:
     for row in connection.execute(_REVISED):
         entry(row)["revisions"] = row.revisions
     return [SeriesOverview(series, **values) for series, values in sorted(found.items(), key=lambda one: str(one[0]))]
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """A run: what was typed (`line`; empty in runs of older versions), when, how it ended, and what it came to.
+
+    `finished_us` is None while it goes on; of a killed run it is its last sign of life. `files` and `bytes` came over
+    the network and were verified, `rows` were stored, `failures` could not be had; None where that was not kept.
+    """
+
+    run: int
+    process: ProcessIdentity
+    command: str
+    line: str
+    started_us: int
+    finished_us: int | None
+    ended: Ending
+    files: int | None
+    bytes: int | None
+    rows: int | None
+    failures: int | None
+
+    @property
+    def seconds(self) -> float | None:
+        return None if self.finished_us is None else (self.finished_us - self.started_us) / 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An archive that is not here for a reason: it failed, or has a fault at the source. `at_us`: since when."""
+
+    download: Download
+    at_us: int
+
+
+def history(connection: Connection, most: int, is_alive: Callable[[Row[Any]], bool]) -> list[PastRun]:
+    """The newest runs, newest first."""
+    found = connection.execute(select(RUNS).order_by(RUNS.c.id.desc()).limit(most))
+    return [_past(row, is_alive) for row in found]
+
+
+def one_run(connection: Connection, run: int, is_alive: Callable[[Row[Any]], bool]) -> PastRun | None:
+    """One run; None if there is none of that number."""
+    row = connection.execute(select(RUNS).where(RUNS.c.id == run)).first()
+    return None if row is None else _past(row, is_alive)
+
+
+def _past(row: Row[Any], is_alive: Callable[[Row[Any]], bool]) -> PastRun:
+    if row.finished_us is None:
+        ended = Ending.RUNNING if is_alive(row) else Ending.KILLED
+    else:  # what killed runs held was released, and they were closed as of their last sign of life, in every version
+        ended = Ending(row.ended or (Ending.KILLED if row.finished_us == row.heartbeat_us else Ending.OVER))
+    finished_us = row.heartbeat_us if ended is Ending.KILLED else row.finished_us
+    process = ProcessIdentity(row.host, row.pid, row.process_start)
+    came = (row.files, row.bytes, row.rows, row.failures)
+    return PastRun(row.id, process, row.command, row.line or "", row.started_us, finished_us, ended, *came)
+
+
+def failures(connection: Connection, most: int | None) -> list[Failed]:
+    """Archives that failed, and those that have a fault at the source; what changed last comes first."""
+    states = [state.value for state in (State.FAILED, *ACCEPTABLE)]
+    chosen = select(FILES).where(FILES.c.state.in_(states)).order_by(FILES.c.changed_us.desc(), FILES.c.id).limit(most)
+    return [Failed(to_download(row), row.changed_us) for row in connection.execute(chosen)]

@@ -58,6 +58,16 @@ class Pace:
         return int(self.limit) - self._busy if self._has_room and not self._waiters else 0
 
     @property
+    def busy(self) -> int:
+        """Requests under way."""
+        return self._busy
+
+    @property
+    def pause_seconds(self) -> float:
+        """For how long the host wants to be left alone from now on; 0: not at all."""
+        return max(0.0, self._paused_until - self._clock()) if self._paused_until else 0.0
+
+    @property
     def is_dead(self) -> bool:
         """Whether nothing but failures has come for a while."""
         return len(self.failing) >= DEAD_AFTER

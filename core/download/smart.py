@@ -17,7 +17,8 @@ from typing import Final, TypeVar
 
 import httpx
 
-from core.download.limits import LONGEST_WAIT_SECONDS, RateLimit, backoff_seconds
+from core.download.limits import LONGEST_WAIT_SECONDS, Hold, RateLimit, backoff_seconds
+from core.download.pace import Pace
 from core.download.part import SMALL_BYTES, PartFile, Presence, digest_of
 from core.download.publish import Proves, Publisher
 from core.download.segments import Segment, Segments, even_step, leftovers
@@ -92,7 +93,8 @@ class SmartDownloader:
     """Fetches and reads URLs through `transport`; `emit` hears of starts, progress and retries.
 
     `adopts`: a file that already lies under its final name is verified and taken, and not fetched again. `sleep` waits
-    between attempts, so many seconds.
+    between attempts, so many seconds. While `hold` holds, nothing is asked for, and bodies under way are not read on;
+    what their senders cut off meanwhile is asked for again from the exact byte.
     """
 
     def __init__(
@@ -103,7 +105,8 @@ class SmartDownloader:
         adopts: bool = True,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._web = Web(transport, settings, emit)
+        self.hold = Hold()
+        self._web = Web(transport, settings, emit, self.hold)
         self._settings = settings
         self._emit = emit
         self._adopts = adopts
@@ -111,6 +114,10 @@ class SmartDownloader:
         self._limit = RateLimit(settings.limit_rate_bytes)
         self._publisher = Publisher()
         self._presence = Presence()
+
+    def paces(self) -> dict[str, Pace]:
+        """The hosts that were asked so far, by name, each with its pace."""
+        return self._web.paces()
 
     async def read(self, url: str, max_bytes: int, label: str, manner: Manner | None = None) -> bytes:
         """A small object. Raises NotPublished, RemoteError, SourceDown; ConnectionLost or Throttled in the end; with a
@@ -248,6 +255,8 @@ class SmartDownloader:
                 self._emit(FileProgressed(transfer.label, part.size))
                 if total is not None and part.size > total:
                     return
+                if self.hold.is_held:
+                    await self.hold.passed()
 
     async def _finish(self, transfer: "_Transfer") -> Fetched:
         part, size = transfer.part, transfer.part.size
@@ -334,6 +343,8 @@ class SmartDownloader:
                 self._emit(FileProgressed(transfer.label, segments.bytes_done))
                 if segment.is_complete:
                     break
+                if self.hold.is_held:
+                    await self.hold.passed()
         finally:
             await answer.close()
         if not segment.is_complete:

@@ -1,6 +1,7 @@
 """The status database: its tables, and the ordered migrations that lead to them.
 
-runs          one row a run: who (host, pid, process start), since when, last sign of life
+runs          one row a run: who (host, pid, process start), as typed, since when, last sign of life, how it ended
+pauses        one row a process that is asked to hold still, and since when
 files         one row an archive: what the exchange lists, where we stand, who holds it, what vouches for the bytes
 catalog_partitions   one row a partition: what its footer says, so that a reader needs no look at folders
 catalog_sources      one row an archive in a partition: where rows came from, what was repaired
@@ -50,6 +51,18 @@ RUNS: Final = Table(
     Column("started_us", BigInteger, nullable=False),
     Column("heartbeat_us", BigInteger, nullable=False),
     Column("finished_us", BigInteger),
+    Column("line", String, doc="the command as it was typed"),
+    Column("ended", String, doc="how; null while it goes on, where it was killed, and before this was kept"),
+    *(Column(name, BigInteger) for name in ("files", "bytes", "rows", "failures")),
+)
+
+PAUSES: Final = Table(
+    "pauses",
+    METADATA,
+    Column("host", String, primary_key=True),
+    Column("pid", Integer, primary_key=True),
+    Column("process_start", String, primary_key=True),
+    Column("since_us", BigInteger, nullable=False),
 )
 
 FILES: Final = Table(
@@ -235,6 +248,16 @@ def create_gap_looks(connection: Connection) -> None:
     METADATA.create_all(connection, [GAP_LOOKS])
 
 
+def add_endings(connection: Connection) -> None:
+    """Version 9: what was typed, what came of it and how it ended, for each run; and who is asked to pause."""
+    there = {column["name"] for column in inspect(connection).get_columns(RUNS.name)}
+    kinds = {"line": "VARCHAR", "ended": "VARCHAR"} | dict.fromkeys(("files", "bytes", "rows", "failures"), "BIGINT")
+    for column, kind in kinds.items():
+        if column not in there:
+            connection.exec_driver_sql(f"ALTER TABLE {RUNS.name} ADD COLUMN {column} {kind}")
+    METADATA.create_all(connection, [PAUSES])
+
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     create_first_tables,
     create_revisions,
@@ -244,6 +267,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     create_gaps,
     add_asks,
     create_gap_looks,
+    add_endings,
 )
 """In order; never edited, only added to. Each runs once, in one transaction with its row in `schema_steps`."""
 

@@ -13,7 +13,7 @@ released by the next run: to `fetched` if verified bytes are on disk, else to `p
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from itertools import groupby
 from pathlib import Path
@@ -26,28 +26,32 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    exists,
     func,
     insert,
     or_,
     select,
     update,
 )
+from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import DBAPIError
 
-from core.download import catalog, followed, gaps, overview
+from core.download import catalog, followed, gaps, leaving, overview
 from core.download.asking import Asking
 from core.download.database import chunks, now_us, open_engine, tracker_error
 from core.download.gaps import Known
+from core.download.overview import Failed, PastRun, SeriesOverview
 from core.download.planning import KNOWN, Plan, as_plan, current, known_rows, plan_chunk
-from core.download.process import ProcessIdentity
+from core.download.process import ProcessIdentity, as_typed
 from core.download.rows import to_download
-from core.download.tables import FILES, MIGRATIONS, REVISIONS, RUNS, applied_steps, migrate
-from core.errors import TrackerError, storage_error
+from core.download.tables import FILES, MIGRATIONS, PAUSES, REVISIONS, RUNS, applied_steps, migrate
+from core.errors import AlreadyRunning, TrackerError, storage_error
 from core.layout import Layout
 from core.types import (
     FAULTS,
     ArchiveFile,
     Download,
+    Ending,
     FetchedFile,
     Gap,
     Market,
@@ -62,6 +66,8 @@ from core.types import (
 )
 
 HEARTBEAT_SECONDS: Final = 5.0
+DELETE: Final = "delete"
+"""The command of a run beside which there is no other."""
 SILENT_SECONDS: Final = 120.0
 """A run on another host that has given no sign of life for this long counts as dead."""
 
@@ -103,6 +109,9 @@ _GIVEN_UP: Final = _ROW.values(
     asked_us=func.coalesce(bindparam("asked_at"), FILES.c.asked_us),
     **_CHANGED,
 )
+_PAUSED: Final = select(PAUSES.c.since_us).where(
+    PAUSES.c.host == bindparam("host"), PAUSES.c.pid == bindparam("pid"), PAUSES.c.process_start == bindparam("start")
+)
 _OPEN_REVISIONS: Final = select(REVISIONS.c.file_id).where(
     REVISIONS.c.file_id.in_(bindparam("rows", expanding=True)), REVISIONS.c.new_sha256.is_(None)
 )
@@ -129,6 +138,16 @@ class Change:
     error: str | None = None
     proof: Proof | None = None
     asked_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a run has done so far: archives and bytes that came and were verified, rows stored, archives that failed."""
+
+    files: int = 0
+    bytes: int = 0
+    rows: int = 0
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,19 +203,25 @@ class DownloadTracker:
     # runs
 
     def begin_run(self, command: str) -> int:
-        """Enter this process as a run, after releasing what dead runs held. Returns the run's id."""
+        """Enter this process as a run, after releasing what dead runs held. Returns the run's id.
+
+        Raises AlreadyRunning while somebody deletes, and for who wants to delete while anybody is at work.
+        """
         me = ProcessIdentity.current()
         now = now_us()
         with self._write() as connection:
             _release_dead(connection)
-            row = {"host": me.host, "pid": me.pid, "process_start": me.start, "command": command}
+            _refuse_beside(connection, command)
+            row = {"host": me.host, "pid": me.pid, "process_start": me.start, "command": command, "line": as_typed()}
             new = insert(RUNS).values(**row, started_us=now, heartbeat_us=now).returning(RUNS.c.id)
             return int(connection.execute(new).scalar_one())
 
-    def heartbeat(self, run: int, bytes_done: Mapping[int, int]) -> None:
-        """A sign of life, with how many bytes of each active row are here (for monitors; the file's length decides)."""
+    def heartbeat(self, run: int, bytes_done: Mapping[int, int], done: Done | None = None) -> None:
+        """A sign of life, with how many bytes of each active row are here (for monitors; the file's length decides),
+        and what the run has done so far."""
         with self._write() as connection:
-            connection.execute(update(RUNS).where(RUNS.c.id == run).values(heartbeat_us=now_us()))
+            so_far = {} if done is None else asdict(done)
+            connection.execute(update(RUNS).where(RUNS.c.id == run).values(heartbeat_us=now_us(), **so_far))
             if bytes_done:
                 statement = update(FILES).where(FILES.c.id == bindparam("row"), FILES.c.owner == run)
                 connection.execute(
@@ -204,16 +229,33 @@ class DownloadTracker:
                     [{"row": row, "done": done} for row, done in bytes_done.items()],
                 )
 
-    def finish_run(self, run: int) -> None:
+    def finish_run(self, run: int, ended: Ending = Ending.FINISHED, done: Done | None = None) -> None:
         """Let go of every row of this run and close it."""
         with self._write() as connection:
             _release(connection, [run])
-            connection.execute(update(RUNS).where(RUNS.c.id == run).values(finished_us=now_us()))
+            came = {} if done is None else asdict(done)
+            over = {"finished_us": now_us(), "ended": ended.value, **came}
+            connection.execute(update(RUNS).where(RUNS.c.id == run).values(over))
 
     def release(self) -> int:
         """Let go of the rows of dead runs; returns how many rows that were."""
         with self._write() as connection:
             return _release_dead(connection)
+
+    def pause(self, process: ProcessIdentity, is_wanted: bool = True) -> None:
+        """Ask a process to hold still, or to go on; it looks about twice a second."""
+        who = {"host": process.host, "pid": process.pid, "process_start": process.start}
+        with self._write() as connection:
+            if is_wanted:
+                connection.execute(upsert(PAUSES).values(**who, since_us=now_us()).on_conflict_do_nothing())
+            else:
+                connection.execute(delete(PAUSES).filter_by(**who))
+
+    def is_paused(self, process: ProcessIdentity) -> bool:
+        """Whether somebody has asked this process to hold still."""
+        who = {"host": process.host, "pid": process.pid, "start": process.start}
+        with self._read() as connection:
+            return connection.execute(_PAUSED, who).first() is not None
 
     def live_runs(self) -> tuple[ProcessIdentity, ...]:
         """The processes that are at work with this database."""
@@ -298,6 +340,21 @@ class DownloadTracker:
                     .where(FILES.c.id.in_(chunk), FILES.c.owner.is_(None))
                     .values(state=state, attempts=0, error=None, changed_us=now_us(), **forget)
                 )
+
+    def downloads(self, series: Series) -> Mapping[Period, Download]:
+        """The archives of one series, by period."""
+        with self._read() as connection:
+            return leaving.downloads(connection, series)
+
+    def replaced(self, series: Series) -> Mapping[str, int]:
+        """The archives of a series that the exchange has replaced by others which are here now, and since when."""
+        with self._read() as connection:
+            return leaving.replaced(connection, series)
+
+    def forget(self, series: Series) -> int:
+        """Forget all that is known of a series; returns how many archives that were."""
+        with self._write() as connection:
+            return leaving.forget(connection, series)
 
     def revisions(self) -> list[Revision]:
         """What the exchange has replaced by other bytes, oldest first; a new ETag of the same bytes is no revision."""
@@ -419,10 +476,37 @@ class DownloadTracker:
         """What is known of the gaps of one series, in order of time."""
         return self.known_gaps([series]).get(series, Known()).gaps
 
-    def overview(self) -> list[overview.SeriesOverview]:
+    def overview(self) -> list[SeriesOverview]:
         """What is known of every series, summed up, in order."""
         with self._read() as connection:
             return overview.overview(connection)
+
+    def history(self, most: int) -> list[PastRun]:
+        """The newest runs, newest first."""
+        with self._read() as connection:
+            return overview.history(connection, most, _is_alive)
+
+    def run_of(self, run: int) -> PastRun | None:
+        """One run."""
+        with self._read() as connection:
+            return overview.one_run(connection, run, _is_alive)
+
+    def failures(self, most: int | None = None) -> list[Failed]:
+        """Archives that failed, and those that have a fault at the source; what changed last comes first."""
+        with self._read() as connection:
+            return overview.failures(connection, most)
+
+    def plan_failed(self, keys: Sequence[str]) -> int:
+        """Plan those of these archives again that failed: to be stored only, where their bytes are verified. Returns
+        how many there were."""
+        rest = case((or_(FILES.c.sha256.is_(None), FILES.c.proof.is_(None)), State.PLANNED.value), else_=State.FETCHED)
+        again = {"state": rest, "attempts": 0, "error": None, "changed_us": now_us()}
+        found = 0
+        for chunk in chunks(keys):
+            with self._write() as connection:
+                failed = FILES.c.key.in_(chunk) & (FILES.c.state == State.FAILED) & FILES.c.owner.is_(None)
+                found += connection.execute(update(FILES).where(failed).values(again)).rowcount
+        return found
 
     def totals(self) -> dict[State, int]:
         """How many files the database knows in each state."""
@@ -500,8 +584,31 @@ def _release_dead(connection: Connection) -> int:
     dead = [run.id for run in runs if not _is_alive(run)]
     if not dead:
         return 0
-    connection.execute(update(RUNS).where(RUNS.c.id.in_(dead)).values(finished_us=RUNS.c.heartbeat_us))
+    over = {"finished_us": RUNS.c.heartbeat_us, "ended": Ending.KILLED.value}
+    unfinished = RUNS.c.id.in_(dead) & RUNS.c.finished_us.is_(None)
+    connection.execute(update(RUNS).where(unfinished).values(over))
+    connection.execute(
+        delete(PAUSES).where(
+            exists().where(
+                RUNS.c.id.in_(dead),
+                RUNS.c.host == PAUSES.c.host,
+                RUNS.c.pid == PAUSES.c.pid,
+                RUNS.c.process_start == PAUSES.c.process_start,
+            )
+        )
+    )
     return _release(connection, dead)
+
+
+def _refuse_beside(connection: Connection, command: str) -> None:
+    """Who deletes is alone."""
+    unfinished = select(RUNS).where(RUNS.c.finished_us.is_(None))
+    chosen = unfinished if command == DELETE else unfinished.where(RUNS.c.command == DELETE)
+    for run in connection.execute(chosen).all():
+        if _is_alive(run):
+            raise AlreadyRunning(
+                f"run {run.id} ({run.command}, process {run.pid} on {run.host}) is at work; nothing was done"
+            )
 
 
 def _is_alive(run: Row[Any]) -> bool:

@@ -9,7 +9,7 @@ from typing import Final
 import httpx
 
 from core import VERSION
-from core.download.limits import LONGEST_WAIT_SECONDS, parse_retry_after
+from core.download.limits import LONGEST_WAIT_SECONDS, Hold, parse_retry_after
 from core.download.pace import Pace
 from core.errors import ConfigError, ConnectionLost, MarketDataError, NotPublished, RemoteError, Throttled
 from core.events import Emit, PaceChanged
@@ -38,9 +38,13 @@ class Manner:
 
 
 class Web:
-    """Asks hosts. `transport` carries the requests; `settings` say how many at once and how patiently."""
+    """Asks hosts. `transport` carries the requests; `settings` say how many at once and how patiently; nobody is asked
+    while `hold` holds."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, settings: DownloadSettings, emit: Emit) -> None:
+    def __init__(
+        self, transport: httpx.AsyncBaseTransport, settings: DownloadSettings, emit: Emit, hold: Hold | None = None
+    ) -> None:
+        self._hold = hold or Hold()
         self._transport = transport
         self._most = settings.workers
         self._emit = emit
@@ -70,11 +74,16 @@ class Web:
         """The pace of a URL's host."""
         return self._host(url).pace
 
+    def paces(self) -> dict[str, Pace]:
+        """The hosts that were asked so far, by name, each with its pace."""
+        return {host.name: host.pace for host in self._hosts.values()}
+
     async def _ask(self, url: str, label: str, headers: dict[str, str] | None, manner: Manner | None) -> "Answer":
         host = self._host(url)
         if manner is not None:
             headers = {**manner.headers, **(headers or {})}
             await manner.turn()
+        await self._hold.passed()
         visit = Visit(host, label, await host.pace.enter())
         try:
             request = host.request(url[_origin_end(url) :], headers, self._timeout)

@@ -18,10 +18,11 @@ from weakref import WeakValueDictionary
 
 from core.download.asking import Asking
 from core.download.database import now_us
+from core.download.limits import Hold
 from core.download.part import digest_of
 from core.download.planning import Plan
 from core.download.smart import unfinished
-from core.download.tracker import HEARTBEAT_SECONDS, Change, DownloadTracker
+from core.download.tracker import HEARTBEAT_SECONDS, Change, Done, DownloadTracker
 from core.errors import (
     ContentError,
     DiskFull,
@@ -59,6 +60,7 @@ from core.types import (
     FAULTS,
     ArchiveFile,
     Download,
+    Ending,
     FetchedFile,
     Finding,
     Proof,
@@ -135,7 +137,8 @@ class Sync:
 
     `storage` is None where nothing is stored. `fresh`: archives and partitions are made again though they are here.
     `asking` says which faults of the source are accepted, and what time it is for those that are asked for again.
-    `progress` says how many bytes of each active key are here; it goes into the database for monitors.
+    `progress` says how many bytes of each active key are here; it goes into the database for monitors. While `hold`
+    holds, no further archive is begun.
     """
 
     archive: Archive
@@ -148,6 +151,7 @@ class Sync:
     fresh: bool = False
     asking: Asking = field(default_factory=lambda: Asking(now_us()))
     progress: Callable[[], Mapping[str, int]] = dict
+    hold: Hold = field(default_factory=Hold)
     _run: int = 0
     _recorder: Recorder | None = None
     _rows: deque[tuple[int, int]] = field(default_factory=deque)
@@ -165,6 +169,7 @@ class Sync:
     _done_elsewhere: int = 0
     _downloaded: int = 0
     _stored: int = 0
+    _stored_rows: int = 0
     _at_fault: Counter[State] = field(default_factory=Counter)
     _waiting: int = 0
     _faults: list[Fault] = field(default_factory=list)
@@ -191,17 +196,22 @@ class Sync:
             self.asking = Asking(self.asking.now_us, frozenset(accept), is_offline=True)
         self._run = self.tracker.begin_run(command)
         self._recorder = Recorder(self.tracker, self._run, self._landed, self._elsewhere.update)
+        ended = Ending.STOPPED
         try:
             if self.storage is not None:
                 self.storage.sweep()
             self.emit(RunStarted(self._run, State.FETCHED if self.scope is Scope.DOWNLOAD else State.STORED))
             await self._work_through(self._plan(batches))
             await self._wait_for_others()
+            ended = Ending.FINISHED
+        except asyncio.CancelledError:
+            ended = Ending.INTERRUPTED
+            raise
         finally:
             try:
                 self._recorder.flush()
             finally:
-                self.tracker.finish_run(self._run)
+                self.tracker.finish_run(self._run, ended, self._done)
                 self.emit(RunFinished(self._run, time.monotonic() - began))
         return self._summary(time.monotonic() - began)
 
@@ -301,7 +311,7 @@ class Sync:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             done = {self._ids[key]: count for key, count in self.progress().items() if key in self._ids}
-            self.tracker.heartbeat(self._run, done)
+            self.tracker.heartbeat(self._run, done, self._done)
 
     async def _work(self) -> None:
         while True:
@@ -315,6 +325,10 @@ class Sync:
                 await self._more.wait()
 
     @property
+    def _done(self) -> Done:
+        return Done(self._downloaded, self._bytes, self._stored_rows, len(self._failures))
+
+    @property
     def _note(self) -> Recorder:
         assert self._recorder is not None
         return self._recorder
@@ -322,6 +336,7 @@ class Sync:
     async def _next(self) -> Download | None:
         """The next row that is ours: claimed some at a time, for one transaction costs as much as many rows; fewer
         towards the end, so that runs which share the work end together."""
+        await self.hold.passed()
         while not self._claimed and self._rows:
             some = max(self.workers, min(len(self._rows) // 8, MOST_CLAIMED))
             rows = dict(self._rows.popleft() for _ in range(min(len(self._rows), some)))
@@ -445,6 +460,7 @@ class Sync:
             case State.STORED if change.stored is not None:
                 source = change.stored.sources[key]
                 self._stored += 1
+                self._stored_rows += source.rows
                 self._quarantined += source.quarantined
                 self.emit(FileStored(key, source.rows))
                 for found in repairs(self.layout, change.download.file.series, source):

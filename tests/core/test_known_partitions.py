@@ -156,8 +156,10 @@ def journal(vault: Vault) -> None:
         log_alone,
         journal,
         sql("insert into schema_steps values (99, 'tomorrow')"),
-        sql("delete from schema_steps where step = 8"),
-        sql("alter table catalog_partitions drop column modified_ns", "delete from schema_steps where step = 8"),
+        sql(f"delete from schema_steps where step = {VERSION}"),
+        sql(
+            "alter table catalog_partitions drop column modified_ns", f"delete from schema_steps where step = {VERSION}"
+        ),
         sql("drop table catalog_sources"),
         sql("update catalog_partitions set modified_ns = null"),
         sql("update catalog_partitions set first_us = 'once'"),
