@@ -355,6 +355,54 @@ class BacktestDataLoader:
             rows = read_bars(self._reader, request, dataset, spec, unfinished)
         return self._given(bar_columns(request, rows), output)
 
+    # features
+
+    def load_features(
+        self,
+        symbol: str,
+        start_date: str | date,
+        end_date: str | date,
+        interval: str | BarSpec = "1s",
+        features: str | Iterable[str] | None = None,
+        market: str = "um",
+        data_type: str = "trades",
+        output: str = "pandas",
+        on_missing: str = "warn",
+    ) -> Frame:
+        """What was known at the end of each interval, or of each bar: a matrix made of one symbol's stored trades.
+
+        Rows by time, RangeIndex: `timestamp` (datetime64[us, UTC], the interval's beginning), `available_at` (its end:
+        no value of the row is made of anything at or after it), then the `features` in the order of
+        `core.features.FEATURES`, float64. Without `features` all that the market has data for. docs/features.md has
+        their formulas, units and warm-ups; NaN is what is not known, not yet, or has the denominator 0.
+
+        `interval` is one of the clock (`'500ms'`, `'1s'`, `'5m'`; intervals without trades are rows, too, from the
+        first stored trade to the last stored day) or a bar as in `load_bars` (`'dollar-1000000'`), which begins with
+        the first trade of the request. Of the clock, values do not depend on where the request begins: what windows
+        need from before is read, as far as it is stored. What else a feature needs (funding_rate, premium_index,
+        index_price, metrics) is NaN, and told of, where it is not stored.
+        """
+        from loader.features import together
+
+        asked = (symbol, start_date, end_date, interval, features, market, data_type)
+        return self._given(together(self._features(asked, output, on_missing)), output)
+
+    def iter_features(
+        self,
+        symbol: str,
+        start_date: str | date,
+        end_date: str | date,
+        interval: str | BarSpec = "1s",
+        features: str | Iterable[str] | None = None,
+        market: str = "um",
+        data_type: str = "trades",
+        output: str = "pandas",
+        on_missing: str = "warn",
+    ) -> Iterator[Frame]:
+        """The rows of `load_features` in frames of at most 86,400, in memory that does not grow with the request."""
+        asked = (symbol, start_date, end_date, interval, features, market, data_type)
+        return (self._given(part, output) for part in self._features(asked, output, on_missing))
+
     def resample(
         self,
         symbols: str | Iterable[str],
@@ -510,6 +558,16 @@ class BacktestDataLoader:
 
     def _tell(self, missing: Sequence[Missing], request: Request, found: bool, on_missing: str, above: int = 4) -> None:
         report(missing, request.span, found, on_missing, self._advice, above)
+
+    def _features(self, asked: tuple[Any, ...], output: str, on_missing: str) -> Iterator[Columns]:
+        from loader.features import parse_features, read_features
+
+        _check(output, on_missing)
+        request = parse_features(*asked)
+        self._admitted(request.trades)
+        parts, missing, found = read_features(self._reader, self._storage, request)
+        self._tell(missing, request.trades, found, on_missing, above=5)
+        return parts
 
     def _given(self, columns: Columns, output: str) -> Frame:
         from loader.frames import to_output

@@ -20,7 +20,8 @@ GROUND = ("types", "errors", "dates", "nearest", "datasets", "decimals", "divisi
 FLOORS = {
     **dict.fromkeys((f"core.{name}" for name in GROUND), 0),
     **dict.fromkeys(("core.bars", "core.download", "core.learning", "core.storage"), 1),
-    **dict.fromkeys(("core.exchanges", "core.export", "core.integrity", "core.sample", "core.snapshot"), 2),
+    **dict.fromkeys(("core.exchanges", "core.export", "core.features", "core.integrity"), 2),
+    **dict.fromkeys(("core.sample", "core.snapshot"), 2),
     **dict.fromkeys(("loader", "core.jobs", "core.monitor"), 3),
     "core.commands": 4,
     "scripts": 5,

@@ -14,8 +14,18 @@ of 2026-06-24 and 2026-06-25 both have a row of 2026-06-25 00:00:00, of two diff
 
 from core.datasets.clock import Beat, Clock
 from core.datasets.dataset import BY_DAY_ONLY, REPAIR_OF_FILE, Column, Dataset, Kind
+from core.datasets.grid import Ints
 from core.dates import MINUTE_US
 from core.types import Market
+
+_LABELS_ARE_STARTS_FROM_US = 1_782_345_600_000_000
+"""2026-06-25 00:00 UTC, in um."""
+
+
+def known_from(market: Market, labels_us: Ints) -> Ints:
+    """Since when the rows with these labels were known: since the end of their five minutes."""
+    is_end = (market is Market.UM) & (labels_us < _LABELS_ARE_STARTS_FROM_US)
+    return labels_us + 5 * MINUTE_US * ~is_end
 
 
 def _number(source: str, name: str, doc: str, unit: str = "ratio") -> Column:

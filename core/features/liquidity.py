@@ -1,0 +1,187 @@
+"""What it costs to trade, as far as trades tell."""
+
+import math
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from core.features.feature import WINDOW, Feature
+from core.features.tape import Floats, Tape
+from core.features.windows import Line, amounts, sums
+
+_DENOMINATOR: Final = 3 - 2 * math.sqrt(2)
+_K2: Final = math.sqrt(8 / math.pi)
+_ROLL = "Roll (1984), A simple implicit measure of the effective bid-ask spread: 2 sqrt(-cov)"
+_CORWIN = (
+    "Corwin & Schultz (2012), A simple way to estimate bid-ask spreads from daily high and low prices: α, β, γ; pairs "
+    "below 0 count as 0; nothing is adjusted for nights, as rows adjoin"
+)
+_BECKER = "Corwin & Schultz (2012), solved for σ with k2 = sqrt(8/π); López de Prado (2018), snippet 19.2"
+_KYLE = "Kyle (1985), Continuous auctions and insider trading; by regression as in López de Prado (2018), 19.4.1"
+_AMIHUD = "Amihud (2002), Illiquidity and stock returns"
+_HASBROUCK = "Hasbrouck (2009), Trading costs and returns for U.S. equities; López de Prado (2018), 19.4.3"
+
+
+def roll_spread(tape: Tape, window: int) -> Floats:
+    before = np.append(np.full(min(1, len(tape)), np.nan), tape.change[:-1])
+    return 2 * np.sqrt(np.maximum(0.0, -Line(before, tape.change, window).covariance))
+
+
+def roll_impact(tape: Tape, window: int) -> Floats:
+    return roll_spread(tape, window) / _some(amounts(tape.dollars, window))
+
+
+def corwin_schultz(tape: Tape, window: int) -> Floats:
+    beta, gamma = _pairs(tape)
+    alpha = (np.sqrt(2 * beta) - np.sqrt(beta)) / _DENOMINATOR - np.sqrt(gamma / _DENOMINATOR)
+    spread = np.maximum(0.0, 2 * np.expm1(alpha) / (1 + np.exp(alpha)))
+    return sums(spread, window - 1, tape.first) / (window - 1)
+
+
+def becker_parkinson(tape: Tape, window: int) -> Floats:
+    beta, gamma = _pairs(tape)
+    sigma = (math.sqrt(0.5) - 1) * np.sqrt(beta) / (_K2 * _DENOMINATOR) + np.sqrt(gamma / (_K2**2 * _DENOMINATOR))
+    return sums(np.maximum(0.0, sigma), window - 1, tape.first) / (window - 1)
+
+
+def kyle_lambda(tape: Tape, window: int) -> Floats:
+    return Line(tape.signed_volume, tape.change, window).slope
+
+
+def kyle_t(tape: Tape, window: int) -> Floats:
+    return Line(tape.signed_volume, tape.change, window).t_value
+
+
+def amihud(tape: Tape, window: int) -> Floats:
+    is_traded = tape.dollars > 0
+    each = np.where(is_traded, np.abs(tape.log_return) / np.where(is_traded, tape.dollars, 1.0), 0 * tape.log_return)
+    return sums(each, window, tape.first) / _some(sums(is_traded.astype(np.float64), window, tape.first))
+
+
+def hasbrouck_lambda(tape: Tape, window: int) -> Floats:
+    return Line(tape.root_dollars, tape.log_return, window).slope
+
+
+def hasbrouck_t(tape: Tape, window: int) -> Floats:
+    return Line(tape.root_dollars, tape.log_return, window).t_value
+
+
+def price_impact(tape: Tape) -> Floats:
+    return np.abs(tape.log_return) / _some(np.abs(tape.signed_volume))
+
+
+def _pairs(tape: Tape) -> tuple[Floats, Floats]:
+    """β and γ of each row and the one before."""
+    square = tape.log_range**2
+    nothing = np.full(min(1, len(tape)), np.nan)
+    high = np.maximum(tape.high[1:], tape.high[:-1])
+    low = np.minimum(tape.low[1:], tape.low[:-1])
+    return np.append(nothing, square[1:] + square[:-1]), np.append(nothing, np.log1p((high - low) / low) ** 2)
+
+
+def _some(values: Floats) -> Floats:
+    return np.where(values > 0, values, np.nan)
+
+
+def _over_window(name: str, function: "partial[Floats]", formula: str, unit: str, source: str, inputs: str) -> Feature:
+    return Feature(
+        f"{name}_{WINDOW}",
+        function,
+        formula,
+        unit,
+        source,
+        tuple(inputs.split()),
+        window=WINDOW,
+        warm_up=WINDOW + (name.startswith("roll")) - (name in ("corwin_schultz", "becker_parkinson")),
+        is_proxy=name not in ("kyle_lambda", "kyle_t", "amihud", "hasbrouck_lambda", "hasbrouck_t"),
+    )
+
+
+LIQUIDITY = (
+    _over_window(
+        "roll_spread",
+        partial(roll_spread, window=WINDOW),
+        "2 sqrt(max(0, -cov(ΔC, ΔC-1))) over w pairs",
+        "quote per base",
+        _ROLL,
+        "price",
+    ),
+    _over_window(
+        "roll_impact",
+        partial(roll_impact, window=WINDOW),
+        "roll_spread / Σ d",
+        "quote per base per quote",
+        f"{_ROLL}; over what was traded",
+        "price quantity",
+    ),
+    _over_window(
+        "corwin_schultz",
+        partial(corwin_schultz, window=WINDOW),
+        "mean over the w - 1 pairs of rows of max(0, 2 (e^α - 1) / (1 + e^α)), "
+        "α = (sqrt(2β) - sqrt(β)) / (3 - 2 sqrt 2) - sqrt(γ / (3 - 2 sqrt 2)), "
+        "β = ln(H/L)² + ln(H-1/L-1)², γ = ln(max H / min L)²",
+        "share of the price",
+        _CORWIN,
+        "price",
+    ),
+    _over_window(
+        "becker_parkinson",
+        partial(becker_parkinson, window=WINDOW),
+        "mean over the w - 1 pairs of rows of max(0, (2^-½ - 1) sqrt(β) / (k2 (3 - 2 sqrt 2)) + "
+        "sqrt(γ / (k2² (3 - 2 sqrt 2))))",
+        "1 per root row",
+        _BECKER,
+        "price",
+    ),
+    _over_window(
+        "kyle_lambda",
+        partial(kyle_lambda, window=WINDOW),
+        "slope of ΔC on b, with an intercept",
+        "quote per base per base",
+        _KYLE,
+        "price quantity side",
+    ),
+    _over_window(
+        "kyle_t",
+        partial(kyle_t, window=WINDOW),
+        "kyle_lambda over its standard error (w - 2 degrees of freedom)",
+        "1",
+        _KYLE,
+        "price quantity side",
+    ),
+    _over_window(
+        "amihud",
+        partial(amihud, window=WINDOW),
+        "mean |r| / d over the rows with trades",
+        "1 per quote",
+        _AMIHUD,
+        "price quantity",
+    ),
+    _over_window(
+        "hasbrouck_lambda",
+        partial(hasbrouck_lambda, window=WINDOW),
+        "slope of r on Σ side · sqrt(p · q) of the row's trades, with an intercept",
+        "1 per root quote",
+        _HASBROUCK,
+        "price quantity side",
+    ),
+    _over_window(
+        "hasbrouck_t",
+        partial(hasbrouck_t, window=WINDOW),
+        "hasbrouck_lambda over its standard error (w - 2 degrees of freedom)",
+        "1",
+        _HASBROUCK,
+        "price quantity side",
+    ),
+    Feature(
+        "price_impact",
+        price_impact,
+        "|r| / |b|",
+        "1 per base",
+        "definition",
+        ("price", "quantity", "side"),
+        window=2,
+        warm_up=1,
+    ),
+)

@@ -1,0 +1,132 @@
+"""Returns, and how those of a window are distributed."""
+
+from functools import partial
+
+import numpy as np
+
+from core.features.feature import LONG, MEDIUM, SHORT, WINDOW, Feature
+from core.features.tape import Floats, Tape, less
+from core.features.windows import Line, central
+
+_SOURCE = "definition"
+_INPUTS = ("price",)
+
+
+def open_return(tape: Tape) -> Floats:
+    return less(tape.close, tape.open) / tape.open
+
+
+def relative_range(tape: Tape) -> Floats:
+    return less(tape.high, tape.low) / tape.close
+
+
+def close_position(tape: Tape) -> Floats:
+    reach = less(tape.high, tape.low)
+    return less(tape.close, tape.low) / np.where(reach > 0, reach, np.nan)
+
+
+def momentum(tape: Tape, window: int) -> Floats:
+    return tape.log_return_over(window)
+
+
+def mean_return(tape: Tape, window: int) -> Floats:
+    return tape.log_return_over(window) / window
+
+
+def autocorrelation(tape: Tape, window: int) -> Floats:
+    return Line(lag(tape, 1), tape.log_return, window).correlation
+
+
+def skewness(tape: Tape, window: int) -> Floats:
+    two, three, _ = central(tape.log_return, window)
+    return three / window / (_some(two) / window) ** 1.5
+
+
+def kurtosis(tape: Tape, window: int) -> Floats:
+    two, _, four = central(tape.log_return, window)
+    return four / window / (_some(two) / window) ** 2 - 3.0
+
+
+def lag(tape: Tape, rows: int) -> Floats:
+    return np.append(np.full(min(rows, len(tape)), np.nan), tape.log_return[:-rows])
+
+
+def _some(values: Floats) -> Floats:
+    return np.where(values > 0, values, np.nan)
+
+
+RETURNS = (
+    Feature("log_return", lambda tape: tape.log_return, "r = ln(C / C-1)", "1", _SOURCE, _INPUTS, window=2, warm_up=1),
+    Feature("open_return", open_return, "C / O - 1", "1", _SOURCE, _INPUTS),
+    Feature("range", relative_range, "(H - L) / C", "1", _SOURCE, _INPUTS),
+    Feature("close_position", close_position, "(C - L) / (H - L)", "0 to 1", _SOURCE, _INPUTS),
+    *(
+        Feature(
+            f"momentum_{window}",
+            partial(momentum, window=window),
+            "Σ r = ln(C / C-w)",
+            "1",
+            _SOURCE,
+            _INPUTS,
+            window=window,
+            warm_up=window,
+        )
+        for window in (SHORT, MEDIUM, LONG, WINDOW)
+    ),
+    *(
+        Feature(
+            f"return_autocorrelation_{window}",
+            partial(autocorrelation, window=window),
+            "correlation of r and r-1 over w pairs",
+            "-1 to 1",
+            _SOURCE,
+            _INPUTS,
+            window=window,
+            warm_up=window + 1,
+        )
+        for window in (LONG, WINDOW)
+    ),
+    Feature(
+        f"return_mean_{WINDOW}",
+        partial(mean_return, window=WINDOW),
+        "mean r",
+        "1",
+        _SOURCE,
+        _INPUTS,
+        window=WINDOW,
+        warm_up=WINDOW,
+    ),
+    Feature(
+        f"return_skewness_{WINDOW}",
+        partial(skewness, window=WINDOW),
+        "m3 / m2^1.5, mk = mean (r - mean r)^k",
+        "1",
+        _SOURCE,
+        _INPUTS,
+        window=WINDOW,
+        warm_up=WINDOW,
+    ),
+    Feature(
+        f"return_kurtosis_{WINDOW}",
+        partial(kurtosis, window=WINDOW),
+        "m4 / m2² - 3",
+        "1",
+        _SOURCE,
+        _INPUTS,
+        window=WINDOW,
+        warm_up=WINDOW,
+    ),
+    *(
+        Feature(
+            f"return_lag_{rows}",
+            partial(lag, rows=rows),
+            f"r of {rows} rows before",
+            "1",
+            _SOURCE,
+            _INPUTS,
+            window=rows + 2,
+            warm_up=rows + 1,
+        )
+        for rows in (1, SHORT, MEDIUM)
+    ),
+)

@@ -1,0 +1,150 @@
+"""`Tape`: what trades were in each interval of the clock, or in each bar, and what else was known by its end."""
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from core.decimals import places_of
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Integers: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Tape:
+    """Rows in order of time; each column has as many values as there are rows.
+
+    A row is known at its `available_us` and is made of nothing that came at or after it. Of an interval of the clock
+    `timestamp_us` is the beginning and `available_us` the end, of a bar the times of its first trade and of its last
+    one plus 1 us. An interval without trades carries the last close as all its prices; its sums are 0 and what only
+    trades can tell is NaN. Prices are NaN before the first trade. `first` is the number of the first row: of intervals
+    of the clock that since 1970, so that windows lie in the same way wherever a tape begins.
+    """
+
+    first: int
+    timestamp_us: Integers
+    available_us: Integers
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    buy_volume: Floats
+    dollars: Floats
+    buy_dollars: Floats
+    trades: Floats
+    buys: Floats
+    max_trade: Floats
+    std_trade: Floats
+    """Population standard deviation of the trades' quantities."""
+    gap_mean: Floats
+    """Mean seconds since the trade before, of the row's trades."""
+    gap_std: Floats
+    since_trade: Floats
+    """Seconds from the last trade to `available_us`."""
+    signed_run: Floats
+    """How many trades of one side the row ends with; below 0 if they are sales."""
+    max_run: Floats
+    phrases: Floats
+    """Lempel-Ziv phrases of the row's sides."""
+    root_dollars: Floats
+    """Sum of the roots of the trades' dollars, those of sales subtracted."""
+    large_volume: Floats
+    """Quantity of trades larger than 99 % of those of the clock hour before."""
+    vpin: Floats
+    vpin_cdf: Floats
+    funding_rate: Floats
+    premium: Floats
+    index_price: Floats
+    open_interest: Floats
+
+    def __len__(self) -> int:
+        return len(self.close)
+
+    def between(self, start: int, end: int) -> "Tape":
+        """The rows from `start` to before `end`."""
+        parts = {name: getattr(self, name)[start:end] for name in COLUMNS}
+        return Tape(first=self.first + start, **parts)
+
+    def behind(self, other: "Tape") -> "Tape":
+        """These rows behind those of another tape, which ends where this one begins."""
+        parts = {name: np.concatenate((getattr(other, name), getattr(self, name))) for name in COLUMNS}
+        return Tape(first=other.first, **parts)
+
+    def knowing(self, **columns: Floats) -> "Tape":
+        """With other columns."""
+        changes: dict[str, Any] = dict(columns)
+        return replace(self, **changes)
+
+    # what several features are made of
+
+    @cached_property
+    def sell_volume(self) -> Floats:
+        return less(self.volume, self.buy_volume)
+
+    @cached_property
+    def sell_dollars(self) -> Floats:
+        return less(self.dollars, self.buy_dollars)
+
+    @cached_property
+    def sells(self) -> Floats:
+        return self.trades - self.buys
+
+    @cached_property
+    def signed_volume(self) -> Floats:
+        """Bought less sold quantity."""
+        return less(self.buy_volume, self.sell_volume)
+
+    @cached_property
+    def signed_dollars(self) -> Floats:
+        return less(self.buy_dollars, self.sell_dollars)
+
+    @cached_property
+    def change(self) -> Floats:
+        """Close less the close before; NaN in the first row."""
+        return self.change_over(1)
+
+    @cached_property
+    def log_return(self) -> Floats:
+        """ln of close over the close before; NaN in the first row."""
+        return self.log_return_over(1)
+
+    def change_over(self, rows: int) -> Floats:
+        found = np.full(len(self), np.nan)
+        found[rows:] = less(self.close[rows:], self.close[:-rows])
+        return found
+
+    def log_return_over(self, rows: int) -> Floats:
+        """Made of the difference, which is exact, so that small ones keep their digits."""
+        found = np.full(len(self), np.nan)
+        found[rows:] = np.log1p(self.change_over(rows)[rows:] / self.close[:-rows])
+        return found
+
+    @cached_property
+    def log_range(self) -> Floats:
+        """ln of high over low."""
+        return np.log1p(less(self.high, self.low) / self.low)
+
+    @cached_property
+    def seconds(self) -> Floats:
+        """How long the row took."""
+        return (self.available_us - self.timestamp_us) / 1e6
+
+
+COLUMNS = tuple(field.name for field in fields(Tape) if field.name != "first")
+_EXACT = float(2**53)
+
+
+def less(one: Floats, other: Floats) -> Floats:
+    """The doubles nearest to the differences of the decimals that these doubles stand for; equal ones differ by 0.
+
+    Of numbers with more than 12 places, or too long for a double, the differences of the doubles.
+    """
+    places = max(places_of(one), places_of(other))
+    scale = 10.0**places
+    a, b = np.rint(one * scale), np.rint(other * scale)
+    exact = (a / scale == one) & (b / scale == other) & (np.abs(a) < _EXACT) & (np.abs(b) < _EXACT)
+    return np.where(exact, (a - b) / scale, one - other)

@@ -1,0 +1,397 @@
+"""Features of stored trades, a stretch of rows at a time, each with what its windows need from before it.
+
+Whatever the request, rows are made of the same trades in the same way: of intervals of the clock each value is, bit for
+bit, the one that any other request would give, where the data reach back as far as the feature's warm-up.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from core.bars.builder import columns_of
+from core.bars.rules import Family
+from core.bars.spec import BarSpec
+from core.datasets import DATASETS, Dataset
+from core.datasets.contracts import contract_usd
+from core.datasets.metrics import known_from
+from core.dates import DAY_US, HOUR_US, INTERVAL_US, format_us
+from core.errors import ConfigError
+from core.features import FEATURES, features_named, features_of
+from core.features.builder import Rows, TapeBuilder, of_bars, on_the_clock
+from core.features.feature import Feature
+from core.features.tape import Tape
+from core.storage.arrays import arrow_of, numpy_of
+from core.storage.stored import StoredRows
+from core.types import Market, Span
+from loader.align import Integers, available_at, last_known
+from loader.arguments import Request, parse_request
+from loader.frames import Columns
+from loader.lookup import absent, inside
+from loader.missing import Lack, Missing
+from loader.reader import RowReader
+from loader.stream import has_files
+
+_TIME: Final = pa.timestamp("us", tz="UTC")
+_ROWS_AT_ONCE: Final = 86_400
+"""Rows that are made at once, fewer where their time is a day: of all features some 70 MB."""
+_SHORT_US: Final = 10_000_000
+_LATE_US: Final = HOUR_US
+"""How long after its time a trade may come behind others, which then close the last row."""
+_FIELDS: Final = {
+    "funding_rate": ("funding_rate", "funding_rate"),
+    "premium_index": ("premium", "close"),
+    "index_price": ("index_price", "close"),
+    "metrics": ("open_interest", "open_interest"),
+}
+"""Other kinds of data, the column of the tape that they become, and the stored column it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRequest:
+    """One symbol's trades, in rows of `spec`, as columns of `features`."""
+
+    trades: Request
+    dataset: Dataset
+    spec: BarSpec
+    features: tuple[Feature, ...]
+
+    @property
+    def step_us(self) -> int | None:
+        """The interval of the clock; None for other bars."""
+        return int(self.spec.size) if self.spec.rule.family is Family.CLOCK else None
+
+    @property
+    def behind(self) -> int:
+        """Rows before the first one that its windows look back to, and one more for what looks at the trade before."""
+        return max((one.warm_up for one in self.features), default=0) + 1
+
+    @property
+    def read_from_us(self) -> int:
+        """From when on trades have to be read, so that the first row has all its features. Whole clock hours."""
+        start_us, step_us = self.trades.span.start_us, self.step_us
+        if step_us is None:
+            return start_us
+        earliest = start_us - self.behind * step_us
+        hours = max((one.hours for one in self.features), default=0)
+        if hours:
+            earliest = min(earliest, (start_us // HOUR_US - hours - 1) * HOUR_US)
+        if any(one.since_midnight for one in self.features):
+            earliest = min(earliest, start_us // DAY_US * DAY_US)
+        return max(0, earliest // HOUR_US * HOUR_US)
+
+
+def parse_features(
+    symbol: str,
+    start_date: str | date,
+    end_date: str | date,
+    interval: str | BarSpec,
+    features: str | Iterable[str] | None,
+    market: str,
+    data_type: str,
+) -> FeatureRequest:
+    """The request in exact terms. Without `features` all that the market has data for. Raises ConfigError."""
+    if not isinstance(symbol, str):
+        raise ConfigError(f"symbol: features are of one symbol, a text, not of {symbol!r}")
+    if data_type not in ("trades", "agg_trades"):
+        raise ConfigError(f"data_type: features are made of trades or agg_trades, not of {data_type!r}")
+    trades = parse_request(symbol, start_date, end_date, data_type, "1h", market)
+    (dataset,) = trades.datasets
+    spec = _spec(interval)
+    if features is None:
+        chosen = tuple(one for one in FEATURES.values() if one.needs is None or _has(one.needs, trades.market))
+    else:
+        chosen = features_named([features] if isinstance(features, str) else features)
+    for one in chosen:
+        if one.needs is not None and not _has(one.needs, trades.market):
+            raise ConfigError(f"features: {one.name} is made of {one.needs}, which {trades.market} does not have")
+    return FeatureRequest(replace(trades, columns=columns_of(data_type)), dataset, spec, chosen)
+
+
+def read_features(
+    reader: RowReader, storage: StoredRows, request: FeatureRequest
+) -> tuple[Iterator[Columns], list[Missing], bool]:
+    """The columns of the frame in stretches of time, at least one, read as they are asked for; what is missing, and
+    whether any trades are there."""
+    trades = request.trades
+    missing = list(absent(storage, trades, request.dataset, has_files(storage, trades, request.dataset)))
+    if missing:
+        return iter([_no_rows(request)]), missing, False
+    known, lacking = _context(reader, storage, request)
+    tapes = (_on_the_clock if request.step_us is not None else _of_bars)(reader, request)
+
+    def parts() -> Iterator[Columns]:
+        is_empty = True
+        for tape, start in tapes:
+            yield _columns(request, tape, known, start)
+            is_empty = False
+        if is_empty:
+            yield _no_rows(request)
+
+    return parts(), [*_days_without(storage, request), *lacking], True
+
+
+def together(parts: Iterable[Columns]) -> Columns:
+    """The stretches, one behind the other."""
+    each = list(parts)
+    return {name: pa.chunked_array([part[name] for part in each]) for name in each[0]}
+
+
+# rows of the clock
+
+
+def _on_the_clock(reader: RowReader, request: FeatureRequest) -> Iterator[tuple[Tape, int]]:
+    """Tapes, and the row of each from which on it is asked for; what is before that is for windows to look back to."""
+    step_us = request.step_us or 1
+    span, from_us = request.trades.span, request.read_from_us
+    wanted, end = -(-span.start_us // step_us), span.end_us // step_us
+    at = -(-from_us // step_us)
+    stretch = _Stretch(reader, request, from_us)
+    lead: Tape | None = None
+    while at < end and not stretch.ends_before(at):
+        until = min(end, _stretch_end(at, step_us))
+        tape = stretch.until(at, until)
+        at = until
+        if tape is None:
+            continue
+        whole = tape if lead is None else tape.behind(lead)
+        lead = _kept(request, whole, at * step_us)
+        start = max(len(whole) - len(tape), wanted - whole.first)
+        if start < len(whole):
+            yield whole, start
+
+
+def _kept(request: FeatureRequest, tape: Tape, next_us: int) -> Tape:
+    """What the features of a row that begins at `next_us` look back to."""
+    start = len(tape) - request.behind
+    if any(one.since_midnight for one in request.features):
+        start = min(start, int(np.searchsorted(tape.timestamp_us // DAY_US, next_us // DAY_US)))
+    return tape.between(max(0, start), len(tape))
+
+
+def _stretch_end(at: int, step_us: int) -> int:
+    """Behind the last row of the stretch of `at`, which is no longer than a day where rows are short."""
+    if step_us > _SHORT_US:
+        return at + _ROWS_AT_ONCE
+    midnight_us = (at * step_us // DAY_US + 1) * DAY_US
+    return min(at + _ROWS_AT_ONCE, -(-midnight_us // step_us))
+
+
+class _Stretch:
+    """The rows of the clock, stretch by stretch; before the first trade and behind the last day with one there are
+    none."""
+
+    def __init__(self, reader: RowReader, request: FeatureRequest, from_us: int) -> None:
+        self._step_us = request.step_us or 1
+        self._batches = _batches(reader, request, Span(from_us, request.trades.span.end_us + _LATE_US))
+        self._next = next(self._batches, None)
+        self._last: tuple[float, float] | None = None
+        begins_us = None if self._next is None else int(numpy_of(self._next.column("timestamp"))[0])
+        if begins_us is None or begins_us >= from_us + self._step_us:
+            self._last = _last_trade(reader, request, from_us)
+        before_us = None if self._last is None else int(self._last[1])
+        contract = contract_usd(request.trades.market, request.trades.symbols[0])
+        self._builder = TapeBuilder(request.spec, contract, before_us)
+        self._left: Rows | None = None
+        self._end: int | None = None
+        """Behind the last row of all, once it is known."""
+
+    def ends_before(self, number: int) -> bool:
+        """Whether there is no row from this one on."""
+        return self._end is not None and number >= self._end
+
+    def until(self, first: int, end: int) -> Tape | None:
+        """The rows from `first` to before `end`, None if there is none."""
+        rows = self._rows(end)
+        self._remember(rows, rows["number"] < first)
+        rows = _those(rows, rows["number"] >= first)
+        if self._end is not None:
+            end = min(end, self._end)
+        if self._last is None:
+            first = int(rows["number"][0]) if len(rows["number"]) else end
+        tape = on_the_clock(rows, self._step_us, first, end, self._last) if first < end else None
+        self._remember(rows, rows["number"] >= first)
+        return tape
+
+    def _rows(self, end: int) -> Rows:
+        """The rows with trades whose number is below `end`."""
+        parts = [] if self._left is None else [self._left]
+        while self._builder.clock_us < end * self._step_us and self._end is None:
+            if self._next is None:
+                parts += [self._builder.closed(), self._builder.finish()]
+                clock_us = self._builder.clock_us
+                self._end = -(-((clock_us // DAY_US + 1) * DAY_US) // self._step_us)
+            else:
+                self._builder.update(self._next)
+                self._next = next(self._batches, None)
+        parts.append(self._builder.closed())
+        rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        self._left = _those(rows, rows["number"] >= end)
+        return _those(rows, rows["number"] < end)
+
+    def _remember(self, rows: Rows, which: npt.NDArray[np.bool_]) -> None:
+        """The last of these rows is what later ones without trades carry."""
+        if which.any():
+            at = int(np.flatnonzero(which)[-1])
+            self._last = float(rows["close"][at]), float(rows["last_time"][at])
+
+
+def _those(rows: Rows, which: npt.NDArray[np.bool_]) -> Rows:
+    return {name: values[which] for name, values in rows.items()}
+
+
+def _last_trade(reader: RowReader, request: FeatureRequest, before_us: int) -> tuple[float, float] | None:
+    """Price and time of the last trade before a time."""
+    near = Span(max(0, before_us - HOUR_US), before_us)
+    table: Any = next(iter(deque(_batches(reader, request, near), maxlen=1)), None)
+    if table is None:
+        ever = replace(request.trades, span=Span(before_us, before_us), columns=("price",))
+        table = reader.rows_known_until(ever, request.dataset, before_us).table
+    if table.num_rows == 0:
+        return None
+    return float(numpy_of(table.column("price"))[-1]), float(numpy_of(table.column("timestamp")).max())
+
+
+# other bars
+
+
+def _of_bars(reader: RowReader, request: FeatureRequest) -> Iterator[tuple[Tape, int]]:
+    """As `_on_the_clock`; the first bar begins with the first trade of the request, and its features with it."""
+    builder = TapeBuilder(request.spec, contract_usd(request.trades.market, request.trades.symbols[0]))
+    lead: Tape | None = None
+    count = 0
+    for rows in _many(builder, _batches(reader, request, request.trades.span)):
+        tape = of_bars(rows, count)
+        count += len(tape)
+        whole = tape if lead is None else tape.behind(lead)
+        lead = _kept(request, whole, int(whole.timestamp_us[-1]))
+        yield whole, len(whole) - len(tape)
+
+
+def _many(builder: TapeBuilder, batches: Iterator[pa.RecordBatch]) -> Iterator[Rows]:
+    """Closed rows, many at a time."""
+    parts: list[Rows] = []
+    for batch in batches:
+        builder.update(batch)
+        parts.append(builder.closed())
+        if sum(len(part["begins"]) for part in parts) >= _ROWS_AT_ONCE:
+            yield _joined(parts)
+            parts = []
+    if any(len(part["begins"]) for part in parts):
+        yield _joined(parts)
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    some = [part for part in parts if len(part["begins"])]
+    return {name: np.concatenate([part[name] for part in some]) for name in some[0]}
+
+
+# what else was known
+
+
+@dataclass(frozen=True, slots=True)
+class _Events:
+    """Values of another kind of data, and since when each was known."""
+
+    known_us: Integers
+    values: npt.NDArray[np.float64]
+
+    def at(self, times_us: Integers) -> npt.NDArray[np.float64]:
+        """The last value that was known at each time, NaN where none was."""
+        return np.append(self.values, np.nan)[last_known(times_us, self.known_us)]
+
+
+Known = Mapping[str, _Events]
+
+
+def _context(
+    reader: RowReader, storage: StoredRows, request: FeatureRequest
+) -> tuple[dict[str, _Events], list[Missing]]:
+    """By the column of the tape what was known of other kinds of data; and which of them are not stored."""
+    known: dict[str, _Events] = {}
+    missing: list[Missing] = []
+    for kind in sorted({one.needs for one in request.features if one.needs is not None}):
+        dataset = DATASETS[kind]
+        column, stored = _FIELDS[kind]
+        interval = _shortest(storage, request.trades, dataset)
+        length_us = (INTERVAL_US[interval] or 31 * DAY_US) if dataset.has_interval else 5 * 60_000_000
+        span = Span(max(0, request.read_from_us - 2 * length_us), request.trades.span.end_us)
+        one = replace(request.trades, datasets=(dataset,), interval=interval, columns=(stored,), span=span)
+        rows = reader.rows_known_until(one, dataset, span.end_us)
+        if len(rows) == 0:
+            missing += absent(storage, replace(one, span=request.trades.span), dataset, [False])
+        since = rows.times_us
+        if dataset.has_interval:
+            since = available_at(since, interval)
+        elif kind == "metrics":
+            since = known_from(one.market, since)
+        known[column] = _Events(since, np.asarray(rows.values(stored), dtype=np.float64))
+    return known, missing
+
+
+def _shortest(storage: StoredRows, request: Request, dataset: Dataset) -> str:
+    """The shortest interval that is stored, `1m` if none is."""
+    for interval in dataset.intervals(request.market):
+        if storage.stamps(replace(request, interval=interval).series(dataset, request.symbols[0])):
+            return interval
+    return "1m"
+
+
+# parts of these
+
+
+def _columns(request: FeatureRequest, tape: Tape, known: Known, start: int) -> Columns:
+    """The columns of the frame, of the rows of a tape from `start` on."""
+    tape = tape.knowing(**{name: events.at(tape.available_us) for name, events in known.items()})
+    times: Columns = {
+        name: arrow_of(values[start:], _TIME)
+        for name, values in (("timestamp", tape.timestamp_us), ("available_at", tape.available_us))
+    }
+    found = features_of(tape, request.features)
+    return times | {name: arrow_of(values[start:], pa.float64()) for name, values in found.items()}
+
+
+def _no_rows(request: FeatureRequest) -> Columns:
+    times: Columns = {name: pa.array([], _TIME) for name in ("timestamp", "available_at")}
+    return times | {one.name: pa.array([], pa.float64()) for one in request.features}
+
+
+def _batches(reader: RowReader, request: FeatureRequest, span: Span) -> Iterator[pa.RecordBatch]:
+    batches = reader.batches(replace(request.trades, span=span), request.dataset)
+    return (batch for batch in batches if len(batch))
+
+
+def _days_without(storage: StoredRows, request: FeatureRequest) -> Iterator[Missing]:
+    """Days of the request between stored ones of which no file has trades: their rows say that nobody traded."""
+    trades = request.trades
+    one = trades.series(request.dataset, trades.symbols[0])
+    (parts,) = inside(storage, [one], trades.span)
+    days = {day for part in parts for day in range(part.first_us // DAY_US, part.last_us // DAY_US + 1)}
+    gaps = [
+        Span((before + 1) * DAY_US, after * DAY_US)
+        for before, after in zip(sorted(days), sorted(days)[1:], strict=False)
+        if after > before + 1
+    ]
+    if gaps:
+        own = Span(parts[0].first_us, parts[-1].last_us + 1)
+        where = ", ".join(f"{format_us(gap.start_us)} to {format_us(gap.end_us)}" for gap in gaps[:3])
+        yield Missing(one, trades.symbols[0], own, f"{one} has no trades from {where}", Lack.GAP, 0, tuple(gaps))
+
+
+def _spec(interval: str | BarSpec) -> BarSpec:
+    if isinstance(interval, BarSpec):
+        spec = interval
+    elif isinstance(interval, str):
+        spec = BarSpec.parse(interval if "-" in interval else f"time-{interval}")
+    else:
+        raise ConfigError(f"interval: {interval!r} is neither an interval like '1s' nor bars like 'dollar-1000000'")
+    return replace(spec, empty=False) if spec.rule.family is Family.CLOCK else spec
+
+
+def _has(kind: str, market: Market) -> bool:
+    return market in DATASETS[kind].markets
