@@ -10,7 +10,8 @@ from typing import Final
 from core.errors import storage_error
 from core.layout import Layout, sync_folder
 
-_TEMPORARY: Final = re.compile(r"\..+\.(\d+)\.tmp")
+TEMPORARY: Final = re.compile(r"\..+\.(\d+)\.tmp")
+"""The name of a file on its way to its place, with the number of the process that writes it."""
 
 
 class Draft:
@@ -43,11 +44,16 @@ def sweep(folder: Path) -> int:
     """Delete temporary files that dead processes left below a folder; returns how many."""
     count = 0
     for path in folder.rglob(".*.tmp"):
-        match = _TEMPORARY.fullmatch(path.name)
-        if match and not _is_alive(int(match.group(1))):
+        if is_left(path.name):
             unlink(path)
             count += 1
     return count
+
+
+def is_left(name: str) -> bool:
+    """Whether this is the name of a temporary file whose process is gone."""
+    match = TEMPORARY.fullmatch(name)
+    return match is not None and not _is_alive(int(match.group(1)))
 
 
 def unlink(path: Path) -> None:
