@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from core.types import Finding, Proof, State
+from core.types import Finding, Proof, Series, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,15 @@ class RunPlanned:
     size_bytes: int
     skipped: int
     is_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesPlanned:
+    """Of a series, `files` more archives are to be worked on, and `skipped` more need nothing."""
+
+    series: Series
+    files: int
+    skipped: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,7 @@ class FileFetched:
     size_bytes: int
     transferred: int
     proof: Proof
+    series: Series | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,7 @@ class FileStored:
 
     key: str
     rows: int
+    series: Series | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,7 @@ class FileMissing:
     """The exchange lists an archive but does not have it."""
 
     key: str
+    series: Series | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +104,7 @@ class FileAtFault:
     key: str
     state: State
     detail: str
+    series: Series | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +113,7 @@ class FileFailed:
 
     key: str
     error: str
+    series: Series | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +121,14 @@ class FindingRaised:
     """Something is odd with data that was kept."""
 
     finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class RoomTaken:
+    """The rows of archives of `archive_bytes` together are stored, in `stored_bytes`."""
+
+    archive_bytes: int
+    stored_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +149,16 @@ class PaceChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RunPaused:
+    """Somebody wants the run to hold still: nothing is asked for until `RunResumed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunResumed:
+    """A run goes on after a pause."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished:
     """A run is over."""
 
@@ -137,6 +169,7 @@ class RunFinished:
 Event = (
     RunStarted
     | RunPlanned
+    | SeriesPlanned
     | FileStarted
     | FileProgressed
     | FileRetrying
@@ -146,7 +179,10 @@ Event = (
     | FileAtFault
     | FileFailed
     | FindingRaised
+    | RoomTaken
     | RunWaiting
+    | RunPaused
+    | RunResumed
     | PaceChanged
     | RunFinished
 )
@@ -199,6 +235,10 @@ def _said(event: Event) -> tuple[int, str] | None:
             return logging.INFO, f"waiting for {files} archives that {holder} works on"
         case PaceChanged(host, limit, reason):
             return logging.INFO, f"asking {host} for at most {limit} at once: {reason}"
+        case RunPaused():
+            return logging.INFO, "paused: nothing is asked for until somebody resumes"
+        case RunResumed():
+            return logging.INFO, "resumed"
         case RunFinished(run, seconds):
             return logging.INFO, f"run {run} finished after {seconds:.1f} s"
         case _:
@@ -206,16 +246,50 @@ def _said(event: Event) -> tuple[int, str] | None:
 
 
 RATE_WINDOW_SECONDS: Final = 5.0
+SPEEDS_KEPT: Final = 300
+"""Seconds for which it is kept how many bytes came."""
+TROUBLES_KEPT: Final = 100
 
 
 @dataclass(slots=True)
 class ActiveFile:
-    """An archive that is being fetched now."""
+    """An archive that is being fetched now. `rate_bytes`: a second, from `marked_at` with `marked_bytes` on."""
 
     size_bytes: int
     offset: int
     bytes_done: int
     attempt: int = 1
+    marked_at: float = 0.0
+    marked_bytes: int = 0
+    rate_bytes: float = 0.0
+
+    def note(self, now: float, bytes_done: int) -> None:
+        """So many bytes are here now."""
+        self.bytes_done = bytes_done
+        if now - self.marked_at >= 1.0:
+            self.rate_bytes = max(0, bytes_done - self.marked_bytes) / (now - self.marked_at)
+            self.marked_at, self.marked_bytes = now, bytes_done
+
+
+@dataclass(slots=True)
+class Tally:
+    """How far a group of archives is: `files` to work on, `done` of them need nothing more, `failed` among those could
+    not be had; `skipped` needed nothing from the beginning."""
+
+    files: int = 0
+    skipped: int = 0
+    done: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What went wrong with an archive, when (Unix seconds), and whether it is tried again."""
+
+    at: float
+    key: str
+    reason: str
+    is_final: bool
 
 
 @dataclass(slots=True)
@@ -239,58 +313,105 @@ class Snapshot:
     failures: list[FileFailed] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     waiting: str | None = None
+    run: int = 0
+    wall: Callable[[], float] = time.time
+    kinds: dict[str, Tally] = field(default_factory=dict)
+    symbols: dict[str, Tally] = field(default_factory=dict)
+    troubles: deque[Trouble] = field(default_factory=lambda: deque(maxlen=TROUBLES_KEPT))
+    retries: deque[Trouble] = field(default_factory=lambda: deque(maxlen=TROUBLES_KEPT))
+    archive_bytes: int = 0
+    stored_bytes: int = 0
+    paused_at: float | None = None
+    paused_before: float = 0.0
+    _speeds: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=SPEEDS_KEPT))
     _recent: deque[tuple[float, int]] = field(default_factory=deque)
 
     def apply(self, event: Event) -> None:
         """Fold one event in."""
         match event:
-            case RunStarted(_, goal):
-                self.goal, self.started_at = goal, self.clock()
+            case RunStarted(run, goal):
+                self.run, self.goal, self.started_at = run, goal, self.started_at or self.clock()
             case RunPlanned(files, size_bytes, skipped, is_whole):
                 self.files, self.size_bytes, self.skipped, self.is_planned = files, size_bytes, skipped, is_whole
+            case SeriesPlanned(series, files, skipped):
+                for tally in self._tallies(series):
+                    tally.files += files
+                    tally.skipped += skipped
             case FileStarted(key, size_bytes, offset):
                 attempt = self.active[key].attempt if key in self.active else 1
-                self.active[key] = ActiveFile(size_bytes, offset, offset, attempt)
+                self.active[key] = ActiveFile(size_bytes, offset, offset, attempt, self.clock(), offset)
             case FileProgressed(key, bytes_done):
                 self._progress(key, bytes_done)
-            case FileRetrying(key, _, attempt, _):
+            case FileRetrying(key, reason, attempt, _):
                 self.counts["retries"] += 1
+                self.retries.append(Trouble(self.wall(), key, reason, is_final=False))
                 if key in self.active:
                     self.active[key].attempt = attempt + 1
-            case FileFetched(key, size_bytes, _, proof):
+            case FileFetched(key, size_bytes, _, proof, series):
+                self._count(series, is_done=self.goal is State.FETCHED)
                 self._progress(key, size_bytes)
                 self.active.pop(key, None)
                 self.bytes_done += size_bytes
                 self.counts["fetched"] += 1
                 self.proofs[proof] += 1
-            case FileStored(_, rows):
+            case FileStored(_, rows, series):
+                self._count(series)
                 self.counts["stored"] += 1
                 self.rows += rows
-            case FileMissing(key):
+            case FileMissing(key, series):
+                self._count(series)
                 self.active.pop(key, None)
                 self.counts["missing"] += 1
-            case FileAtFault(key):
+            case FileAtFault(key, state, detail, series):
+                self._count(series, failed=1)
                 self.active.pop(key, None)
                 self.counts["at fault"] += 1
-            case FileFailed(key):
+                self.troubles.append(Trouble(self.wall(), key, f"{state}: {detail}", is_final=True))
+            case FileFailed(key, error, series):
+                self._count(series, failed=1)
                 self.active.pop(key, None)
                 self.counts["failed"] += 1
                 self.failures.append(event)
+                self.troubles.append(Trouble(self.wall(), key, error, is_final=True))
             case FindingRaised(finding):
                 self.findings.append(finding)
             case RunWaiting(files, holder):
                 self.waiting = f"{files} files belong to {holder}" if files else None
+            case RoomTaken(archive_bytes, stored_bytes):
+                self.archive_bytes += archive_bytes
+                self.stored_bytes += stored_bytes
+            case RunPaused():
+                self.paused_at = self.clock()
+            case RunResumed():
+                self.paused_before, self.paused_at = self.paused_seconds, None
             case RunFinished():
                 self.finished = True
+
+    def _tallies(self, series: Series) -> tuple[Tally, Tally]:
+        kind = "/".join(part for part in (series.market, series.dataset, series.interval) if part)
+        symbol = f"{series.market}/{series.symbol}"
+        return self.kinds.setdefault(kind, Tally()), self.symbols.setdefault(symbol, Tally())
+
+    def _count(self, series: Series | None, is_done: bool = True, failed: int = 0) -> None:
+        if series is not None and is_done:
+            for tally in self._tallies(series):
+                tally.done += 1
+                tally.failed += failed
 
     def _progress(self, key: str, bytes_done: int) -> None:
         active = self.active.get(key)
         if active is None:
             return
         gained = max(0, bytes_done - active.bytes_done)
-        active.bytes_done = bytes_done
-        self.transferred += gained
         now = self.clock()
+        active.note(now, bytes_done)
+        self.transferred += gained
+        second = int(now)
+        if self._speeds and self._speeds[-1][0] == second:
+            gained_before = self._speeds.pop()[1]
+            self._speeds.append((second, gained_before + gained))
+        else:
+            self._speeds.append((second, gained))
         self._recent.append((now, gained))
         while self._recent and now - self._recent[0][0] > RATE_WINDOW_SECONDS:
             self._recent.popleft()
@@ -313,9 +434,22 @@ class Snapshot:
         return recent / window if window > 0 else 0.0
 
     @property
+    def paused_seconds(self) -> float:
+        """How long the run has held still so far."""
+        return self.paused_before + (self.clock() - self.paused_at if self.paused_at is not None else 0.0)
+
+    @property
     def average_bytes(self) -> float:
-        """Bytes a second since the start."""
-        return self.transferred / self.seconds if self.seconds > 0 else 0.0
+        """Bytes a second since the start, without pauses."""
+        seconds = self.seconds - self.paused_seconds
+        return self.transferred / seconds if seconds > 0 else 0.0
+
+    def speeds(self) -> list[int]:
+        """The bytes that came in each of the last whole seconds since the start, oldest first."""
+        now = int(self.clock())
+        first = max(now - SPEEDS_KEPT, int(self.started_at) if self.started_at is not None else now)
+        came = dict(self._speeds)
+        return [came.get(second, 0) for second in range(first, now)]
 
     @property
     def partial_bytes(self) -> int:

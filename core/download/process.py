@@ -1,9 +1,7 @@
 """Who a run is: this process, and whether another one still lives."""
 
 import os
-import shlex
 import socket
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,14 +30,6 @@ class ProcessIdentity:
         except PermissionError:
             pass
         return self.start == _start_of(self.pid)
-
-
-def as_typed() -> str:
-    """The command line that started this process, as it can be typed again."""
-    typed = list(sys.orig_argv)
-    if len(typed) > 1 and not typed[1].startswith("-") and not typed[1].endswith(".py"):
-        typed = [Path(typed[1]).name, *typed[2:]]  # an installed command: its interpreter is its own concern
-    return shlex.join(typed)
 
 
 def _start_of(pid: int) -> str:

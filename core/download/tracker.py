@@ -42,7 +42,7 @@ from core.download.database import chunks, now_us, open_engine, tracker_error
 from core.download.gaps import Known
 from core.download.overview import Failed, PastRun, SeriesOverview
 from core.download.planning import KNOWN, Plan, as_plan, current, known_rows, plan_chunk
-from core.download.process import ProcessIdentity, as_typed
+from core.download.process import ProcessIdentity
 from core.download.rows import to_download
 from core.download.tables import FILES, MIGRATIONS, PAUSES, REVISIONS, RUNS, applied_steps, migrate
 from core.errors import AlreadyRunning, TrackerError, storage_error
@@ -202,8 +202,9 @@ class DownloadTracker:
 
     # runs
 
-    def begin_run(self, command: str) -> int:
-        """Enter this process as a run, after releasing what dead runs held. Returns the run's id.
+    def begin_run(self, command: str, line: str = "") -> int:
+        """Enter this process as a run, after releasing what dead runs held; `line` is what was typed. Returns the run's
+        id.
 
         Raises AlreadyRunning while somebody deletes, and for who wants to delete while anybody is at work.
         """
@@ -212,7 +213,7 @@ class DownloadTracker:
         with self._write() as connection:
             _release_dead(connection)
             _refuse_beside(connection, command)
-            row = {"host": me.host, "pid": me.pid, "process_start": me.start, "command": command, "line": as_typed()}
+            row = {"host": me.host, "pid": me.pid, "process_start": me.start, "command": command, "line": line}
             new = insert(RUNS).values(**row, started_us=now, heartbeat_us=now).returning(RUNS.c.id)
             return int(connection.execute(new).scalar_one())
 
@@ -261,7 +262,7 @@ class DownloadTracker:
         """The processes that are at work with this database."""
         with self._read() as connection:
             runs = connection.execute(select(RUNS).where(RUNS.c.finished_us.is_(None))).all()
-        return tuple(ProcessIdentity(run.host, run.pid, run.process_start) for run in runs if _is_alive(run))
+        return tuple(ProcessIdentity(run.host, run.pid, run.process_start) for run in runs if is_alive(run))
 
     def holders(self, rows: Sequence[int]) -> tuple[Holder, ...]:
         """Who holds any of these rows."""
@@ -484,12 +485,12 @@ class DownloadTracker:
     def history(self, most: int) -> list[PastRun]:
         """The newest runs, newest first."""
         with self._read() as connection:
-            return overview.history(connection, most, _is_alive)
+            return overview.history(connection, most, is_alive)
 
     def run_of(self, run: int) -> PastRun | None:
         """One run."""
         with self._read() as connection:
-            return overview.one_run(connection, run, _is_alive)
+            return overview.one_run(connection, run, is_alive)
 
     def failures(self, most: int | None = None) -> list[Failed]:
         """Archives that failed, and those that have a fault at the source; what changed last comes first."""
@@ -581,7 +582,7 @@ def _release(connection: Connection, runs: Sequence[int]) -> int:
 def _release_dead(connection: Connection) -> int:
     held = select(FILES.c.owner).where(FILES.c.owner.is_not(None))
     runs = connection.execute(select(RUNS).where(or_(RUNS.c.finished_us.is_(None), RUNS.c.id.in_(held)))).all()
-    dead = [run.id for run in runs if not _is_alive(run)]
+    dead = [run.id for run in runs if not is_alive(run)]
     if not dead:
         return 0
     over = {"finished_us": RUNS.c.heartbeat_us, "ended": Ending.KILLED.value}
@@ -605,12 +606,12 @@ def _refuse_beside(connection: Connection, command: str) -> None:
     unfinished = select(RUNS).where(RUNS.c.finished_us.is_(None))
     chosen = unfinished if command == DELETE else unfinished.where(RUNS.c.command == DELETE)
     for run in connection.execute(chosen).all():
-        if _is_alive(run):
+        if is_alive(run):
             raise AlreadyRunning(
                 f"run {run.id} ({run.command}, process {run.pid} on {run.host}) is at work; nothing was done"
             )
 
 
-def _is_alive(run: Row[Any]) -> bool:
+def is_alive(run: Row[Any]) -> bool:
     alive = ProcessIdentity(run.host, run.pid, run.process_start).is_alive()
     return now_us() - run.heartbeat_us < SILENT_SECONDS * 1_000_000 if alive is None else alive

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mappin
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import groupby
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -42,10 +43,12 @@ from core.events import (
     FileMissing,
     FileStored,
     FindingRaised,
+    RoomTaken,
     RunFinished,
     RunPlanned,
     RunStarted,
     RunWaiting,
+    SeriesPlanned,
 )
 from core.exchanges.archive import Archive
 from core.jobs.faults import DOUBTS, accepted, finding, taken_in, without_checksum
@@ -138,7 +141,7 @@ class Sync:
     `storage` is None where nothing is stored. `fresh`: archives and partitions are made again though they are here.
     `asking` says which faults of the source are accepted, and what time it is for those that are asked for again.
     `progress` says how many bytes of each active key are here; it goes into the database for monitors. While `hold`
-    holds, no further archive is begun.
+    holds, no further archive is begun. `line` is what was typed to begin this.
     """
 
     archive: Archive
@@ -152,6 +155,7 @@ class Sync:
     asking: Asking = field(default_factory=lambda: Asking(now_us()))
     progress: Callable[[], Mapping[str, int]] = dict
     hold: Hold = field(default_factory=Hold)
+    line: str = ""
     _run: int = 0
     _recorder: Recorder | None = None
     _rows: deque[tuple[int, int]] = field(default_factory=deque)
@@ -194,7 +198,7 @@ class Sync:
         if self.scope is Scope.PROCESS:  # nobody is asked: whatever is here is read, once more if need be
             accept = {State.CORRUPT, *(self.asking.accept & {State.UNVERIFIED})}
             self.asking = Asking(self.asking.now_us, frozenset(accept), is_offline=True)
-        self._run = self.tracker.begin_run(command)
+        self._run = self.tracker.begin_run(command, self.line)
         self._recorder = Recorder(self.tracker, self._run, self._landed, self._elsewhere.update)
         ended = Ending.STOPPED
         try:
@@ -265,6 +269,7 @@ class Sync:
         return bool(lost or gone)
 
     def _queue(self, plan: Plan) -> None:
+        self._tell_series(plan)
         ready = plan.process if self.scope is not Scope.DOWNLOAD else ()
         fetch = list(zip(plan.fetch, plan.to_fetch, strict=True)) if self.scope is not Scope.PROCESS else []
         if self.storage is not None and self.scope is not Scope.REBUILD:
@@ -276,6 +281,23 @@ class Sync:
         self._bytes_to_fetch += plan.fetch_bytes
         self._tell_planned(is_whole=False)
         self._more.set()
+
+    def _tell_series(self, plan: Plan) -> None:
+        """What each series of a plan comes to. Files of a series come one behind the other, mostly."""
+        counts: dict[Series, list[int]] = {}  # to work on, and the others
+
+        def add(files: Iterable[ArchiveFile], place: int) -> None:
+            for series, some in groupby(files, key=lambda file: file.series):
+                count = counts.setdefault(series, [0, 0])
+                count[place] += sum(1 for _ in some)
+
+        fetches, stores = self.scope is not Scope.PROCESS, self.scope is not Scope.DOWNLOAD
+        add(plan.to_fetch, 0 if fetches else 1)
+        add(plan.process.values(), 0 if stores else 1)
+        add(plan.done.values(), 1)
+        add(plan.waiting.values(), 1)
+        for series, (files, skipped) in counts.items():
+            self.emit(SeriesPlanned(series, files, skipped))
 
     def _enqueue(self, rows: Sequence[tuple[int, ArchiveFile]]) -> None:
         """Rows to work on, each with the number of the group that it is stored with: only numbers are kept."""
@@ -392,6 +414,7 @@ class Sync:
                 for download, _ in arrived:
                     self._note.add(Change(download, State.FAILED, error=text))
                 return
+        self._tell_room([fetched for _, fetched in arrived], stored)
         for found in (*stored.findings, *beside(stored, [download.file for download, _ in arrived])):
             self.emit(FindingRaised(found))
         for download, _ in arrived:
@@ -400,6 +423,16 @@ class Sync:
                 self._add_fault(download, State.CORRUPT, stored.refused[key])
             elif key in stored.sources:
                 self._note.add(Change(download, State.STORED, stored=stored))
+
+    def _tell_room(self, files: Sequence[FetchedFile], stored: Stored) -> None:
+        """How much room the rows of these archives take, by their share of the partitions."""
+        keys = {fetched.file.key for fetched in files}
+        room = 0.0
+        for partition in stored.partitions:
+            share = sum(source.rows for source in partition.sources if source.key in keys) / max(1, partition.rows)
+            room += share * (partition.stamp.size if partition.stamp else 0)
+        if room:
+            self.emit(RoomTaken(sum(fetched.size for fetched in files), int(room)))
 
     def _make(self, files: Sequence[FetchedFile]) -> Stored:
         assert self.storage is not None
@@ -455,14 +488,15 @@ class Sync:
             case State.FETCHED if change.fetched is not None:
                 self._downloaded += 1
                 self._bytes += change.fetched.transferred
-                self.emit(FileFetched(key, change.fetched.size, change.fetched.transferred, change.fetched.proof))
+                fetched, series = change.fetched, change.download.file.series
+                self.emit(FileFetched(key, fetched.size, fetched.transferred, fetched.proof, series))
                 self._tell_replaced(change.download, change.fetched)
             case State.STORED if change.stored is not None:
                 source = change.stored.sources[key]
                 self._stored += 1
                 self._stored_rows += source.rows
                 self._quarantined += source.quarantined
-                self.emit(FileStored(key, source.rows))
+                self.emit(FileStored(key, source.rows, change.download.file.series))
                 for found in repairs(self.layout, change.download.file.series, source):
                     self.emit(FindingRaised(found))
                 if (doubt := accepted(change.download, source)) is not None:
@@ -471,12 +505,13 @@ class Sync:
                 self._tell_fault(change.download, state, change.error or state)
             case _:
                 self._failures.append(Failure(key, change.error or "failed"))
-                self.emit(FileFailed(key, change.error or "failed"))
+                self.emit(FileFailed(key, change.error or "failed", change.download.file.series))
 
     def _tell_fault(self, download: Download, state: State, detail: str) -> None:
         key = download.file.key
         self._at_fault[state] += 1
-        self.emit(FileMissing(key) if state is State.MISSING else FileAtFault(key, state, detail))
+        series = download.file.series
+        self.emit(FileMissing(key, series) if state is State.MISSING else FileAtFault(key, state, detail, series))
         if download.fault is not state:
             self._faults.append(Fault(key, state, detail))
             self.emit(FindingRaised(finding(download, state, detail)))
@@ -516,7 +551,7 @@ class Sync:
         for row in rows:
             if row.state is State.FAILED:
                 self._failures.append(Failure(row.file.key, row.error or "failed in another run"))
-                self.emit(FileFailed(row.file.key, row.error or "failed in another run"))
+                self.emit(FileFailed(row.file.key, row.error or "failed in another run", row.file.series))
             elif row.state in FAULTS:
                 self._tell_fault(row, row.state, row.error or row.state)
             else:
