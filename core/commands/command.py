@@ -140,6 +140,13 @@ def add_run_options(group: "argparse._ArgumentGroup") -> None:
 
 def settings_from(options: argparse.Namespace) -> Settings:
     """The settings file overlaid by the options of a script that downloads."""
+    settings = source_settings_from(options)
+    changed = {"workers": options.workers} if options.workers else {}
+    return settings.replace(download=changed, quality=_quality(options, settings))
+
+
+def source_settings_from(options: argparse.Namespace) -> Settings:
+    """The settings file overlaid by where from and where to."""
     download: dict[str, object] = {}
     if options.source:
         download |= {"source": options.source.rstrip("/"), "listing": options.source.rstrip("/")}
@@ -147,13 +154,10 @@ def settings_from(options: argparse.Namespace) -> Settings:
         download["listing"] = options.listing.rstrip("/")
     if options.rest:
         download["rest"] = options.rest.rstrip("/")
-    if options.workers:
-        download["workers"] = options.workers
-    settings = local_settings_from(options)
-    for name in ("source", "listing", "rest"):
-        if not str(download.get(name, "http://")).startswith(("http://", "https://")):
-            raise ConfigError(f"--{name}: {download[name]!r} is not a URL; it starts with http:// or https://")
-    return settings.replace(download=download, quality=_quality(options, settings))
+    for name, url in download.items():
+        if not str(url).startswith(("http://", "https://")):
+            raise ConfigError(f"--{name}: {url!r} is not a URL; it starts with http:// or https://")
+    return local_settings_from(options).replace(download=download)
 
 
 def _quality(options: argparse.Namespace, settings: Settings) -> dict[str, object]:
