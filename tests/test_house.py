@@ -22,7 +22,7 @@ FLOORS = {
     **dict.fromkeys(("core.bars", "core.download", "core.learning", "core.storage"), 1),
     **dict.fromkeys(("core.exchanges", "core.export", "core.features", "core.integrity"), 2),
     **dict.fromkeys(("core.sample", "core.snapshot"), 2),
-    **dict.fromkeys(("loader", "core.jobs", "core.monitor"), 3),
+    **dict.fromkeys(("loader", "core.jobs", "core.monitor", "core.web"), 3),
     "core.commands": 4,
     "scripts": 5,
 }

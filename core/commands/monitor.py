@@ -19,6 +19,7 @@ from core.commands.command import (
     status_line,
 )
 from core.commands.logs import log_to_stderr
+from core.commands.status_page import add_web
 from core.commands.stored import add_stored_options, examined, span_since, wanted_from
 from core.dates import format_us
 from core.integrity.checker import Examined
@@ -148,4 +149,5 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--since", metavar="YYYY-MM-DD", help="first UTC day that is looked at")
     add_data_options(command.add_argument_group("where"))
     add_run_options(command.add_argument_group("how"))
+    add_web(commands)
     return made

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.commands.command import INTERRUPTED, Parser
+from core.commands.command import INTERRUPTED, Parser, port_from
 from core.errors import ConfigError, StorageError
 from core.sample.archive import DEMO_SHELVES, write_archive
 from core.sample.defects import DEFECTS
@@ -115,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
     )
     made.add_argument("folder", type=Path, metavar="DIR", help="folder that holds data/spot/..., data/futures/...")
-    made.add_argument("--port", type=_port, default=8000, metavar="N", help="0: any free one (default 8000)")
+    made.add_argument("--port", type=port_from, default=8000, metavar="N", help="0: any free one (default 8000)")
     made.add_argument(
         "--sample", action="store_true", help="first write the sample archive into DIR; then serve its REST API too"
     )
@@ -130,12 +130,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--latency", type=_seconds, default=0.0, metavar="SECONDS", help="before every answer")
     made.add_argument("--limit-rate", type=_rate, metavar="BYTES", help="per second and connection")
     return made
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; 0 to 65535")
-    return int(text)
 
 
 def _defects(text: str) -> int | tuple[str, ...]:
