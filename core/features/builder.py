@@ -181,12 +181,13 @@ def _carried(values: Floats, which: Integers, before: float) -> Floats:
 
 
 def _rows_of(spec: BarSpec, bars: pa.Table, found: Floats) -> Rows:
-    begins, ends = (numpy_of(bars.column(name)).copy() for name in ("time_open", "time_close"))
-    rows: Rows = {"begins": begins, "ends": ends + 1}
+    begins = numpy_of(bars.column("time_open")).copy()
+    rows: Rows = {"begins": begins}
     if spec.rule.family is Family.CLOCK:
         rows["number"] = begins // int(spec.size)
     rows |= {name: numpy_of(bars.column(theirs)).astype(np.float64) for name, theirs in _SUMS.items()}
     rows |= dict(zip(_OF_TRADES, found, strict=True))
+    rows["ends"] = rows["last_time"].astype(np.int64) + 1  # a trade before the last one may be stamped later
     return rows
 
 

@@ -7,10 +7,13 @@ from typing import Final
 import numpy as np
 
 from core.features.feature import WINDOW, Feature
-from core.features.tape import Floats, Tape
+from core.features.tape import Floats, Tape, less
 from core.features.windows import Line, amounts, sums
 
-_DENOMINATOR: Final = 3 - 2 * math.sqrt(2)
+_ONE_AND_ROOT: Final = 1 + math.sqrt(2)
+"""Of two rows of which one has no range, β and γ are the same and α is 0. So α, (sqrt(2β) - sqrt(β)) / (3 - 2 sqrt 2) -
+sqrt(γ / (3 - 2 sqrt 2)), is computed as (1 + sqrt 2) (sqrt(β) - sqrt(γ)), and σ likewise: 3 - 2 sqrt 2 is the square of
+sqrt 2 - 1, and that is 1 / (1 + sqrt 2)."""
 _K2: Final = math.sqrt(8 / math.pi)
 _ROLL = "Roll (1984), A simple implicit measure of the effective bid-ask spread: 2 sqrt(-cov)"
 _CORWIN = (
@@ -34,14 +37,14 @@ def roll_impact(tape: Tape, window: int) -> Floats:
 
 def corwin_schultz(tape: Tape, window: int) -> Floats:
     beta, gamma = _pairs(tape)
-    alpha = (np.sqrt(2 * beta) - np.sqrt(beta)) / _DENOMINATOR - np.sqrt(gamma / _DENOMINATOR)
+    alpha = _ONE_AND_ROOT * (np.sqrt(beta) - np.sqrt(gamma))
     spread = np.maximum(0.0, 2 * np.expm1(alpha) / (1 + np.exp(alpha)))
     return sums(spread, window - 1, tape.first) / (window - 1)
 
 
 def becker_parkinson(tape: Tape, window: int) -> Floats:
     beta, gamma = _pairs(tape)
-    sigma = (math.sqrt(0.5) - 1) * np.sqrt(beta) / (_K2 * _DENOMINATOR) + np.sqrt(gamma / (_K2**2 * _DENOMINATOR))
+    sigma = _ONE_AND_ROOT / _K2 * (np.sqrt(gamma) - np.sqrt(beta / 2))
     return sums(np.maximum(0.0, sigma), window - 1, tape.first) / (window - 1)
 
 
@@ -77,7 +80,7 @@ def _pairs(tape: Tape) -> tuple[Floats, Floats]:
     nothing = np.full(min(1, len(tape)), np.nan)
     high = np.maximum(tape.high[1:], tape.high[:-1])
     low = np.minimum(tape.low[1:], tape.low[:-1])
-    return np.append(nothing, square[1:] + square[:-1]), np.append(nothing, np.log1p((high - low) / low) ** 2)
+    return np.append(nothing, square[1:] + square[:-1]), np.append(nothing, np.log1p(less(high, low) / low) ** 2)
 
 
 def _some(values: Floats) -> Floats:
@@ -145,7 +148,7 @@ LIQUIDITY = (
     _over_window(
         "kyle_t",
         partial(kyle_t, window=WINDOW),
-        "kyle_lambda over its standard error (w - 2 degrees of freedom)",
+        "kyle_lambda over its standard error (w - 2 degrees of freedom); NaN where that is 0",
         "1",
         _KYLE,
         "price quantity side",
@@ -169,7 +172,7 @@ LIQUIDITY = (
     _over_window(
         "hasbrouck_t",
         partial(hasbrouck_t, window=WINDOW),
-        "hasbrouck_lambda over its standard error (w - 2 degrees of freedom)",
+        "hasbrouck_lambda over its standard error (w - 2 degrees of freedom); NaN where that is 0",
         "1",
         _HASBROUCK,
         "price quantity side",

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from core.features.feature import LONG, MEDIUM, SHORT, WINDOW, Feature
-from core.features.tape import Floats, Tape
+from core.features.tape import Floats, Tape, less, times
 from core.features.windows import amounts, sums
 
 _PRICE = "quote per base"
@@ -33,19 +33,20 @@ def microprice(tape: Tape) -> Floats:
 
 
 def vwap_deviation(tape: Tape) -> Floats:
-    return _apart(tape.close, vwap(tape))
+    return _apart(tape.close, tape.dollars, tape.volume)
 
 
 def vwap_deviation_over(tape: Tape, window: int) -> Floats:
-    return _apart(tape.close, amounts(tape.dollars, window) / _some(amounts(tape.volume, window)))
+    return _apart(tape.close, amounts(tape.dollars, window), amounts(tape.volume, window))
 
 
 def mean_ratio(tape: Tape, window: int) -> Floats:
     return tape.close * window / sums(tape.close, window, tape.first)
 
 
-def _apart(price: Floats, mean: Floats) -> Floats:
-    return (price - mean) / mean
+def _apart(price: Floats, dollars: Floats, volume: Floats) -> Floats:
+    """(price - mean) / mean, with the mean dollars / volume; exact where price and mean are the same."""
+    return less(times(price, volume), dollars) / _some(dollars)
 
 
 def _some(values: Floats) -> Floats:

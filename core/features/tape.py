@@ -134,6 +134,14 @@ class Tape:
         return (self.available_us - self.timestamp_us) / 1e6
 
 
+def times(one: Floats, other: Floats) -> Floats:
+    """The products of decimals as they would be published, where a double holds them; else those of the doubles."""
+    scale = 10.0 ** (places_of(one) + places_of(other))
+    product = one * other
+    whole = np.rint(product * scale)
+    return np.where(np.abs(whole) < _EXACT / 4, whole / scale, product)
+
+
 COLUMNS = tuple(field.name for field in fields(Tape) if field.name != "first")
 _EXACT = float(2**53)
 

@@ -11,6 +11,8 @@ from core.bars.compiled import kernel
 from core.decimals import places_of
 from core.features.tape import Floats
 
+NOTHING_LEFT: Final = 1e-24
+"""Squares that are left of so small a share are what rounding left: the line goes through all points."""
 _EXACT: Final = float(2**53)
 _LONG: Final = float(2**62)
 
@@ -65,7 +67,7 @@ class Line:
 
     @property
     def t_value(self) -> Floats:
-        """The slope over its standard error; NaN where that is 0."""
+        """The slope over its standard error; NaN where that is 0, as the line goes through all points."""
         return self._slope / np.sqrt(_or_nan(self._rest) / (self._window - 2) / _or_nan(self._xx))
 
     @property
@@ -174,5 +176,5 @@ def _line(x: Any, y: Any, window: Any, found: Any) -> None:
         found[0, at] = xx + nothing
         found[1, at] = xy + nothing
         found[2, at] = yy + nothing
-        found[3, at] = rest + nothing
+        found[3, at] = (rest if rest > yy * NOTHING_LEFT else 0.0) + nothing
         found[4, at] = slope
