@@ -49,7 +49,7 @@ from core.bars.slots import (
 )
 from core.bars.threshold import find_sum
 
-PARTS: Final = "1a63381d0406dfbf"
+PARTS: Final = "93f7773121c9882b"
 """The beginning of the SHA-256 of the modules that are compiled into this one. numba keeps a compiled kernel until the
 kernel's own file changes, whatever it calls: whoever changes those changes this line, and so this file."""
 CLOCK: Final = int(Family.CLOCK)

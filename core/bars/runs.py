@@ -3,9 +3,10 @@
 M. López de Prado, "Advances in Financial Machine Learning", ch. 2.3.2.2: theta = max(bought, sold) reaches
 E[T] * max(P * Eb, (1 - P) * Es), where E[T] is the expected number of trades, P the expected share of buys, Eb and Es
 the expected amount of one buy and of one sale. The first bar is a warm-up of `init_ticks` trades. A side that no bar
-had yet is expected with 0, and then with the mean of the first bar that has it.
+had yet is not known (NaN) and counts for 0; it is then expected with the mean of the first bar that has it.
 """
 
+import math
 from typing import Any
 
 from numba import int64
@@ -72,10 +73,12 @@ def expect_run(real: Any, numbers: Any, bars: Any, trades: Any, buys: Any, bough
         real[MEAN] += numbers[ALPHA_MEAN] * (share - real[MEAN])
     if buys > 0.0:
         mean = bought / buys
-        real[MEAN_BUY] += numbers[ALPHA_MEAN] * (mean - real[MEAN_BUY]) if real[MEAN_BUY] != 0.0 else mean
+        before = mean if math.isnan(real[MEAN_BUY]) else real[MEAN_BUY]
+        real[MEAN_BUY] = before + numbers[ALPHA_MEAN] * (mean - before)
     if trades > buys:
         mean = sold / (trades - buys)
-        real[MEAN_SELL] += numbers[ALPHA_MEAN] * (mean - real[MEAN_SELL]) if real[MEAN_SELL] != 0.0 else mean
+        before = mean if math.isnan(real[MEAN_SELL]) else real[MEAN_SELL]
+        real[MEAN_SELL] = before + numbers[ALPHA_MEAN] * (mean - before)
     uncut = real[SIZE]
     real[SIZE] = min(max(uncut, numbers[LEAST]), numbers[MOST])
     return uncut
@@ -84,4 +87,6 @@ def expect_run(real: Any, numbers: Any, bars: Any, trades: Any, buys: Any, bough
 @plain
 def run_needed(real: Any) -> Any:
     """How large the larger side has to be behind the warm-up."""
-    return real[SIZE] * max(real[MEAN] * real[MEAN_BUY], (1.0 - real[MEAN]) * real[MEAN_SELL])
+    buy = 0.0 if math.isnan(real[MEAN_BUY]) else real[MEAN_BUY]
+    sell = 0.0 if math.isnan(real[MEAN_SELL]) else real[MEAN_SELL]
+    return real[SIZE] * max(real[MEAN] * buy, (1.0 - real[MEAN]) * sell)

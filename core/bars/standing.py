@@ -62,7 +62,7 @@ from core.bars.table import Columns, closed_columns
 from core.bars.wide import WideBars
 from core.errors import ConfigError
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the saved state; raised when its meaning changes."""
 NO_ID: Final = int(np.iinfo(np.int64).min)
 _MOST_PLACES: Final = 18
@@ -255,4 +255,6 @@ def _start(spec: BarSpec) -> npt.NDArray[np.float64]:
         real[SIZE] = real[LEAST_SIZE] = real[MOST_SIZE] = float(spec.size)
     if spec.rule.family is Family.DOLLAR_IMBALANCE:
         real[MEAN] = 1.0
+    if spec.rule.family is Family.RUN:
+        real[MEAN_BUY] = real[MEAN_SELL] = math.nan
     return real

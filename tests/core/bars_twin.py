@@ -138,7 +138,9 @@ class _Expected:
         if spec.kind == "dollar_imbalance":
             self.form = "dollars"
         self.size, self.imbalance = float(spec.size), 1.0
-        self.share = self.buy = self.sell = 0.0
+        self.share = 0.0
+        self.buy: float | None = None
+        self.sell: float | None = None
         self.is_warm = self.form == "dollars"
 
     def threshold(self) -> float | None:
@@ -148,7 +150,7 @@ class _Expected:
             return self.size * abs(self.imbalance)
         if self.form == "ticks":
             return self.size * max(abs(self.imbalance), self.spec.floor)
-        return self.size * max(self.share * self.buy, (1.0 - self.share) * self.sell)
+        return self.size * max(self.share * (self.buy or 0.0), (1.0 - self.share) * (self.sell or 0.0))
 
     def theta(self, bought: Fraction, sold: Fraction) -> Fraction:
         return max(bought, sold) if self.form == "run" else bought - sold
@@ -165,7 +167,7 @@ class _Expected:
         if self.form == "plain":
             return {}
         threshold = self.threshold()
-        expected = {"exp_T": self.size, "exp_imbalance": self.imbalance}
+        expected: dict[str, float | None] = {"exp_T": self.size, "exp_imbalance": self.imbalance}
         if self.form == "run":
             expected = {"exp_T": self.size, "exp_buy_share": self.share, "exp_buy": self.buy, "exp_sell": self.sell}
         if threshold is None:
@@ -191,10 +193,10 @@ class _Expected:
             self.share = buys / count if first else self.share + spec.alpha_run * (buys / count - self.share)
             if buys:
                 x = float(bought) / buys
-                self.buy = x if not self.buy else self.buy + spec.alpha_run * (x - self.buy)
+                self.buy = x if self.buy is None else self.buy + spec.alpha_run * (x - self.buy)
             if buys < count:
                 x = float(sold) / (count - buys)
-                self.sell = x if not self.sell else self.sell + spec.alpha_run * (x - self.sell)
+                self.sell = x if self.sell is None else self.sell + spec.alpha_run * (x - self.sell)
         self.is_warm = True
         least, most = spec.bounds
         self.size = min(max(self.size, least), most)

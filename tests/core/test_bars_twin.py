@@ -98,5 +98,31 @@ def test_so_they_do_where_kernels_have_no_room(text: str, trades: list[Trade], p
     assert built(spec, [[trade] for trade in trades]) == (bars, state)
 
 
+@pytest.mark.parametrize("text", ["volume_run-2", "volume_run-2-alpha_run-0.5", "dollar_run-2"])
+def test_a_side_of_zero_quantity_was_seen_and_is_expected_with_zero(text: str) -> None:
+    """Of a warm-up whose buys are worth nothing Eb is 0, not unknown: later bars change it by their weight."""
+    cells = [("0", False), ("3", True), ("0", True), ("4", False), ("5", False), ("2", True), ("9", False), ("8", True)]
+    trades = [Trade(k, "2", quantity, is_sale, k) for k, (quantity, is_sale) in enumerate(cells * 3)]
+    spec = BarSpec.parse(text)
+    bars, _ = built(spec, [trades])
+    assert bars == twin_bars(spec, trades)
+    assert bars[1]["exp_buy"] == 0.0
+    weight, worth = spec.alpha_run, 1.0 if spec.kind == "volume_run" else 2.0
+    with_buys = next(bar for bar in bars[1:] if bar["num_buys"])
+    behind = bars[bars.index(with_buys) + 1]
+    assert behind["exp_buy"] == weight * (with_buys["buy_volume"] * worth / with_buys["num_buys"])
+
+
+def test_a_side_that_no_bar_had_is_not_known() -> None:
+    trades = [Trade(k, "2", "3", k < 5, k) for k in range(20)]
+    bars, state = built(BarSpec.parse("volume_run-2"), [trades[:5]])
+    assert {bar["exp_buy"] for bar in bars} == {None}
+    assert {bar["exp_sell"] for bar in bars[1:]} == {3.0}
+    assert state["mean_buy"] is None
+    assert built(BarSpec.parse("volume_run-2"), [[trade] for trade in trades], saved=True)[0] == twin_bars(
+        BarSpec.parse("volume_run-2"), trades
+    )
+
+
 def test_every_kind_is_compared_with_the_twin() -> None:
     assert {BarSpec.parse(text).kind for text in SPECS} == set(BARS)
