@@ -11,6 +11,7 @@ data/
   cache/cross_sections/um/klines/1h/2024-01.parquet               all symbols by time; may be deleted at any time
   quarantine/um/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.csv          lines that were set aside, with their faults
   metadata/download_status.db, symbols_info.json, locks/
+  metadata/live/desk-4711.json                                    how far a run is, by host and process
   logs/
 """
 
@@ -48,6 +49,11 @@ class Layout:
     @property
     def symbols_info(self) -> Path:
         return self.root / "metadata" / "symbols_info.json"
+
+    @property
+    def live(self) -> Path:
+        """Where runs say how far they are."""
+        return self.root / "metadata" / "live"
 
     def lock(self, series: Series) -> Path:
         """Held by whoever writes partitions of a series."""

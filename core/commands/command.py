@@ -25,6 +25,7 @@ from core.datasets import DATASETS, Dataset, dataset_named, interval_named, mark
 from core.dates import span_of
 from core.errors import ConfigError, MarketDataError
 from core.jobs.request import Request
+from core.monitor.terminal import restore
 from core.nearest import did_you_mean, one_of
 from core.settings import Settings, load_settings, load_symbols
 from core.types import ACCEPTABLE, Market, Series, State
@@ -266,6 +267,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _end_at_once() -> NoReturn:
+    restore()
     show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
     os.write(2, f"{show_cursor}interrupted\n".encode())
     os._exit(INTERRUPTED)

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import contextlib
 import functools
 import json
 import sys
@@ -10,9 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from rich.console import Console
 from rich.filesize import decimal
-from rich.live import Live
 
 from core.commands.command import (
     INTERRUPTED,
@@ -26,7 +23,9 @@ from core.commands.command import (
     words_from,
 )
 from core.commands.logs import log_to_file, log_to_stderr
+from core.commands.names import command_line
 from core.commands.notify import notified
+from core.commands.watching import watched
 from core.datasets import DATASETS, dataset_named, interval_named, market_named
 from core.dates import DAY_US
 from core.download.asking import Asking
@@ -45,7 +44,6 @@ from core.jobs.store import CHECK_ROWS
 from core.jobs.sync import Sync, SyncSummary
 from core.jobs.update import COMMAND, DAYS_BACK, Selection, UpdateSummary, update
 from core.layout import Layout
-from core.monitor import render
 from core.nearest import did_you_mean
 from core.settings import Settings, load_known_gaps, load_symbols
 from core.storage.manager import StorageManager
@@ -74,19 +72,23 @@ def main(arguments: Sequence[str]) -> int:
     settings = settings_from(options)
     selection = _selection(options)
     layout = Layout(settings.data_root)
-    return notified(settings.notify, arguments, lambda: _update(options, settings, layout, selection))
+    return notified(settings.notify, arguments, lambda: _update(options, arguments, settings, layout, selection))
 
 
-def _update(options: argparse.Namespace, settings: Settings, layout: Layout, selection: Selection) -> int:
+def _update(
+    options: argparse.Namespace, arguments: Sequence[str], settings: Settings, layout: Layout, selection: Selection
+) -> int:
     if not layout.database.exists():
         raise NoData(f"nothing is here yet, under {layout.root}; run download_all.py first, with what you want to keep")
     prepare_data_root(layout.root)
     with alone(layout, COMMAND):
         log_to_file(layout.logs, options)
-        return run_async(_run(options, settings, layout, selection))
+        return run_async(_run(options, arguments, settings, layout, selection))
 
 
-async def _run(options: argparse.Namespace, settings: Settings, layout: Layout, selection: Selection) -> int:
+async def _run(
+    options: argparse.Namespace, arguments: Sequence[str], settings: Settings, layout: Layout, selection: Selection
+) -> int:
     snapshot = Snapshot()
     emit = fan_out(snapshot.apply, log_event)
     async with open_transport(settings.download.workers, settings.download.http2) as transport:
@@ -102,8 +104,18 @@ async def _run(options: argparse.Namespace, settings: Settings, layout: Layout, 
                 return {key: file.bytes_done for key, file in snapshot.active.copy().items()}
 
             async def bring(batches: AsyncIterator[Sequence[ArchiveFile]]) -> SyncSummary:
-                workers = settings.download.workers
-                sync = Sync(archive, tracker, storage, layout, emit, workers=workers, asking=asking, progress=progress)
+                sync = Sync(
+                    archive,
+                    tracker,
+                    storage,
+                    layout,
+                    emit,
+                    workers=settings.download.workers,
+                    asking=asking,
+                    progress=progress,
+                    hold=smart.hold,
+                    line=command_line(arguments),
+                )
                 return await sync.run(batches, f"{COMMAND} --fill-gaps")
 
             filler = GapFiller(
@@ -124,7 +136,9 @@ async def _run(options: argparse.Namespace, settings: Settings, layout: Layout, 
                 emit,
             )
             try:
-                async with _display(options, snapshot):
+                async with watched(
+                    options, arguments, settings, layout, tracker, smart, snapshot, emit, COMMAND, says_lines=False
+                ) as watch:
                     summary = await update(
                         selection,
                         archive=archive,
@@ -141,9 +155,11 @@ async def _run(options: argparse.Namespace, settings: Settings, layout: Layout, 
                         new_listings=not options.known_only,
                         fill_gaps=filler.fill if options.fill_gaps else None,
                         progress=progress,
+                        hold=smart.hold,
+                        line=command_line(arguments),
                     )
+                    watch.exit_code = 0 if summary.is_well else 1
             except asyncio.CancelledError:
-                print("\ninterrupted: what is here is kept; the next update goes on from there", file=sys.stderr)
                 return INTERRUPTED
     _report(options, summary)
     return 0 if summary.is_well else 1
@@ -188,17 +204,6 @@ def _line(summary: UpdateSummary) -> str:
         parts.append(f"{summary.gaps.looked_at} gaps: {ends}; {summary.gaps.rows} rows from the API")
     parts.append(f"{summary.asked} questions to the listing, {summary.probed} probes, {summary.seconds:.1f} s")
     return "; ".join(parts)
-
-
-@contextlib.asynccontextmanager
-async def _display(options: argparse.Namespace, snapshot: Snapshot) -> AsyncIterator[None]:
-    """A live dashboard on a terminal; nothing elsewhere."""
-    console = Console(stderr=True)
-    if options.quiet or not console.is_terminal:
-        yield
-    else:
-        with Live(get_renderable=lambda: render(snapshot), console=console, refresh_per_second=6, transient=True):
-            yield
 
 
 def _selection(options: argparse.Namespace) -> Selection:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.live import Live
 from rich.table import Table
 
 from core.commands.command import (
@@ -28,7 +27,9 @@ from core.commands.command import (
     shown,
 )
 from core.commands.logs import log_to_file, log_to_stderr
+from core.commands.names import command_line
 from core.commands.notify import notified
+from core.commands.watching import watched
 from core.download.asking import Asking
 from core.download.database import now_us
 from core.download.process import ProcessIdentity
@@ -44,7 +45,6 @@ from core.jobs.store import CHECK_ROWS
 from core.jobs.symbols_info import Coverage, cover, record_symbols
 from core.jobs.sync import Scope, Sync, SyncSummary
 from core.layout import Layout
-from core.monitor import render, status_line
 from core.settings import Settings, load_symbols
 from core.storage.pool import StoragePool, free_cores
 from core.types import ArchiveFile, State
@@ -72,10 +72,10 @@ def main(arguments: Sequence[str]) -> int:
     request = request_from(options)
     if options.priority_only and request.symbols:
         raise ConfigError("--priority-only and --symbols exclude each other")
-    return notified(settings.notify, arguments, lambda: run_async(_run(options, settings, request)))
+    return notified(settings.notify, arguments, lambda: run_async(_run(options, arguments, settings, request)))
 
 
-async def _run(options: argparse.Namespace, settings: Settings, request: Request) -> int:
+async def _run(options: argparse.Namespace, arguments: Sequence[str], settings: Settings, request: Request) -> int:
     began = time.monotonic()
     layout = Layout(settings.data_root)
     snapshot = Snapshot()
@@ -105,21 +105,29 @@ async def _run(options: argparse.Namespace, settings: Settings, request: Request
                 fresh=options.no_resume,
                 asking=Asking(now_us(), settings.quality.accepted),
                 progress=lambda: {key: file.bytes_done for key, file in snapshot.active.copy().items()},
+                hold=smart.hold,
+                line=command_line(arguments),
             )
             wanted = _wanted(options, settings, request, archive, tracker)
             try:
-                async with _display(options, snapshot):
+                async with watched(
+                    options, arguments, settings, layout, tracker, smart, snapshot, emit, "download_all"
+                ) as watch:
                     summary = await sync.run(wanted, "download_all")
+                    watch.exit_code = _exit_code(summary)
             except asyncio.CancelledError:
-                print("\ninterrupted: what is here is kept; the same command goes on from there", file=sys.stderr)
                 return INTERRUPTED
             if is_rebuilt:
                 _inherit(tracker, layout)
         if is_rebuilt:
             _put_in_place(layout)
         summary = replace(summary, seconds=round(time.monotonic() - began, 3))
-        _report(options, summary, snapshot, layout)
-        return 1 if summary.failed or any(fault.state is not State.MISSING for fault in summary.faults) else 0
+        _report(options, arguments, summary, snapshot, layout)
+        return _exit_code(summary)
+
+
+def _exit_code(summary: SyncSummary) -> int:
+    return 1 if summary.failed or any(fault.state is not State.MISSING for fault in summary.faults) else 0
 
 
 def _storage(
@@ -229,23 +237,6 @@ def _move(database: Path, target: Path | None) -> None:
             raise storage_error(error, path) from error
 
 
-@contextlib.asynccontextmanager
-async def _display(options: argparse.Namespace, snapshot: Snapshot) -> AsyncIterator[None]:
-    """A live dashboard on a terminal; a line every few seconds elsewhere; nothing when quiet."""
-    console = Console(stderr=True)
-    if options.quiet:
-        yield
-    elif console.is_terminal:
-        with Live(get_renderable=lambda: render(snapshot), console=console, refresh_per_second=6):
-            yield
-    else:
-        ticker = asyncio.create_task(_tick(snapshot))
-        try:
-            yield
-        finally:
-            ticker.cancel()
-
-
 def _listing_status(options: argparse.Namespace) -> contextlib.AbstractContextManager[object]:
     """Something that moves while the exchange is asked what it publishes."""
     console = Console(stderr=True)
@@ -254,13 +245,9 @@ def _listing_status(options: argparse.Namespace) -> contextlib.AbstractContextMa
     return console.status("asking the exchange what it publishes")
 
 
-async def _tick(snapshot: Snapshot) -> None:
-    while True:
-        await asyncio.sleep(10)
-        print(status_line(snapshot), file=sys.stderr)
-
-
-def _report(options: argparse.Namespace, summary: SyncSummary, snapshot: Snapshot, layout: Layout) -> None:
+def _report(
+    options: argparse.Namespace, arguments: Sequence[str], summary: SyncSummary, snapshot: Snapshot, layout: Layout
+) -> None:
     if options.json:
         print(json.dumps(asdict(summary)))
         return
@@ -273,7 +260,8 @@ def _report(options: argparse.Namespace, summary: SyncSummary, snapshot: Snapsho
     console = Console()
     console.print(_table(summary, snapshot, layout))
     if summary.failed:
-        console.print("Run the same command again to try the failed files once more.")
+        console.print("Run the same command again to try the failed files once more:")
+        print(f"  {command_line(arguments)}")
     elif not (summary.downloaded or summary.stored or summary.faults or summary.waiting):
         console.print("Nothing to download: everything is already here.")
 
@@ -283,24 +271,27 @@ def _table(summary: SyncSummary, snapshot: Snapshot, layout: Layout) -> Table:
     table.add_column(style="bold")
     table.add_column(justify="right")
     rows = {
-        "archives for this request": summary.planned,
-        "already here": summary.skipped,
-        "downloaded": f"{summary.downloaded} ({decimal(summary.bytes_downloaded)})",
-        "stored": f"{summary.stored} ({snapshot.rows:,} rows)",
+        "archives for this request": f"{summary.planned:,}",
+        "already here": f"{summary.skipped:,}",
+        "downloaded": f"{summary.downloaded:,} ({decimal(summary.bytes_downloaded)})",
+        "stored": f"{summary.stored:,} ({snapshot.rows:,} rows)",
+        "failed": f"{summary.failed:,}",
+    }
+    counted = {
         "missing at the source": summary.missing,
         "no checksum at the source": summary.unverified,
         "corrupt at the source": summary.corrupt,
         "not what its checksum says": summary.mismatched,
         "waiting for the source": summary.waiting,
-        "failed": summary.failed,
         "lines in quarantine": summary.quarantined,
         "replaced by the exchange since": summary.replaced,
-        "seconds": f"{summary.seconds:.1f}",
     }
+    rows |= {name: f"{count:,}" for name, count in counted.items() if count}
+    rows["seconds"] = f"{summary.seconds:.1f}"
     for proof, count in sorted(snapshot.proofs.items()):
-        rows[f"verified: {proof}"] = count
+        rows[f"verified: {proof}"] = f"{count:,}"
     for name, value in rows.items():
-        table.add_row(name, str(value))
+        table.add_row(name, value)
     table.add_row("data folder", shown(layout.root))
     return table
 

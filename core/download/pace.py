@@ -58,6 +58,11 @@ class Pace:
         return int(self.limit) - self._busy if self._has_room and not self._waiters else 0
 
     @property
+    def most(self) -> float:
+        """What `limit` grows to."""
+        return self._most
+
+    @property
     def busy(self) -> int:
         """Requests under way."""
         return self._busy

@@ -182,6 +182,11 @@ class DownloadTracker:
             self.close()
             raise
 
+    @property
+    def path(self) -> Path:
+        """The database."""
+        return self._path
+
     def _bring_up_to_date(self) -> None:
         with self._write() as connection:
             if applied_steps(connection) > len(MIGRATIONS):

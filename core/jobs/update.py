@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from core.datasets import DATASETS
 from core.download.asking import Asking
 from core.download.followed import Followed
+from core.download.limits import Hold
 from core.download.tracker import DownloadTracker
 from core.errors import NoData
 from core.events import Emit, FindingRaised
@@ -120,6 +121,8 @@ async def update(
     new_listings: bool = True,
     fill_gaps: FillGaps | None = None,
     progress: Callable[[], Mapping[str, int]] = dict,
+    hold: Hold | None = None,
+    line: str = "",
 ) -> UpdateSummary:
     """Bring every known series of the selection up to the day before `now` (UTC), from `days_back` days before, or from
     where the last night left off.
@@ -138,7 +141,18 @@ async def update(
     night.asking = Asking(int(now.timestamp() * 1_000_000), accept)
     night.at_fault = tracker.at_fault(night.asking.now_us)
     night.finds_new = new_listings and selection.symbols is None
-    sync = Sync(archive, tracker, storage, layout, emit, workers=workers, asking=night.asking, progress=progress)
+    sync = Sync(
+        archive,
+        tracker,
+        storage,
+        layout,
+        emit,
+        workers=workers,
+        asking=night.asking,
+        progress=progress,
+        hold=hold or Hold(),
+        line=line,
+    )
     done = await sync.run(night.files(selection), COMMAND)
     night.new.settle()
     missing_new = night.note_missing(emit)

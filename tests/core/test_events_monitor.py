@@ -1,8 +1,4 @@
-"""Events folded into a snapshot, and the snapshot shown."""
-
-from io import StringIO
-
-from rich.console import Console
+"""Events folded into a snapshot."""
 
 from core.events import (
     Event,
@@ -17,15 +13,11 @@ from core.events import (
     RunFinished,
     RunPlanned,
     RunStarted,
-    RunWaiting,
     Snapshot,
     fan_out,
     log_event,
 )
-from core.monitor import render, status_line
 from core.types import Finding, Market, Proof, Series, Span, State
-
-KEY = "data/futures/um/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-01.zip"
 
 
 class Clock:
@@ -91,39 +83,3 @@ def test_log_lines_name_failures_and_findings(caplog) -> None:  # type: ignore[n
         "failed k.zip: broken",
         "finding duplicate-rows um/trades/BTCUSDT: 2024-01: 3 exact duplicates dropped",
     ]
-
-
-def shown(snapshot: Snapshot, width: int = 80) -> str:
-    console = Console(file=StringIO(), width=width)
-    console.print(render(snapshot))
-    return console.file.getvalue()  # type: ignore[attr-defined]
-
-
-def busy() -> Snapshot:
-    snapshot = Snapshot(Clock())
-    snapshot.apply(RunStarted(1, goal=State.STORED))
-    snapshot.apply(RunPlanned(files=100, size_bytes=3_400_000, skipped=7, is_whole=True))
-    for number in range(12):
-        snapshot.apply(FileStarted(KEY.replace("01.zip", f"{number:02d}.zip"), 34_000, 0))
-    snapshot.apply(FileFetched(KEY.replace("01.zip", "00.zip"), 34_000, 34_000, Proof.SHA256_BY_ETAG))
-    snapshot.apply(
-        FileFailed("data/x.zip", "its digest never agreed, a long story that does not fit on one line at all")
-    )
-    snapshot.apply(RunWaiting(3, "run 8 (process 17 on desk)"))
-    return snapshot
-
-
-def test_the_dashboard_fits_eighty_columns_and_says_what_matters() -> None:
-    text = shown(busy())
-    assert max(len(line) for line in text.splitlines()) <= 80
-    assert "8/107" in text
-    assert "34.0 kB of 3.4 MB" in text
-    assert "7 already here" in text
-    assert "BTCUSDT-1h-2024-01.zip" in text
-    assert "and 3 more" in text
-    assert "failed data/x.zip: its digest" in text
-    assert "waiting: 3 files belong to run 8" in text
-
-
-def test_without_a_terminal_the_same_is_one_line() -> None:
-    assert status_line(busy()) == "1/100 files, 34.0 kB of 3.4 MB, 0 bytes/s, 0 stored, 1 failed"

@@ -176,7 +176,7 @@ def test_an_update_that_is_stopped_is_taken_up_again(served: Path, data: Path) -
         begun(first, server)
         first.send_signal(signal.SIGINT)
         _, err = first.communicate(timeout=60)
-        assert (first.returncode, "the next update goes on from there" in err) == (130, True)
+        assert (first.returncode, "the same command goes on from there" in err) == (130, True)
         server.faults = None
         assert update_command(server, data).run("--json").json["stored"] == 2
 
