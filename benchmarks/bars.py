@@ -24,9 +24,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bars_plain import in_one, in_two, plain_bars, whole_numbers
 
 from core.bars.builder import BarBuilder
 from core.bars.grid import BarGrid, grid_of
@@ -37,7 +38,7 @@ TOOLS: Final = Path(os.environ.get("TAPEVAULT_TOOLS", ROOT / ".venv-tools"))
 MOST: Final = {"tickbar": 1.0, "polars": 1.0, "duckdb": 0.1, "ml4t": 0.1, "mlfinpy": 0.01}
 """The part of the trades that each peer gets."""
 OURS: Final = ("dollar-40000000", "tick-10000", "volume-600", "time-1m", "dollar_imbalance-6000000", "dollar_run-10000")
-GRID_PART: Final = 0.1
+GRID_PART: Final = 0.05
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -131,53 +132,34 @@ def race(runs: dict[str, tuple[int, Callable[[], tuple[float, int]]]], rounds: i
         )
 
 
-@njit(error_model="numpy")  # type: ignore[untyped-decorator, unused-ignore]
-def plain_loop(dollars: Any, sales: Any, size: Any, weights: Any, least: Any, most: Any, floor: Any) -> Any:
-    """How many bars of dollar imbalance, and nothing else of them: the least that a pass can do."""
-    share, theta, total, bars = 1.0, 0, 0, 0
-    for k in range(len(dollars)):
-        total += dollars[k]
-        theta += -dollars[k] if sales[k] else dollars[k]
-        if abs(theta) >= size * abs(share) * 1e4:
-            x, dollar = abs(theta) / total, total / 1e4
-            size = min(max(size + weights[0] * (dollar - size) if bars else dollar, least), most)
-            share = max(share + weights[1] * (x - share) if bars else x, floor)
-            bars, theta, total = bars + 1, 0, 0
-    return bars
-
-
 def grids(count: int, rounds: int) -> None:
-    """72 sets in one pass, beside 72 builders, and beside 72 loops that only count."""
+    """72 sets in one pass, beside 72 builders, and beside 72 passes of a plain loop, at five densities of bars."""
     specs = grid_of()
-    for mean in (4000.0, 40_000.0, 400_000.0):
+    for mean in (4e3, 4e4, 4e5, 4e6, 4e7):
         arrays = trades_of(count, mean)
-        batch, sales = batch_of(arrays), arrays["sale"]
-        dollars = np.rint(arrays["price"] * 10).astype(np.int64) * np.rint(arrays["qty"] * 1000).astype(np.int64)
-        BarGrid(specs).update(batch.slice(0, 100))
-        plain_loop(dollars[:9], sales[:9], 1.0, (0.1, 0.1), 1.0, 2.0, 0.05)
-        taken: dict[str, list[float]] = {"grid": [], "builders": [], "loops that only count": []}
-        bars = 0
-        for _ in range(rounds):
-            begun = time.perf_counter()
-            bars = len(BarGrid(specs).update(batch))
-            taken["grid"].append(time.perf_counter() - begun)
-            begun = time.perf_counter()
-            apart = sum(len(BarBuilder(spec).update(batch)) for spec in specs)
-            taken["builders"].append(time.perf_counter() - begun)
-            begun = time.perf_counter()
-            for spec in specs:
-                plain_loop(
-                    *(dollars, sales, float(spec.size), (spec.alpha_volume, spec.alpha_imbalance)),
-                    *(*spec.bounds, spec.floor),
-                )
-            taken["loops that only count"].append(time.perf_counter() - begun)
-            assert bars == apart
+        batch, whole = batch_of(arrays), whole_numbers(arrays)
+        ways: dict[str, Callable[[], list[Any]]] = {
+            "grid": lambda: [BarGrid(specs).update(batch)],  # noqa: B023
+            "builders": lambda: [BarBuilder(spec).update(batch) for spec in specs],  # noqa: B023
+            "plain loops, all at once": lambda: [plain_bars(whole, spec, in_one) for spec in specs],  # noqa: B023
+            "plain loops, ends first": lambda: [plain_bars(whole, spec, in_two) for spec in specs],  # noqa: B023
+        }
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        bars: dict[str, int] = {}
+        for each in range(rounds + 1):  # what is compiled, and the memory of a first round, is not counted
+            for name, way in ways.items():
+                begun = time.perf_counter()
+                made = way()
+                taken[name] += [time.perf_counter() - begun] if each else []
+                bars[name] = sum(len(one["theta"]) for one in made)
+                del made
+        assert len(set(bars.values())) == 1, bars
         medians = {name: statistics.median(each) for name, each in taken.items()}
-        print(f"grid of 72, {mean:,.0f} dollars a trade, {bars:,} bars of 72 x {count:,} trades:")
-        for name, each in medians.items():
-            print(
-                f"    {name:24} {72 * count / each / 1e9:6.2f} G trades/s  {each / medians['grid']:5.2f} times the grid"
-            )
+        density = 72 * count / bars["grid"]
+        print(f"grid of 72 sets, {mean:,.0f} dollars a trade, {density:,.1f} trades a bar, {count:,} trades:")
+        for name, median in medians.items():
+            rate = 72 * count / median / 1e9
+            print(f"    {name:24} {rate:6.3f} G trades/s, {median / medians['grid']:5.2f} times the grid's time")
 
 
 def main() -> None:

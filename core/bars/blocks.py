@@ -76,14 +76,14 @@ _ROOM: Final = 2.3e18
 def scratch(trades: int) -> tuple[Any, ...]:
     """Room for that many trades at once, a multiple of 256.
 
-    Prices, quantities and dollars as whole numbers, a 1 for each trade, sales as words and as bytes, sums of blocks; of
-    each block, whether it is whole numbers already, and whether what bought less sold runs to is noted; and that.
+    Prices, quantities and dollars as whole numbers, a 1 for each trade, sales as words and as bytes, sums of blocks;
+    and of each block, whether it is whole numbers already.
     """
-    numbers = np.zeros((4, trades), dtype=np.int64)
+    numbers = np.zeros((3, trades), dtype=np.int64)
     sales = np.zeros(trades // 8 + 1, dtype=np.uint64)
     sums = np.zeros((trades // BLOCK, BLOCK_SLOTS), dtype=np.int64)
-    ones, is_whole = np.ones(trades, dtype=np.int64), np.zeros((trades // BLOCK, 2), dtype=np.bool_)
-    return *numbers[:3], ones, sales, sales.view(np.uint8), sums, is_whole, numbers[3]
+    ones, is_whole = np.ones(trades, dtype=np.int64), np.zeros(trades // BLOCK, dtype=np.bool_)
+    return *numbers, ones, sales, sales.view(np.uint8), sums, is_whole
 
 
 @plain
@@ -182,18 +182,23 @@ def _sum_up(price: Any, quantity: Any, sales: Any, scale: Any, quantity_scale: A
 
 
 @plain
+def whole_number(number: Any, scale: Any) -> Any:
+    """A double as a whole number of units; it is one of those, `fill` has looked at it."""
+    return bits_of(multiply_add(number, scale, _MAGIC)) - _MAGIC_BITS
+
+
+@plain
 def open_block(trades: Any, at: Any, place: Any, count: Any, room: Any, rule: Any) -> Any:
     """Turn the trades of the block of `place` into whole numbers; calls are dear, so ask first whether they are."""
     block = place // BLOCK
-    room[7][block, 0] = True
+    room[7][block] = True
     first, last = block * BLOCK, min(count, block * BLOCK + BLOCK)
     prices, quantities, dollars = room[0][first:last], room[1][first:last], room[2][first:last]
     price, quantity = trades[1][at + first : at + last], trades[2][at + first : at + last]
     scale, quantity_scale = _TEN[rule[PRICE_PLACES]], _TEN[rule[QUANTITY_PLACES]]
     contract = rule[CONTRACT]
     for k in range(len(prices)):
-        units = bits_of(multiply_add(price[k], scale, _MAGIC)) - _MAGIC_BITS
-        pieces = bits_of(multiply_add(quantity[k], quantity_scale, _MAGIC)) - _MAGIC_BITS
+        units, pieces = whole_number(price[k], scale), whole_number(quantity[k], quantity_scale)
         prices[k], quantities[k], dollars[k] = units, pieces, pieces * (contract if contract else units)
 
 
@@ -215,7 +220,7 @@ def gather(trades: Any, at: Any, first: Any, end: Any, count: Any, room: Any, ru
             _add(whole, sums)
             high, low = max(high, sums[BLOCK_HIGH]), min(low, sums[BLOCK_LOW])
         else:
-            if not room[7][place // BLOCK, 0]:
+            if not room[7][place // BLOCK]:
                 open_block(trades, at, place, count, room, rule)
             part = room[0][place:stop], room[1][place:stop], room[2][place:stop]
             most, least = _gather_part(*part, room[5][place:stop], whole)

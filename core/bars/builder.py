@@ -23,7 +23,8 @@ AT_ONCE: Final = 8192
 """Trades in the scratch: enough for what is done once for each, few enough for the processor's caches."""
 FEW: Final = BLOCK
 """So many are tried where the sums of a scratch might not fit."""
-BARS_AT_ONCE: Final = 8192
+BARS_AT_ONCE: Final = 8100
+"""No power of two: the lines of slots would push each other out of the processor's cache."""
 
 
 class BarBuilder:

@@ -16,15 +16,17 @@ from core.bars.decode import Trades, arrays
 from core.bars.drift import Drift
 from core.bars.kernel import run_many
 from core.bars.rules import Family
-from core.bars.slots import BARS, DISORDER, DONE, FULL, IS_SHARED, LAST_ID, MAY_REPEAT, MEAN_SELL
+from core.bars.shared import REAL_COLUMNS, WHOLE_COLUMNS, notes, rows_of
+from core.bars.slots import DISORDER, DONE, FULL, LAST_ID, MAY_REPEAT
 from core.bars.spec import BarSpec
 from core.bars.standing import Standing
-from core.bars.table import Columns, closed_columns, schema_of, table_of
+from core.bars.table import EXPECTED, Columns, schema_of, table_of
 from core.errors import ConfigError
 
-AT_ONCE: Final = 8192
+AT_ONCE: Final = 4096
 """Trades in the scratch: all sets go over them while they are in the processor's second cache."""
-BARS_AT_ONCE: Final = 32_768
+BARS_AT_ONCE: Final = 16_200
+"""No power of two: the lines of slots would push each other out of the processor's cache."""
 INIT_T: Final = range(1_000_000, 40_000_000, 5_000_000)
 ALPHAS: Final = (0.1, 0.4, 0.7)
 
@@ -51,7 +53,6 @@ class Stack:
         self.wholes = np.array([standing.whole for standing in standings])
         self.reals = np.array([standing.real for standing in standings])
         self.rules = np.array([standing.rule for standing in standings])
-        self.rules[:, IS_SHARED] = True
         for each, standing in enumerate(standings):
             standing.whole, standing.real, standing.rule = self.wholes[each], self.reals[each], self.rules[each]
 
@@ -75,10 +76,8 @@ class BarGrid:
         self._stack = Stack([Standing(spec, contract_value) for spec in self.specs])
         self._dataset: str | None = None
         self._taker = Taker()
-        self._room = scratch(AT_ONCE)
-        self._bars = np.empty((BARS, BARS_AT_ONCE), dtype=np.int64)
-        self._bars_real = np.empty((MEAN_SELL + 1, BARS_AT_ONCE))
-        self._owners = np.empty(BARS_AT_ONCE, dtype=np.int64)
+        self._room, self._noted = scratch(AT_ONCE), notes(AT_ONCE)
+        self._rows = rows_of()
 
     @classmethod
     def resume(cls, specs: Sequence[BarSpec], state: dict[str, Any]) -> "BarGrid":
@@ -149,12 +148,13 @@ class BarGrid:
         states = stack.rules, stack.numbers, stack.wholes, stack.reals, done
         status = FULL
         while status == FULL:
-            lines = self._bars, self._bars_real, self._owners
-            at, count, status = run_many(trades, at, self._room, seen, seen_real, *states, *lines)
+            columns, names = _room_for(self.specs[0])
+            owners = np.empty(BARS_AT_ONCE, dtype=np.int32)
+            at, count, status = run_many(
+                trades, at, self._room, self._noted, seen, seen_real, *states, self._rows, columns, owners
+            )
             if count:
-                whole, real = self._bars[:, :count], self._bars_real[:, :count]
-                part = closed_columns(whole, real, self.specs[0], stack.standings[0].sum_places)
-                closed.append({**part, "set": self._owners[:count].copy()})
+                closed.append(_cut({**names, "set": owners}, count))
         return at, status
 
     def _fit(self, trades: Trades, at: int, end: int, failed: tuple[int, int] | None) -> bool:
@@ -182,13 +182,36 @@ class BarGrid:
         field = pa.field("set", pa.int32())
         if not closed:
             return pa.schema([field, *schema]).empty_table()
-        sets = np.concatenate([part["set"] for part in closed]).astype(np.int32)
-        return table_of(closed, spec, None).add_column(0, field, pa.array(sets))
+        sets = pa.chunked_array([part["set"] for part in closed])
+        return table_of(closed, spec, None).add_column(0, field, sets)
 
 
 def _owned(columns: Columns, each: int) -> Columns:
-    owners: npt.NDArray[np.int64] = np.full(len(columns["bin"]), each, dtype=np.int64)
+    owners: npt.NDArray[np.int32] = np.full(len(columns["bin"]), each, dtype=np.int32)
     return {**columns, "set": owners}
+
+
+def _room_for(spec: BarSpec) -> tuple[tuple[Any, ...], Columns]:
+    """Columns for closed bars, as `put_columns` wants them and by their names.
+
+    They lie in Arrow's memory, which is used again: fresh memory takes longer than what is put into it.
+    """
+    expected = EXPECTED[spec.rule.family]
+    names = REAL_COLUMNS + (("theta", "threshold", "exp_T", *expected) if spec.rule.family.is_adaptive else ())
+    wholes, reals = (
+        np.frombuffer(pa.allocate_buffer(8 * lines * BARS_AT_ONCE), dtype=kind).reshape(lines, BARS_AT_ONCE)
+        for lines, kind in ((len(WHOLE_COLUMNS), np.int64), (len(names), np.float64))
+    )
+    sides, slots = np.empty(BARS_AT_ONCE, dtype=np.int8), np.array(list(expected.values()), dtype=np.int64)
+    columns = {**dict(zip(WHOLE_COLUMNS, wholes, strict=True)), **dict(zip(names, reals, strict=True))}
+    return (wholes, reals, sides, slots), {**columns, "side": sides, "bin": np.zeros(BARS_AT_ONCE, dtype=np.int64)}
+
+
+def _cut(columns: Columns, count: int) -> Columns:
+    """The first rows; if they are few, without the room of the others."""
+    if count > BARS_AT_ONCE // 2:
+        return {name: values[:count] for name, values in columns.items()}
+    return {name: values[:count].copy() for name, values in columns.items()}
 
 
 def _check_alike(specs: Sequence[BarSpec]) -> None:

@@ -7,7 +7,7 @@ signed amount of one; the first bar is a warm-up of `init_ticks` trades.
 """
 
 import math
-from typing import Any, Final
+from typing import Any
 
 from numba import int64
 
@@ -18,11 +18,8 @@ from core.bars.slots import (
     ALPHA_SIZE,
     AMOUNT,
     BLOCK,
-    BLOCK_LEAST,
-    BLOCK_MOST,
     DOLLARS,
     FLOOR,
-    IS_SHARED,
     LEAST,
     MEAN,
     MOST,
@@ -30,9 +27,6 @@ from core.bars.slots import (
     SIZE,
     TRADES,
 )
-
-_STEP: Final = 64
-"""Numbers that are looked at together, without asking of each whether it was the last."""
 
 
 @plain
@@ -47,18 +41,10 @@ def find_imbalance(trades: Any, at: Any, first: Any, count: Any, room: Any, rule
     place = first
     while place < count:
         stop = min(count, place - place % BLOCK + BLOCK)
-        if rule[IS_SHARED] and not room[7][place // BLOCK, 1]:
-            note_run(trades, at, place, count, room, rule)
-        if place % BLOCK == 0 and not _can_close(theta, sums[place // BLOCK], column, limit, rule[IS_SHARED]):
+        if place % BLOCK == 0 and abs(theta) + sums[place // BLOCK, column] < limit:
             theta += sums[place // BLOCK, column] - 2 * sums[place // BLOCK, column + 1]
-        elif rule[IS_SHARED]:
-            before = theta - (room[8][place - 1] if place % BLOCK else 0)
-            last = _first_beyond(room[8][place:stop], -limit - before, limit - before)
-            if last < stop - place:
-                return place + last
-            theta = before + room[8][stop - 1]
         else:
-            if slot != TRADES and not room[7][place // BLOCK, 0]:
+            if slot != TRADES and not room[7][place // BLOCK]:
                 open_block(trades, at, place, count, room, rule)
             part, sold = amounts[place:stop], sales[place:stop]
             for k in range(len(part)):
@@ -68,50 +54,6 @@ def find_imbalance(trades: Any, at: Any, first: Any, count: Any, room: Any, rule
                     return place + k
         place = stop
     return count
-
-
-@plain
-def _can_close(theta: Any, sums: Any, column: Any, limit: Any, has_range: Any) -> Any:
-    """Whether |theta| can reach the limit within the block of these sums."""
-    if has_range:
-        return theta + sums[BLOCK_MOST] >= limit or theta + sums[BLOCK_LEAST] <= -limit
-    return abs(theta) + sums[column] >= limit
-
-
-@plain
-def _first_beyond(run: Any, low: Any, high: Any) -> Any:
-    """The place of the first number that is at most `low` or at least `high`; the length if there is none."""
-    for first in range(0, len(run), _STEP):
-        part, beyond = run[first : first + _STEP], 0
-        for k in range(len(part)):
-            beyond += (part[k] <= low) | (part[k] >= high)
-        if beyond:
-            for k in range(len(part)):
-                if part[k] <= low or part[k] >= high:
-                    return first + k
-    return len(run)
-
-
-@plain
-def note_run(trades: Any, at: Any, place: Any, count: Any, room: Any, rule: Any) -> Any:
-    """Note what bought less sold runs to in the block of `place`, and between what.
-
-    It pays where many sets of numbers ask for it.
-    """
-    block, slot = place // BLOCK, rule[AMOUNT]
-    room[7][block, 1] = True
-    if slot != TRADES and not room[7][block, 0]:
-        open_block(trades, at, place, count, room, rule)
-    amounts = room[3] if slot == TRADES else room[2] if slot == DOLLARS else room[1]
-    first, stop = block * BLOCK, min(count, block * BLOCK + BLOCK)
-    part, sold, run = amounts[first:stop], room[5][first:stop], room[8][first:stop]
-    theta, least, most = int64(0), int64(0), int64(0)
-    for k in range(len(part)):
-        sale = -int64(sold[k])
-        theta += (part[k] ^ sale) - sale
-        run[k] = theta
-        least, most = min(least, theta), max(most, theta)
-    room[6][block, BLOCK_LEAST], room[6][block, BLOCK_MOST] = least, most
 
 
 @plain

@@ -22,13 +22,14 @@ from core.bars.imbalance import (
 from core.bars.rounding import least_reaching, nearest
 from core.bars.rules import Family
 from core.bars.runs import expect_run, find_run, run_needed
+from core.bars.shared import ROWS, find_noted, gather_noted, note, put_columns, put_noted, put_row, sum_places
 from core.bars.slots import (
     AMOUNT,
     BARS,
     BIN,
+    BUY_DOLLARS,
+    BUY_VOLUME,
     BUYS,
-    CONTRACT,
-    CONTRACT_PLACES,
     CUT_HIGH,
     CUT_LOW,
     DOLLARS,
@@ -40,16 +41,16 @@ from core.bars.slots import (
     LIMIT,
     MOST,
     MOST_SIZE,
-    PRICE_PLACES,
     QUANTITY_PLACES,
     SIZE,
     THRESHOLD,
     TOO_LARGE,
     TRADES,
+    VOLUME,
 )
 from core.bars.threshold import find_sum
 
-PARTS: Final = "93f7773121c9882b"
+PARTS: Final = "9b7304c069daadf9"
 """The beginning of the SHA-256 of the modules that are compiled into this one. numba keeps a compiled kernel until the
 kernel's own file changes, whatever it calls: whoever changes those changes this line, and so this file."""
 CLOCK: Final = int(Family.CLOCK)
@@ -88,6 +89,7 @@ def run_many(
     trades: Any,
     at: Any,
     room: Any,
+    noted: Any,
     seen: Any,
     seen_real: Any,
     rules: Any,
@@ -95,41 +97,46 @@ def run_many(
     wholes: Any,
     reals: Any,
     done: Any,
-    bars: Any,
-    bars_real: Any,
+    rows: Any,
+    columns: Any,
     owners: Any,
 ) -> Any:
     """As `run`, for many sets of numbers at once: the line of each array with two dimensions is that of a set.
 
-    Trades are made whole and summed up once for all sets. `seen` and `seen_real` are the state before the scratch,
-    `done` says how many of its trades each set has taken, `owners` whose each closed bar is.
+    Trades are made whole and summed up once for all sets (`shared`). `seen` and `seen_real` are the state before the
+    scratch, `done` says how many of its trades each set has taken. Closed bars become rows of `columns`, and `owners`
+    say whose they are.
     """
     closed = 0
     while at < len(trades[0]):
         count, status = fill(trades, at, room, rules[0], seen, seen_real)
         for each in range(len(rules)):
-            if status == DONE and is_too_large(rules[each], wholes[each]):
+            if status == DONE and is_wide(wholes[each]):
                 status = TOO_LARGE
         if status != DONE:
+            put_columns(rows, closed % ROWS, rules[0], columns, closed - closed % ROWS)
             return at, closed, status
+        note(trades, at, count, room, rules[0], noted)
         for each in range(len(rules)):
             before = closed
-            done[each], closed = advance(
+            done[each], closed = advance_noted(
                 trades,
                 at,
                 done[each],
                 count,
                 room,
+                noted,
                 rules[each],
                 numbers[each],
                 wholes[each],
                 reals[each],
-                bars,
-                bars_real,
+                rows,
+                columns,
                 closed,
             )
             owners[before:closed] = each
             if done[each] < count:
+                put_columns(rows, closed % ROWS, rules[0], columns, closed - closed % ROWS)
                 return at, closed, FULL
         for each in range(len(rules)):
             carry(wholes[each])
@@ -137,6 +144,7 @@ def run_many(
         copy(wholes[0], seen)
         copy(reals[0], seen_real)
         at += count
+    put_columns(rows, closed % ROWS, rules[0], columns, closed - closed % ROWS)
     return at, closed, DONE
 
 
@@ -175,10 +183,53 @@ def advance(
             for slot in range(len(bars_real)):
                 bars_real[slot, closed] = real[slot]
             closed += 1
-            expect(rule, numbers, whole, real)
+            expect(rule, numbers, whole, real, whole)
             whole[BARS] += 1
             start_bar(whole)
             limit = need(rule, numbers, whole, real)
+    return place, closed
+
+
+@plain
+def advance_noted(
+    trades: Any,
+    at: Any,
+    place: Any,
+    count: Any,
+    room: Any,
+    noted: Any,
+    rule: Any,
+    numbers: Any,
+    whole: Any,
+    real: Any,
+    rows: Any,
+    columns: Any,
+    closed: Any,
+) -> Any:
+    """As `advance`, of trades that are noted for many sets.
+
+    A bar that begins and ends within the scratch, as most do where they are short, never comes into `whole`.
+    """
+    limit = need(rule, numbers, whole, real)
+    while place < count and closed < columns[0].shape[1]:
+        last = find_noted(place, count, noted, rule, whole, limit)
+        end = min(last + 1, count)
+        if whole[TRADES] == 0 and end < count:
+            put_noted(trades, at, place, end, noted, real, rows, closed % ROWS)
+            expect(rule, numbers, whole, real, rows[0][:, closed % ROWS])
+        else:
+            gather_noted(trades, at, place, end, room, noted, whole, real)
+            if last < count:
+                put_row(whole, real, rows, closed % ROWS)
+                expect(rule, numbers, whole, real, whole)
+                start_bar(whole)
+        place = end
+        if last < count:
+            whole[BARS] += 1
+            closed += 1
+            limit = need(rule, numbers, whole, real)
+            if closed % ROWS == 0:
+                put_columns(rows, ROWS, rule, columns, closed - ROWS)
     return place, closed
 
 
@@ -193,6 +244,12 @@ def copy(line: Any, into: Any) -> Any:
 def is_too_large(rule: Any, whole: Any) -> Any:
     """Whether the sum that decides has a high part already."""
     return rule[AMOUNT] != TRADES and whole[rule[AMOUNT] + 1] != 0
+
+
+@plain
+def is_wide(whole: Any) -> Any:
+    """Whether any sum has a high part."""
+    return (whole[VOLUME + 1] | whole[BUY_VOLUME + 1] | whole[DOLLARS + 1] | whole[BUY_DOLLARS + 1]) != 0
 
 
 @inner
@@ -230,25 +287,25 @@ def places_of_amount(rule: Any) -> Any:
         return int64(0)
     if rule[AMOUNT] != DOLLARS:
         return rule[QUANTITY_PLACES]
-    return rule[QUANTITY_PLACES] + (rule[CONTRACT_PLACES] if rule[CONTRACT] else rule[PRICE_PLACES])
+    return sum_places(rule)[1]
 
 
 @plain
-def expect(rule: Any, numbers: Any, whole: Any, real: Any) -> Any:
-    """What the bar that closes makes of the expectations."""
+def expect(rule: Any, numbers: Any, whole: Any, real: Any, bar: Any) -> Any:
+    """What `bar`, the sums of the one that closes, makes of the expectations."""
     if rule[FAMILY] == CLOCK or rule[FAMILY] == FIXED:
         return
     slot, places = rule[AMOUNT], places_of_amount(rule)
-    bought = whole[slot + 1] if slot == TRADES else whole[slot + 2]
-    sold = whole[slot] - bought
+    bought = bar[slot + 1] if slot == TRADES else bar[slot + 2]
+    sold = bar[slot] - bought
     theta = math.copysign(nearest(abs(bought - sold), places), float(bought - sold))
-    trades = float(whole[TRADES])
+    trades = float(bar[TRADES])
     if rule[FAMILY] == IN_DOLLARS:
-        uncut = expect_dollars(real, numbers, whole[BARS], theta, nearest(whole[slot], places))
+        uncut = expect_dollars(real, numbers, whole[BARS], theta, nearest(bar[slot], places))
     elif rule[FAMILY] == IN_TICKS:
         uncut = expect_ticks(real, numbers, whole[BARS], theta, trades)
     else:
-        buys = float(whole[BUYS])
+        buys = float(bar[BUYS])
         uncut = expect_run(real, numbers, whole[BARS], trades, buys, nearest(bought, places), nearest(sold, places))
     whole[CUT_LOW] += uncut < numbers[LEAST]
     whole[CUT_HIGH] += uncut > numbers[MOST]

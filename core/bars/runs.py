@@ -49,7 +49,7 @@ def find_run(trades: Any, at: Any, first: Any, count: Any, room: Any, rule: Any,
                 place += BLOCK
                 continue
         stop = min(count, place - place % BLOCK + BLOCK)
-        if slot != TRADES and not room[7][place // BLOCK, 0]:
+        if slot != TRADES and not room[7][place // BLOCK]:
             open_block(trades, at, place, count, room, rule)
         part, sides = amounts[place:stop], sales[place:stop]
         for k in range(len(part)):

@@ -66,9 +66,7 @@ CONTRACT_PLACES: Final = 6
 TICK_RULE: Final = 7
 MAY_REPEAT: Final = 8
 """Whether two rows may have one id."""
-IS_SHARED: Final = 9
-"""Whether other sets go over the same scratch, so that it pays to note more about its blocks."""
-RULE_SLOTS: Final = 10
+RULE_SLOTS: Final = 9
 
 ALPHA_SIZE: Final = 0
 ALPHA_MEAN: Final = 1
@@ -98,7 +96,4 @@ BLOCK_TRADES: Final = 4
 BLOCK_SELLS: Final = 5
 BLOCK_HIGH: Final = 6
 BLOCK_LOW: Final = 7
-BLOCK_LEAST: Final = 8
-BLOCK_MOST: Final = 9
-"""Between what bought less sold was within the block, counted from its beginning."""
-BLOCK_SLOTS: Final = 10
+BLOCK_SLOTS: Final = 8

@@ -49,7 +49,7 @@ _PLAIN: Final = {
     "last_trade_id": pa.int64(),
 }
 _ADAPTIVE: Final = {"theta": pa.float64(), "threshold": pa.float64(), "exp_T": pa.float64()}
-_EXPECTED: Final = {
+EXPECTED: Final = {
     Family.CLOCK: {},
     Family.THRESHOLD: {},
     Family.DOLLAR_IMBALANCE: {"exp_imbalance": MEAN},
@@ -69,7 +69,7 @@ def schema_of(spec: BarSpec) -> pa.Schema:
     say `theta`, which reached `threshold`, and the expectations from which that came, null in a warm-up. Bars of steps
     without trades have no ids.
     """
-    expected = dict.fromkeys(_EXPECTED[spec.rule.family], pa.float64())
+    expected = dict.fromkeys(EXPECTED[spec.rule.family], pa.float64())
     columns = {**_PLAIN, **(_ADAPTIVE if spec.rule.family.is_adaptive else {}), **expected}
     return pa.schema(list(columns.items()))
 
@@ -114,7 +114,7 @@ def closed_columns(whole: npt.NDArray[Any], real: npt.NDArray[Any], spec: BarSpe
         is_known = ~np.isnan(real[THRESHOLD])
         columns |= {"theta": doubles(theta, here), "threshold": real[THRESHOLD].copy()}
         columns |= {"exp_T": np.where(is_known, real[SIZE], np.nan)}
-        columns |= {name: np.where(is_known, real[slot], np.nan) for name, slot in _EXPECTED[family].items()}
+        columns |= {name: np.where(is_known, real[slot], np.nan) for name, slot in EXPECTED[family].items()}
     return columns
 
 
@@ -137,23 +137,26 @@ def table_of(columns: Sequence[Columns], spec: BarSpec, before: tuple[int, float
 
 
 def _part(columns: Columns, spec: BarSpec, schema: pa.Schema, before: tuple[int, float] | None) -> pa.Table:
-    if spec.rule.family is Family.CLOCK:
+    family = spec.rule.family
+    if family is Family.CLOCK:
         columns = _with_empty(columns, before) if spec.empty else columns
         step = int(spec.size)
         times = {"time_open": columns["bin"] * step, "time_close": columns["bin"] * step + (step - 1)}
     else:
         times = {"time_open": columns["first_time"], "time_close": columns["last_time"]}
-    return pa.table([_arrow({**columns, **times}, field) for field in schema], schema=schema)
-
-
-def _arrow(columns: Columns, field: pa.Field) -> pa.Array:
-    values = np.ascontiguousarray(columns[field.name])
-    if field.name in ("first_trade_id", "last_trade_id"):
-        return pa.array(values, mask=columns["num_trades"] == 0)
-    if field.name in _PLAIN or field.name in ("theta", "threshold"):
-        mask = np.isnan(values) if field.name == "threshold" else None
-        return pa.array(values, mask=mask).cast(field.type)
-    return pa.array(values, mask=np.isnan(values))
+    columns = {**columns, **times}
+    masks = {}
+    if spec.empty:
+        masks = dict.fromkeys(("first_trade_id", "last_trade_id"), columns["num_trades"] == 0)
+    if family.is_adaptive:
+        masks = dict.fromkeys(("threshold", "exp_T", *EXPECTED[family]), np.isnan(columns["threshold"]))
+    if family is Family.RUN:  # a side that was never seen is not known either
+        masks |= {name: np.isnan(columns[name]) for name in ("exp_buy", "exp_sell")}
+    some = {name: mask for name, mask in masks.items() if mask.any()}
+    arrays = [
+        pa.array(np.ascontiguousarray(columns[one.name]), mask=some.get(one.name)).cast(one.type) for one in schema
+    ]
+    return pa.table(arrays, schema=schema)
 
 
 def _exact(whole: npt.NDArray[Any], slot: int) -> npt.NDArray[Any]:

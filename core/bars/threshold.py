@@ -23,7 +23,7 @@ def find_sum(
             so_far += sums[place // BLOCK, column]
             place += BLOCK
             continue
-        if not room[7][place // BLOCK, 0]:
+        if not room[7][place // BLOCK]:
             open_block(trades, at, place, count, room, rule)
         stop = min(count, place - place % BLOCK + BLOCK)
         for k in range(place, stop):

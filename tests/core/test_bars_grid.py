@@ -1,6 +1,7 @@
 """A grid of parameters makes the bars that each of its sets makes alone."""
 
 import json
+import random
 from itertools import pairwise
 
 import pyarrow as pa
@@ -65,6 +66,41 @@ def test_a_grid_may_close_more_bars_than_are_kept_at_once(monkeypatch: pytest.Mo
     closed, left = together(specs, [trades[first : first + length] for first in range(0, len(trades), length)])
     assert len(closed) > room
     assert (closed, left) == alone(specs, trades)
+
+
+KINDS = ("dollar_imbalance", "tick_imbalance", "volume_imbalance", "tick_run", "dollar_run", "volume", "tick")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cuts", [(), (1, 31, 32, 33, 95, 4095, 4096, 4097, 8000, 9999)])
+def test_bars_of_every_length_are_those_of_the_sets(kind: str, cuts: tuple[int, ...]) -> None:
+    """Of one trade and of thousands, in steps and scratches and across them."""
+    made = random.Random(kind)
+    trades = []
+    for k in range(10_000):
+        price, size = f"{made.randrange(9900, 10100) / 100}", f"{made.choice([0, 1, 5, 90]) / 10}"
+        trades.append(Trade(3 * k, price, size, made.random() < 0.5 + 0.4 * (k // 700 % 3 - 1), 7 * k))
+    unit = {"dollar_imbalance": 100.0, "volume": 2.4}.get(kind, 1.0)
+    specs = tuple(BarSpec.of(kind, max(1, int(unit * trades))) for trades in (1, 4, 11, 30, 65, 300, 1200))
+    wanted = alone(specs, trades)
+    per_set = [wanted[0].filter(pc.equal(wanted[0]["set"], each)).num_rows for each in range(len(specs))]
+    assert per_set[0] > 1000 > 30 > per_set[-1] > 0
+    ends = [0, *cuts, len(trades)]
+    assert together(specs, [trades[first:end] for first, end in pairwise(ends)]) == wanted
+
+
+def test_the_state_of_a_grid_is_that_of_its_sets() -> None:
+    """Whether the last trade closed a bar, or some, or none."""
+    trades = [Trade(k, str(k % 7 + 1), str(k % 3), k % 3 == 0, k) for k in range(400)]
+    specs = grid_of((2, 9, 40), (0.1,), (0.4,))
+    for count in (1, 2, 3, 31, 32, 33, 64, 257, 399, 400):
+        grid = BarGrid(specs)
+        grid.update(batch(trades[:count]))
+        builders = [BarBuilder(spec) for spec in specs]
+        for builder in builders:
+            builder.update(batch(trades[:count]))
+        own = [{**builder.state(), "dataset": None, "last_bar": None} for builder in builders]
+        assert [{**one, "dataset": None, "last_bar": None} for one in grid.state()["sets"]] == own
 
 
 def test_the_default_grid_has_72_sets() -> None:
