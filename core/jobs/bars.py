@@ -3,7 +3,8 @@
 Trades of a series are one stream in the order of their ids, from the first that is stored. It is cut into months where
 the first trade of a later month comes, and the bars of each month, with the builder's state behind them, are a file
 (`core.storage.bar_files`). What is right stays; the first month that is not is made again from the state before it, or
-extended, if its archives only became more; and so are those behind it, until one is right again.
+extended, if its archives only became more; and so are those behind it, until one is right again. Where the trades that
+follow are not just those behind that state, it is begun a month earlier.
 """
 
 import functools
@@ -77,21 +78,52 @@ class BarTask:
             return [Built(str(spec), self.series, seconds=seconds, error=str(error)) for spec in self.specs]
 
 
+class OutOfStep(Exception):
+    """Trades do not go on where a saved state stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where bars can go on: behind a builder's saved `state`, with the first trade at or after `since_us`. All that it
+    has taken is at or before `last_us`. `place` is that of the month, `before` what stands before it; `is_begun`: the
+    month has bars already."""
+
+    place: int
+    since_us: int
+    last_us: int
+    before: str
+    state: Mapping[str, Any] = field(repr=False)
+    is_begun: bool = False
+
+
 @dataclass(slots=True)
 class Work:
-    """The bars of one spec as they are made. `rest` are the months to make, `before` what stands before the first;
-    `old` are bars that it has already."""
+    """The bars of one spec as they are made. `starts` are where it could begin, in order of time. `rest` are the months
+    to make, `before` what stands before the first; `old` are bars that it has already."""
 
     spec: BarSpec
     files: BarFiles
+    months: tuple[Period, ...]
+    starts: list[Start]
     builder: BarBuilder
-    rest: list[Period]
-    before: str
-    since_us: int
+    rest: list[Period] = field(default_factory=list)
+    before: str = ""
+    since_us: int = 0
+    near_us: int = 0
+    """From when on trades are read: a day before the last that was taken."""
     old: list[pa.Table] = field(default_factory=list)
     written: int = 0
     closed: list[pa.Table] = field(default_factory=list)
     is_done: bool = False
+
+    def begin(self) -> None:
+        """Go to the last start; the next time to the one before."""
+        start = self.starts.pop()
+        self.builder = BarBuilder.resume(self.spec, dict(start.state))
+        self.rest, self.before = list(self.months[start.place :]), start.before
+        self.since_us, self.near_us = start.since_us, max(0, min(start.since_us, start.last_us) - DAY_US)
+        self.old = [self.files.read(self.rest[0])] if start.is_begun else []
+        self.closed, self.is_done = [], False
 
     @property
     def last_id(self) -> int:
@@ -127,9 +159,17 @@ def _brought_up(task: BarTask, steps: Steps, began: float) -> list[Built]:
     origins = origins_of(storage, task.series)
     works = [_work_of(task, layout, spec, origins) for spec in task.specs]
     trades = 0
-    for since_us, last_id in sorted({(work.since_us, work.last_id) for work in works if work.rest}):
-        group = [work for work in works if work.rest and (work.since_us, work.last_id) == (since_us, last_id)]
-        trades += _run(steps(task, storage, group), group, origins)
+    waiting = [work for work in works if work.rest]
+    while waiting:
+        first = min((work.since_us, work.last_id) for work in waiting)
+        group = [work for work in waiting if (work.since_us, work.last_id) == first]
+        waiting = [work for work in waiting if (work.since_us, work.last_id) != first]
+        try:
+            trades += _run(steps(task, storage, group), group, origins)
+        except OutOfStep:
+            for work in group:
+                work.begin()
+            waiting += group
     seconds = time.monotonic() - began
     built = []
     for work in works:
@@ -141,45 +181,33 @@ def _brought_up(task: BarTask, steps: Steps, began: float) -> list[Built]:
 
 
 def _work_of(task: BarTask, layout: Layout, spec: BarSpec, origins: Mapping[Period, tuple[Origin, ...]]) -> Work:
-    """What there is to do: from the first month on that is not right."""
+    """What there is to do: from the first month on that is not right, which is extended if its archives only became
+    more, and later."""
     files = BarFiles(layout, str(spec), task.series)
     recorded = files.months()
     for month in recorded.keys() - origins.keys():
         files.remove(month)
     builder = BarBuilder(spec, contract_value=contract_usd(task.series.market, task.series.symbol))
-    before = digest_of(builder.state())
-    months = list(origins)
-    for place, month in enumerate(months):
+    state: Mapping[str, Any] = builder.state()
+    before, last_us = digest_of(state), 0
+    starts: list[Start] = []
+    for place, month in enumerate(origins):
+        starts.append(Start(place, month.span.start_us, last_us, before, state))
         known = recorded.get(month)
         if known is None or known.before != before:
             break
+        last_us = max([last_us, *(one[4] for one in known.origins)])
         if known.origins != origins[month]:
-            return _extended(task, files, spec, builder, before, known.origins, known.state, months[place:], origins)
-        builder, before = BarBuilder.resume(spec, dict(known.state)), known.after
+            had, now = known.origins, origins[month]
+            if now[: len(had)] == had and now[len(had)][3] > last_us:
+                starts.append(Start(place, now[len(had)][3], last_us, before, known.state, is_begun=True))
+            break
+        before, state = known.after, known.state
     else:
-        return Work(spec, files, builder, [], before, 0)
-    return Work(spec, files, builder, months[place:], before, months[place].span.start_us)
-
-
-def _extended(
-    task: BarTask,
-    files: BarFiles,
-    spec: BarSpec,
-    builder: BarBuilder,
-    before: str,
-    had: tuple[Origin, ...],
-    state: Mapping[str, Any],
-    months: list[Period],
-    origins: Mapping[Period, tuple[Origin, ...]],
-) -> Work:
-    """A month whose archives are others: extended if they only became more, and later, else made again."""
-    now = origins[months[0]]
-    new = now[len(had) :]
-    is_more = now[: len(had)] == had and all(one[3] > had[-1][4] for one in new)
-    if not is_more:
-        return Work(spec, files, builder, months, before, months[0].span.start_us)
-    grown = BarBuilder.resume(spec, dict(state))
-    return Work(spec, files, grown, months, before, new[0][3], [files.read(months[0])])
+        return Work(spec, files, (), [], BarBuilder.resume(spec, dict(state)))
+    work = Work(spec, files, tuple(origins), starts, builder)
+    work.begin()
+    return work
 
 
 def _run(
@@ -209,8 +237,8 @@ def _in_this_process(
 ) -> Iterator[tuple[Period, int, Advance]]:
     names = list(columns_of(task.series.dataset))
     # A few trades are older than those before them, also across the end of a month: what counts is the id.
-    span = Span(max(0, works[0].since_us - DAY_US), _END_US)
-    batches = behind(storage.scan(task.series, span, names), names[0], works[0].last_id)
+    batches = storage.scan(task.series, Span(works[0].near_us, _END_US), names)
+    batches = behind(batches, names[0], works[0].since_us, works[0].last_id)
     with ahead(batches) if task.is_overlapped else nullcontext(iter(batches)) as decoded:
         for month, batch in by_month(decoded, works[0].rest[0]):
             yield month, batch.num_rows, functools.partial(_over, batch)
@@ -247,13 +275,30 @@ def _goes_on(behind: Sequence[Any], origins: Sequence[tuple[Origin, ...]], befor
     return True
 
 
-def behind(batches: Iterable[pa.RecordBatch], ids: str, last_id: int) -> Iterator[pa.RecordBatch]:
-    """The trades with later ids than the last one; `ids`, which rise, is their column."""
+def behind(batches: Iterable[pa.RecordBatch], ids: str, since_us: int, last_id: int) -> Iterator[pa.RecordBatch]:
+    """The trades from the first one at or after a time on; `ids`, which rise, is their column.
+
+    Raises OutOfStep unless the trade before it, and no other, has the id of the last one that was taken: ids may lie
+    among those of an earlier archive, and those of aggregates repeat, and no trade is to be left out or taken twice.
+    """
+    if last_id == NOTHING_YET:
+        yield from batches
+        return
+    latest, alike, is_begun = NOTHING_YET, 0, False
     for batch in batches:
-        if last_id != NOTHING_YET:
-            batch = batch.slice(int(np.searchsorted(batch.column(ids).to_numpy(), last_id, side="right")))
+        own = batch.column(ids).to_numpy()
+        alike += int(np.count_nonzero(own == last_id))
+        if not is_begun:
+            later = np.flatnonzero(batch.column("timestamp").cast(pa.int64()).to_numpy() >= since_us)
+            cut = int(later[0]) if len(later) else len(own)
+            latest = int(own[cut - 1]) if cut else latest
+            is_begun, batch = cut < len(own), batch.slice(cut)
+        if is_begun and (latest, alike) != (last_id, 1):
+            raise OutOfStep
         if batch.num_rows:
             yield batch
+    if not is_begun:
+        raise OutOfStep
 
 
 def by_month(batches: Iterable[pa.RecordBatch], first: Period) -> Iterator[tuple[Period, pa.RecordBatch]]:

@@ -6,6 +6,7 @@ A day is a stretch of the trades in the order of their ids: from the first trade
 first one at or after the next. A few trades that are older stay with it, so days together are all trades, each once.
 """
 
+import functools
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -61,7 +62,9 @@ def build_on(client: Client, tasks: Sequence[BarTask]) -> Iterator[Built]:
 def _steps(
     client: Client, task: BarTask, storage: StorageManager, works: Sequence[Work]
 ) -> Iterator[tuple[Period, int, Advance]]:
-    since_us, last_id = works[0].since_us, works[0].last_id
+    near_us, since_us, last_id = works[0].near_us, works[0].since_us, works[0].last_id
+    ids = functools.partial(_ids, storage, task.series, near_us, since_us, last_id)
+    next(ids(), None)  # which raises OutOfStep
     days = _days(storage, task.series, since_us)
     room = _AHEAD * sum(client.nthreads().values())  # type: ignore[no-untyped-call]
     specs = [work.spec for work in works]
@@ -70,7 +73,8 @@ def _steps(
     trades = 0
     for day in [*days, *[None] * room]:
         if day is not None:
-            decoded = client.submit(decode, task.settings, task.series, day.span, last_id, pure=False)
+            span = Span(max(day.span.start_us, since_us), day.span.end_us)
+            decoded = client.submit(decode, task.settings, task.series, span, pure=False)
             states = client.submit(advance, specs, states, decoded, pure=False)
             waiting.append((day, states))
         if waiting and (day is None or len(waiting) > room):
@@ -79,7 +83,7 @@ def _steps(
             trades += count
             if count:
                 yield period.within(Cadence.MONTHLY), count, _over(specs, own, closed)
-    expected = sum(batch.num_rows for batch in _ids(storage, task.series, since_us, last_id))
+    expected = sum(batch.num_rows for batch in ids())
     if trades != expected:
         raise StorageError(
             f"{task.series}: the days have {trades} trades, and together they are {expected}: some are older by more "
@@ -87,12 +91,12 @@ def _steps(
         )
 
 
-def decode(settings: Settings, series: Series, span: Span, last_id: int) -> pa.Table:
-    """On a worker: the trades of one day behind the last id that was taken already."""
+def decode(settings: Settings, series: Series, span: Span) -> pa.Table:
+    """On a worker: the trades of one day, or of its rest."""
     storage = StorageManager(Layout(settings.data_root), settings.storage, settings.quality)
     names = list(columns_of(series.dataset))
     wide = Span(max(0, span.start_us - DISORDER_US), span.end_us + DISORDER_US)
-    batches = list(behind(storage.scan(series, wide, names), names[0], last_id))
+    batches = list(storage.scan(series, wide, names))
     if not batches:
         return pa.table({})
     table = pa.Table.from_batches(batches)
@@ -138,14 +142,16 @@ def _days(storage: StorageManager, series: Series, since_us: int) -> list[Period
     """The days on which there may be trades."""
     found: set[Period] = set()
     for part in storage.facts([series])[0]:
-        first, last = max(part.first_us, since_us - DISORDER_US), part.last_us
+        first, last = max(part.first_us, since_us), part.last_us
         found.update(Period.day(day_of(us)) for us in range(first - first % DAY_US, last + 1, DAY_US))
     return sorted(found)
 
 
-def _ids(storage: StorageManager, series: Series, since_us: int, last_id: int) -> Iterator[pa.RecordBatch]:
-    name = columns_of(series.dataset)[0]
-    yield from behind(storage.scan(series, Span(max(0, since_us - DAY_US), 2**62), [name]), name, last_id)
+def _ids(
+    storage: StorageManager, series: Series, near_us: int, since_us: int, last_id: int
+) -> Iterator[pa.RecordBatch]:
+    names = [columns_of(series.dataset)[0], "timestamp"]
+    yield from behind(storage.scan(series, Span(near_us, 2**62), names), names[0], since_us, last_id)
 
 
 def _first_at(times: np.ndarray[Any, np.dtype[np.int64]], bound: int) -> int:

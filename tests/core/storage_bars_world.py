@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -52,10 +53,23 @@ class BarWorld:
         self.count += count
         return count
 
+    def put_trades(self, label: str, trades: Iterable[tuple[int, int, float]]) -> None:
+        """Store the archive of a day: of each trade its id (of aggregated ones with that of the first trade in it) and
+        the hours from the day's midnight."""
+        start_ms = Period.parse(label).span.start_us // 1000
+        lines = []
+        for id_, first, hours in trades:
+            at, made = start_ms + round(hours * 3_600_000), random.Random(f"{id_}/{first}")
+            price, side = 100 + made.randrange(-300, 300) / 100, made.choice(["true", "false"])
+            whole, part = f"{id_},{price},1", f"{at},{side}\n"
+            lines.append(f"{whole},{price},{part}" if self.dataset == "trades" else f"{whole},{first},{first},{part}")
+        self._store(label, lines, "BTCUSDT")
+
     def _put(self, label: str, seed: int, symbol: str, late_hours: int) -> int:
-        period = Period.parse(label)
-        lines = self._lines(period, seed, late_hours)
-        series = self.series(symbol)
+        return self._store(label, self._lines(Period.parse(label), seed, late_hours), symbol)
+
+    def _store(self, label: str, lines: list[str], symbol: str) -> int:
+        period, series = Period.parse(label), self.series(symbol)
         path = self.layout.raw(series, period)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(zip_bytes({f"{path.stem}.csv": "".join(lines).encode()}))

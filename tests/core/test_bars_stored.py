@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -129,6 +129,71 @@ def test_whatever_comes_and_changes_bars_are_those_of_one_run(
         assert world.stored(spec).equals(world.truth(spec)), spec
 
 
+def spread(ids: Iterable[int], hours: tuple[float, float] = (0, 23)) -> list[tuple[int, int, float]]:
+    """Trades of these ids, evenly over some hours of a day."""
+    each = list(ids)
+    first, last = hours
+    return [(id_, id_, first + (last - first) * place / len(each)) for place, id_ in enumerate(each)]
+
+
+def right_after(world: BarWorld, *archives: tuple[str, list[tuple[int, int, float]]]) -> None:
+    """Each archive comes by itself, and behind each the bars are those of one run."""
+    for label, trades in archives:
+        world.put_trades(label, trades)
+        world.build(SPECS[:4])
+        for spec in SPECS[:4]:
+            assert world.stored(spec).equals(world.truth(spec)), (label, spec)
+
+
+@pytest.mark.parametrize(("first", "second"), [("2024-01-30", "2024-01-31"), ("2024-01-31", "2024-02-01")])
+def test_an_archive_whose_ids_lie_among_those_of_the_one_before_skips_no_trade(
+    world: BarWorld, first: str, second: str
+) -> None:
+    right_after(
+        world,
+        (first, spread(range(0, 80, 2))),
+        (second, spread([*range(41, 80, 2), *range(80, 120)])),
+        (second, spread(range(80, 120))),  # published anew, and now as it should be
+    )
+
+
+def test_a_day_within_a_longer_one_that_came_before_is_put_where_it_belongs(world: BarWorld) -> None:
+    right_after(
+        world,
+        ("2024-01-29", [*spread(range(40)), (70, 70, 47.5)]),  # its last trade lies on the evening of the next day
+        ("2024-01-30", spread(range(40, 60), (0, 20))),
+        ("2024-01-31", [(65, 65, -2.0), *spread(range(71, 90))]),
+    )
+
+
+@pytest.mark.parametrize("cut", [("2024-01-30", "2024-01-31"), ("2024-01-31", "2024-02-01")])
+@pytest.mark.parametrize("first_trade", [41, 39], ids=["behind", "before"])
+def test_an_aggregate_that_has_the_id_of_the_last_one_is_taken(
+    tmp_path: Path, cut: tuple[str, str], first_trade: int
+) -> None:
+    """The exchange has given ids twice: then the first trade tells aggregates apart, and their order."""
+    world = BarWorld(tmp_path / "data", "agg_trades")
+    last = [*spread(range(39)), (40, 40, 23.5)]
+    right_after(world, (cut[0], last), (cut[1], [(40, first_trade, 0.25), *spread(range(42, 80), (1, 20))]))
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.data(), st.sampled_from(["trades", "agg_trades"]))
+def test_archives_that_overlap_in_time_and_ids_come_to_the_bars_of_one_run(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, dataset: str
+) -> None:
+    world = BarWorld(tmp_path_factory.mktemp("bars") / "data", dataset)
+    labels = ["2024-01-30", "2024-01-31", "2024-02-01", "2024-02-02"]
+    archives: dict[str, list[tuple[int, int, float]]] = {label: [] for label in labels}
+    for number in range(60):
+        hours = number * 1.6 + data.draw(st.sampled_from([0.0, 0.0, 0.0, -3.0, 2.0, 20.0]))
+        day = min(3, max(0, int(hours // 24) + data.draw(st.sampled_from([0, 0, 0, 0, 0, -1, 1]))))
+        offset = min(max(hours - 24 * day, -23.0), 47.0)
+        archives[labels[day]].append((number // 2 if dataset == "agg_trades" else number, number, offset))
+    order = data.draw(st.permutations([label for label in labels if archives[label]]))
+    right_after(world, *((label, archives[label]) for label in order))
+
+
 @pytest.mark.parametrize("at", [1, 2, 4])
 def test_a_run_that_is_killed_is_finished_by_the_next(world: BarWorld, at: int) -> None:
     world.put(*(f"2024-{month:02}-0{day}" for month in range(1, 6) for day in (1, 2)))
@@ -185,7 +250,7 @@ def test_the_loader_reads_them_while_they_are_right(world: BarWorld) -> None:
         (("--bars", "dolar-5"), 2, "unknown kind of bars 'dolar'"),
         (("--bars", "tick-7", "--type", "run"), 2, "--type and --bars both say which bars"),
         (("--data-types", "klines"), 2, "bars are made of trades or agg_trades, not of 'klines'"),
-        (("--type", "imbalence"), 2, "invalid choice"),
+        (("--type", "imbalence"), 2, "did you mean 'imbalance'"),
         (("--symbols", "NOPE"), 3, "nothing of that is stored"),
     ],
 )
