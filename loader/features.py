@@ -318,11 +318,11 @@ def _context(
     for kind in sorted({one.needs for one in request.features if one.needs is not None}):
         dataset = DATASETS[kind]
         column, stored = _FIELDS[kind]
-        interval = _shortest(storage, request.trades, dataset)
+        interval = shortest(storage, request.trades, dataset)
         length_us = (INTERVAL_US[interval] or 31 * DAY_US) if dataset.has_interval else 5 * 60_000_000
         span = Span(max(0, request.read_from_us - 2 * length_us), request.trades.span.end_us)
         one = replace(request.trades, datasets=(dataset,), interval=interval, columns=(stored,), span=span)
-        rows = reader.rows_known_until(one, dataset, span.end_us)
+        rows = reader.rows_known_until(one, dataset, span.end_us + 1)  # the last row is known just then
         if len(rows) == 0:
             missing += absent(storage, replace(one, span=request.trades.span), dataset, [False])
         since = rows.times_us
@@ -334,7 +334,7 @@ def _context(
     return known, missing
 
 
-def _shortest(storage: StoredRows, request: Request, dataset: Dataset) -> str:
+def shortest(storage: StoredRows, request: Request, dataset: Dataset) -> str:
     """The shortest interval that is stored, `1m` if none is."""
     for interval in dataset.intervals(request.market):
         if storage.stamps(replace(request, interval=interval).series(dataset, request.symbols[0])):

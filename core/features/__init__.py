@@ -2,7 +2,7 @@
 
 `TapeBuilder` (builder) makes rows of trades, `Tape` (tape) holds them, `features_of` makes columns of a tape. To add a
 feature: a function of a tape and its `Feature` in the module of its subject, and its literal twin in
-`tests/core/features_oracle.py`; then `python scripts/feature_dictionary.py --write`. To add a subject: its line in
+`tests/features_oracle.py`; then `python scripts/feature_dictionary.py --write`. To add a subject: its line in
 `SUBJECTS`.
 """
 

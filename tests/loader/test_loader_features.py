@@ -1,0 +1,270 @@
+"""Features of stored trades: the same rows whatever the request, known when they say, and nothing silently missing."""
+
+import csv
+import io
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from factories import real_folder
+from features_oracle import TWINS, Oracle, Trades, exactly, random_trades
+from features_tape import SECOND, rows_of, tape_of
+from loader_world import World, series, us
+
+from core.datasets.metrics import known_from
+from core.errors import ConfigError, NoData
+from core.features import FEATURES, features_of
+from core.features.builder import of_bars
+from core.types import Cadence, Market
+from loader import BacktestDataLoader, MissingDataWarning
+
+DAYS = ("2024-01-01", "2024-01-03")
+OF_TRADES = [name for name, feature in FEATURES.items() if feature.needs is None]
+
+
+def put(world: World, trades: Trades, market: str = "um") -> None:
+    batch = trades.batch().to_pydict()
+    quotes = (trades.price * trades.quantity / 1e4).tolist()
+    times = trades.time.tolist()
+    columns = zip(times, batch["id"], batch["price"], batch["qty"], quotes, batch["is_buyer_maker"], strict=True)
+    names = ("timestamp", "id", "price", "qty", "quote_qty", "is_buyer_maker")
+    rows = [dict(zip(names, row, strict=True)) for row in columns]
+    world.put(series("trades", "BTCUSDT", market), rows, Cadence.DAILY)
+
+
+@pytest.fixture(scope="module")
+def trades() -> Trades:
+    """From the evening of the first day to that of the third."""
+    return random_trades(25_000, 50 * 3600, seed=21, start=us("2024-01-01T20:00"))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, trades: Trades) -> World:
+    made = World(tmp_path_factory.mktemp("features"))
+    put(made, trades)
+    return made
+
+
+@pytest.fixture(scope="module")
+def loader(world: World) -> Iterator[BacktestDataLoader]:
+    with world.loader() as opened:
+        yield opened
+
+
+def test_seconds_of_a_day_are_those_of_all_trades(loader: BacktestDataLoader, trades: Trades) -> None:
+    frame = loader.load_features("BTCUSDT", "2024-01-02", "2024-01-02", features=OF_TRADES)
+    tape = tape_of(trades)
+    first = us("2024-01-02") // SECOND - tape.first
+    expected = features_of(tape, [FEATURES[name] for name in OF_TRADES])
+    assert list(frame.columns) == ["timestamp", "available_at", *OF_TRADES]
+    assert isinstance(frame.index, pd.RangeIndex)
+    assert {str(kind) for kind in frame.dtypes[:2]} == {"datetime64[us, UTC]"}
+    assert {str(kind) for kind in frame.dtypes[2:]} == {"float64"}
+    assert len(frame) == 86_400
+    assert frame["timestamp"].iloc[0] == pd.Timestamp("2024-01-02", tz="UTC")
+    assert (frame["available_at"] - frame["timestamp"] == pd.Timedelta("1s")).all()
+    for name, values in expected.items():
+        own = slice(first, first + 86_400)
+        same = np.array_equal(frame[name].to_numpy(), values[own], equal_nan=True)
+        if name == "cvd":
+            assert same or frame[name].to_numpy() == pytest.approx(values[own], rel=1e-12)
+        else:
+            assert same, name
+
+
+@pytest.mark.parametrize("interval", ["10s", "7s", "1m", "1h"])
+def test_where_the_request_begins_and_ends_changes_nothing(loader: BacktestDataLoader, interval: str) -> None:
+    whole = loader.load_features("BTCUSDT", *DAYS, interval, OF_TRADES)
+    starts = ["2024-01-02", "2024-01-02T13:00:00.5", "2024-01-02T13:17:11", "2024-01-03T00:00:07"]
+    for start, end in zip(starts, ["2024-01-02", "2024-01-02T15:00", "2024-01-03T11:00", "2024-01-03"], strict=True):
+        part = loader.load_features("BTCUSDT", start, end, interval, OF_TRADES)
+        own = whole[whole["timestamp"].between(part["timestamp"].iloc[0], part["timestamp"].iloc[-1])]
+        pd.testing.assert_frame_equal(part, own.reset_index(drop=True), check_exact=True)
+        assert part["timestamp"].iloc[0] >= pd.Timestamp(start, tz="UTC")
+    parts = list(loader.iter_features("BTCUSDT", *DAYS, interval, OF_TRADES))
+    pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), whole, check_exact=True)
+
+
+def test_a_subset_of_the_features_has_the_same_values(loader: BacktestDataLoader) -> None:
+    asked = ["vpin", "cvd", "kyle_t_60", "close", "toxicity_ewma"]
+    whole = loader.load_features("BTCUSDT", "2024-01-02T10:00", "2024-01-02T11:00", features=OF_TRADES)
+    for names in ([one] for one in asked):
+        part = loader.load_features("BTCUSDT", "2024-01-02T10:00", "2024-01-02T11:00", features=names)
+        pd.testing.assert_frame_equal(part, whole[["timestamp", "available_at", *names]], check_exact=True)
+    some = loader.load_features("BTCUSDT", "2024-01-02T10:00", "2024-01-02T11:00", features=asked)
+    assert list(some.columns[2:]) == [name for name in FEATURES if name in asked]
+
+
+def test_rows_begin_with_the_first_trade_and_end_with_the_last_day(loader: BacktestDataLoader, trades: Trades) -> None:
+    frame = loader.load_features("BTCUSDT", "2023-12-01", "2024-02-01", "1m", "close")
+    first = int(trades.time[0]) // (60 * SECOND) * 60 * SECOND
+    assert int(frame["timestamp"].iloc[0].value) // 1000 == first
+    assert frame["available_at"].iloc[-1] == pd.Timestamp("2024-01-04", tz="UTC")
+    assert frame["close"].iloc[-1] == trades.price[-1] / 10
+    assert frame["timestamp"].diff().dropna().eq(pd.Timedelta("1min")).all()
+
+
+def test_a_quiet_stretch_carries_the_last_price_from_however_long_before(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    time = np.array([us("2024-01-01T12:00"), us("2024-01-05T12:00:30"), us("2024-01-05T23:00")])
+    put(world, Trades(time, np.array([100, 110, 120]), np.array([1000, 2000, 3000]), np.array([True, False, True])))
+    with world.loader() as loader:
+        names = ["open", "close", "volume", "since_trade", "inter_trade_mean", "cvd"]
+        frame = loader.load_features("BTCUSDT", "2024-01-05T11:00", "2024-01-05", "1h", names, on_missing="ignore")
+        assert frame["close"].tolist() == [10.0, *[11.0] * 11, 12.0]
+        assert frame["open"].tolist() == [10.0, *[11.0] * 11, 12.0]
+        assert frame["volume"].tolist() == [0.0, 2.0, *[0.0] * 10, 3.0]
+        assert frame["since_trade"].iloc[0] == 4 * 86_400.0
+        assert frame["inter_trade_mean"].iloc[1] == 4 * 86_400 + 30.0
+        assert frame["cvd"].tolist() == [0.0, *[2.0] * 11, -1.0]
+        with pytest.warns(MissingDataWarning, match="has no trades from 2024-01-02 00:00:00 to 2024-01-05 00:00:00"):
+            loader.load_features("BTCUSDT", "2024-01-01", "2024-01-05", "1h", "close")
+
+
+def test_bars_have_features_too(loader: BacktestDataLoader, trades: Trades) -> None:
+    frame = loader.load_features("BTCUSDT", *DAYS, "dollar-200000", OF_TRADES)
+    bars = loader.load_bars("BTCUSDT", *DAYS, "dollar-200000")
+    rows = rows_of(trades, "dollar-200000")
+    tape = of_bars({name: values[: len(bars)] for name, values in rows.items()}, 0)
+    assert len(frame) == len(bars) > 300
+    assert frame["close"].tolist() == bars["price_close"].tolist()
+    assert frame["timestamp"].tolist() == bars["time_open"].tolist()
+    assert (frame["available_at"] > bars["time_close"]).all()
+    for name, values in features_of(tape, [FEATURES[name] for name in OF_TRADES]).items():
+        assert np.array_equal(frame[name].to_numpy(), values, equal_nan=True), name
+
+
+def test_what_else_was_known_is_the_last_that_was_known(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    time = us("2024-01-02") + np.arange(600) * SECOND
+    put(world, Trades(time, np.full(600, 1000), np.full(600, 10), time % 3 == 0))
+    begin = us("2024-01-02")
+    funding = [
+        {"timestamp": begin - 8 * 3600 * SECOND, "funding_interval_hours": 8, "funding_rate": 0.0001},
+        {"timestamp": begin + 60 * SECOND + 3000, "funding_interval_hours": 8, "funding_rate": 0.0002},
+    ]
+    world.put(series("funding_rate", "BTCUSDT"), funding)
+    for kind, base in (("premium_index", 0.0), ("index_price", 100.0)):
+        one = series(kind, "BTCUSDT", interval="1m")
+        prices = [
+            {"timestamp": begin + n * 60 * SECOND, "close_time": begin + (n + 1) * 60 * SECOND - 1000}
+            | dict.fromkeys(("open", "high", "low"), 1.0)
+            | {"close": base + n}
+            for n in range(-1, 8)
+        ]
+        world.put(one, prices)
+    metrics = [
+        {"timestamp": begin + n * 300 * SECOND, "open_interest": 10.0 + n}
+        | dict.fromkeys(("top_trader_account_ratio", "top_trader_position_ratio", "account_ratio"), 1.0)
+        | {"taker_volume_ratio": 1.0, "open_interest_value": 5.0}
+        for n in range(1, 3)
+    ]
+    world.put(series("metrics", "BTCUSDT"), metrics, Cadence.DAILY)
+    with world.loader() as loader:
+        frame = loader.load_features("BTCUSDT", "2024-01-02", "2024-01-02T00:10", on_missing="ignore")
+    minute = (np.arange(600) + 1) // 60  # whole minutes that are over at the end of each second
+    assert list(frame.columns[2:]) == list(FEATURES)
+    assert frame["premium"].tolist() == [min(7.0, float(n - 1)) for n in minute]
+    index = 100.0 + frame["premium"].to_numpy()
+    assert frame["basis"].to_numpy() == pytest.approx((100.0 - index) / index, rel=1e-12)
+    assert frame["funding_rate"].tolist() == [0.0001] * 60 + [0.0002] * 540
+    interest = frame["open_interest"].to_numpy()
+    assert np.isnan(interest[:299]).all()
+    assert interest[299:].tolist() == [11.0] * 300 + [12.0]
+
+
+def test_since_when_metrics_were_known() -> None:
+    changed = us("2026-06-25")
+    labels = np.array([changed - 300 * SECOND, changed, changed + 300 * SECOND])
+    assert (known_from(Market.UM, labels) - labels).tolist() == [0, 300 * SECOND, 300 * SECOND]
+    assert (known_from(Market.CM, labels) - labels).tolist() == [300 * SECOND] * 3
+
+
+def test_markets_and_what_they_have(tmp_path: Path, loader: BacktestDataLoader) -> None:
+    world = World(tmp_path)
+    put(world, random_trades(500, 600, start=us("2024-01-02")), "spot")
+    with world.loader() as spot:
+        frame = spot.load_features("BTCUSDT", "2024-01-02", "2024-01-02", "1m", market="spot")
+        assert list(frame.columns[2:]) == OF_TRADES
+        with pytest.raises(ConfigError, match="funding_rate is made of funding_rate, which spot does not have"):
+            spot.load_features("BTCUSDT", "2024-01-02", "2024-01-02", "1m", "funding_rate", "spot")
+    with pytest.warns(MissingDataWarning, match="premium_index") as told:
+        frame = loader.load_features("BTCUSDT", "2024-01-02", "2024-01-02", "1m")
+    assert {one.series.dataset for one in told[0].message.missing} == {  # type: ignore[union-attr]
+        "funding_rate",
+        "premium_index",
+        "index_price",
+        "metrics",
+    }
+    assert frame[["funding_rate", "premium", "basis", "open_interest"]].isna().all(axis=None)
+    assert told[0].filename == __file__
+
+
+def test_what_is_not_stored_is_told(loader: BacktestDataLoader) -> None:
+    with pytest.raises(NoData, match="um/trades/ETHUSDT is not stored"):
+        loader.load_features("ETHUSDT", "2024-01-02", "2024-01-02")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frame = loader.load_features("ETHUSDT", "2024-01-02", "2024-01-02", on_missing="ignore")
+    assert len(frame) == 0
+    assert list(frame.columns) == ["timestamp", "available_at", *FEATURES]
+
+
+def test_what_makes_no_sense_is_refused(loader: BacktestDataLoader) -> None:
+    day = ("2024-01-02", "2024-01-02")
+    for arguments, message in (
+        ((["BTCUSDT"], *day), "features are of one symbol"),
+        (("BTCUSDT", *day, "1x"), "a step such as 500ms"),
+        (("BTCUSDT", *day, "dolar-5"), "unknown kind of bars 'dolar'"),
+        (("BTCUSDT", *day, 5), "is neither an interval"),
+        (("BTCUSDT", *day, "1s", ["vpim"]), "did you mean 'vpin'"),
+        (("BTCUSDT", *day, "1s", None, "um", "klines"), "made of trades or agg_trades"),
+        (("BTCUSDT", *day, "tick-5-tick_rule"), "take sides from is_buyer_maker"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            loader.load_features(*arguments, on_missing="ignore")  # type: ignore[arg-type]
+
+
+def test_outputs_have_the_same_rows(loader: BacktestDataLoader) -> None:
+    asked = ("BTCUSDT", "2024-01-02T10:00", "2024-01-02T11:00", "10s", ["close", "vpin"])
+    pandas = loader.load_features(*asked)
+    polars = loader.load_features(*asked, output="polars")
+    arrow = loader.load_features(*asked, output="arrow")
+    numpy = loader.load_features(*asked, output="numpy")
+    assert isinstance(polars, pl.DataFrame)
+    assert isinstance(arrow, pa.Table)
+    for name in ("close", "vpin"):
+        for values in (polars[name].to_numpy(), arrow[name].to_numpy(), numpy[name]):
+            assert np.array_equal(values, pandas[name].to_numpy(), equal_nan=True)
+    assert numpy["available_at"].dtype == np.dtype("datetime64[us]")
+    assert loader.load_features(*asked, output="relation").fetchall()[0][2] == pandas["close"].iloc[0]
+
+
+def test_real_trades_have_the_features_of_their_formulas(tmp_path: Path) -> None:
+    path = real_folder() / "data/futures/um/daily/trades/BTCUSDT/BTCUSDT-trades-2024-08-08.zip"
+    with zipfile.ZipFile(path) as archive:
+        lines = list(csv.reader(io.StringIO(archive.read(archive.namelist()[0]).decode())))[1:]
+    ids, prices, sizes, _, times, sides = zip(*lines, strict=True)
+    real = Trades(
+        np.array([int(each) * 1000 for each in times]),
+        np.array([round(float(each) * 10) for each in prices]),
+        np.array([round(float(each) * 1000) for each in sizes]),
+        np.array([each == "true" for each in sides]),
+        int(ids[0]),
+    )
+    world = World(tmp_path)
+    put(world, real)
+    with world.loader() as loader:
+        frame = loader.load_features("BTCUSDT", "2024-08-08", "2024-08-08", features=OF_TRADES)
+    oracle = Oracle.of_clock(real, SECOND)
+    assert len(frame) >= len(oracle.bounds) > 300
+    for row in np.linspace(0, len(oracle.bounds) - 1, 14).astype(int).tolist():
+        for name in OF_TRADES:
+            expected = pytest.approx(exactly(TWINS[name], oracle, row), rel=1e-9, abs=1e-25, nan_ok=True)
+            assert frame[name].iloc[row] == expected, f"{name} of {row}"
