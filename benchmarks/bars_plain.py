@@ -96,8 +96,8 @@ def in_two(
 
 @njit(error_model="numpy")  # type: ignore[untyped-decorator, unused-ignore]
 def _sum_up(price: Any, qty: Any, dollars: Any, sales: Any) -> Any:
-    high: Any = 0
-    low, volume, value, sold, sold_value, sells = 1 << 62, 0, 0, 0, 0, 0
+    sells: Any = 0
+    high, low, volume, value, sold, sold_value = 0, 1 << 62, 0, 0, 0, 0
     for k in range(len(price)):
         high, low = max(high, price[k]), min(low, price[k])
         volume += qty[k]

@@ -11,7 +11,7 @@ from core.bars.checks import check_ids, check_numbers, places_in
 from core.bars.decode import COLUMNS, Trades, arrays, columns_of, dataset_of
 from core.bars.drift import Drift
 from core.bars.kernel import run
-from core.bars.slots import BARS, BLOCK, DISORDER, DONE, FULL, LAST_ID, MAY_REPEAT, MEAN_SELL, TOO_LARGE
+from core.bars.slots import BARS, BLOCK, CLOSE, DISORDER, DONE, FULL, LAST_ID, MAY_REPEAT, MEAN_SELL, SIDE, TOO_LARGE
 from core.bars.spec import BarSpec
 from core.bars.standing import NO_ID, Standing
 from core.bars.table import Columns, closed_columns, schema_of, table_of
@@ -36,8 +36,9 @@ class BarBuilder:
     """
 
     def __init__(self, spec: BarSpec, *, contract_value: Decimal | int | str | None = None) -> None:
-        self._standing = Standing(spec, contract_value)
-        self._dataset: str | None = None
+        self.standing = Standing(spec, contract_value)
+        self.dataset: str | None = None
+        """Of the trades, None before the first."""
         self._last: tuple[int, float] | None = None
         """Step and close of the last bar that was closed."""
         self._taker = Taker()
@@ -46,24 +47,24 @@ class BarBuilder:
     def resume(cls, spec: BarSpec, state: dict[str, Any]) -> "BarBuilder":
         """The builder as it was when `state` was saved. Raises ConfigError if that was one of other bars."""
         builder = cls(spec)
-        builder._standing = Standing.restored(spec, state)
-        builder._dataset = state["dataset"]
+        builder.standing = Standing.restored(spec, state)
+        builder.dataset = state["dataset"]
         builder._last = None if state["last_bar"] is None else (state["last_bar"][0], state["last_bar"][1])
         return builder
 
     def state(self) -> dict[str, Any]:
         """All that the next trade needs, of plain numbers and texts; the same for the same trades, however cut."""
         last = None if self._last is None else list(self._last)
-        return {**self._standing.state(), "dataset": self._dataset, "last_bar": last}
+        return {**self.standing.state(), "dataset": self.dataset, "last_bar": last}
 
     @property
     def spec(self) -> BarSpec:
-        return self._standing.spec
+        return self.standing.spec
 
     @property
     def last_id(self) -> int | None:
         """The id of the last trade that was taken, None before the first."""
-        last = int(self._standing.whole[LAST_ID])
+        last = int(self.standing.whole[LAST_ID])
         return None if last == NO_ID else last
 
     def update(self, rows: pa.RecordBatch | pa.Table) -> pa.Table:
@@ -73,8 +74,8 @@ class BarBuilder:
         for ids that do not rise and for prices and quantities that are no numbers or below 0, ConfigError for other
         columns; the builder is then as it was before.
         """
-        dataset = dataset_for(rows, self._dataset)
-        standing, before = self._standing, self._last
+        dataset = dataset_for(rows, self.dataset)
+        standing, before = self.standing, self._last
         standing.rule[MAY_REPEAT] = dataset == "agg_trades"
         kept = standing.whole.copy(), standing.real.copy(), standing.rule.copy(), standing.sums
         try:
@@ -82,18 +83,30 @@ class BarBuilder:
         except BaseException:
             standing.whole[:], standing.real[:], standing.rule[:], standing.sums = kept
             raise
-        self._dataset = dataset
+        self.dataset = dataset
         if closed:
             self._last = int(closed[-1]["bin"][-1]), float(closed[-1]["price_close"][-1])
         return table_of(closed, self.spec, before)
 
+    @property
+    def stand(self) -> tuple[Any, ...]:
+        """What is the same of builders that have taken the same trades: what these were, and the last of them."""
+        whole, real = self.standing.whole, self.standing.real
+        return self.dataset, self.standing.contract, int(whole[LAST_ID]), int(whole[SIDE]), repr(float(real[CLOSE]))
+
+    def has_closed(self, dataset: str | None, bars: pa.Table) -> None:
+        """A grid has taken trades of `dataset` for the standing, which closed `bars`, not of the clock."""
+        self.dataset = dataset
+        if bars.num_rows:
+            self._last = 0, bars.column("price_close")[-1].as_py()
+
     def finish(self) -> pa.Table:
         """The open bar as it stands, no row if it has no trade; the builder goes on as if nothing had been asked."""
-        return table_of(self._standing.open_bar(), self.spec, self._last)
+        return table_of(self.standing.open_bar(), self.spec, self._last)
 
     def drift(self) -> Drift | None:
         """How far adaptive bars have drifted, None for the others. To be reported when it `is_much`."""
-        return self._standing.drift()
+        return self.standing.drift()
 
 
 class Taker:

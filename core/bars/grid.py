@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from core.bars.blocks import scratch
-from core.bars.builder import Taker, dataset_for
+from core.bars.builder import BarBuilder, Taker, dataset_for
 from core.bars.checks import check_ids, check_numbers, places_in
 from core.bars.decode import Trades, arrays
 from core.bars.drift import Drift
@@ -74,7 +74,8 @@ class BarGrid:
         self.specs = tuple(specs)
         _check_alike(self.specs)
         self._stack = Stack([Standing(spec, contract_value) for spec in self.specs])
-        self._dataset: str | None = None
+        self.dataset: str | None = None
+        """Of the trades, None before the first."""
         self._taker = Taker()
         self._room, self._noted = scratch(AT_ONCE), notes(AT_ONCE)
         self._rows = rows_of()
@@ -86,16 +87,23 @@ class BarGrid:
         if len(state["sets"]) != len(grid.specs):
             raise ConfigError(f"the saved state has {len(state['sets'])} sets and not {len(grid.specs)}")
         standings = [Standing.restored(spec, each) for spec, each in zip(grid.specs, state["sets"], strict=True)]
-        grid._stack, grid._dataset = Stack(standings), state["dataset"]
+        grid._stack, grid.dataset = Stack(standings), state["dataset"]
+        return grid
+
+    @classmethod
+    def of(cls, builders: Sequence[BarBuilder]) -> "BarGrid":
+        """A grid that goes on where these stand, and they with it: all have taken the same trades."""
+        grid = cls([builder.spec for builder in builders])
+        grid._stack, grid.dataset = Stack([builder.standing for builder in builders]), builders[0].dataset
         return grid
 
     def state(self) -> dict[str, Any]:
         """All that the next trade needs, of plain numbers and texts."""
-        return {"dataset": self._dataset, "sets": [standing.state() for standing in self._stack.standings]}
+        return {"dataset": self.dataset, "sets": [standing.state() for standing in self._stack.standings]}
 
     def update(self, rows: pa.RecordBatch | pa.Table) -> pa.Table:
         """The bars that the next trades close, of all sets. Raises as `BarBuilder.update`."""
-        dataset = dataset_for(rows, self._dataset)
+        dataset = dataset_for(rows, self.dataset)
         stack = self._stack
         stack.rules[:, MAY_REPEAT] = dataset == "agg_trades"
         kept = [array.copy() for array in (stack.wholes, stack.reals, stack.rules)]
@@ -107,7 +115,7 @@ class BarGrid:
             for standing, each in zip(stack.standings, sums, strict=True):
                 standing.sums = each
             raise
-        self._dataset = dataset
+        self.dataset = dataset
         return self._table(closed)
 
     def finish(self) -> pa.Table:

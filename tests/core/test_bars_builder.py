@@ -195,7 +195,7 @@ def test_one_odd_trade_does_not_slow_down_what_follows() -> None:
     trades = [odd, *many(4000)[1:]]
     tables = [builder.update(batch(trades[first : first + 500])) for first in range(0, 4000, 500)]
     assert rows(pa.concat_tables(tables)) + rows(builder.finish(), True) == twin_bars(builder.spec, trades)
-    assert builder._standing.sums is None
+    assert builder.standing.sums is None
 
 
 def test_drift_is_told_of_adaptive_bars_only() -> None:
