@@ -41,8 +41,9 @@ class Cover(StrEnum):
     """What a day or a month of a series is; the value stands for it in the text of a calendar.
 
     `gap`: stored, and rows are missing in it. `partly`: some of its days are stored. `missing`: the source lacks its
-    archive, or it failed. `waiting`: it is to be fetched or stored. `unasked`: it lies between others and nobody asked
-    for it, or the exchange does not list it. `outside`: before the first or behind the last.
+    archive, or it failed. `waiting`: it is to be fetched or stored, or may still be published. `unasked`: it lies
+    between others and nobody asked for it, or the exchange does not list it. `outside`: before the first or behind the
+    last.
     """
 
     STORED = "s"
@@ -61,7 +62,7 @@ Days = dict[int, int]
 @dataclass(slots=True)
 class Coverage:
     """The days of one series: stored, waiting, lacking at the source, and those with rows missing that there should be.
-    Between the first and the last of these, others were never asked for."""
+    A day may be several of these; between the first and the last, others were never asked for."""
 
     stored: Days = field(default_factory=dict)
     waiting: Days = field(default_factory=dict)
@@ -114,9 +115,10 @@ class Coverage:
             return Cover.STORED
         if stored:
             return Cover.PARTLY
-        if self.lacking.get(month) or holes:
+        waiting = self.waiting.get(month, 0)
+        if (self.lacking.get(month, 0) | holes) & ~waiting:
             return Cover.MISSING
-        return Cover.WAITING if self.waiting.get(month) else Cover.UNASKED
+        return Cover.WAITING if waiting else Cover.UNASKED
 
     def _days(self, month: int, expected: int) -> str:
         stored, holes = self.stored.get(month, 0), self.holes.get(month, 0)
@@ -155,7 +157,10 @@ def coverage(connection: Connection, one: Series | None = None) -> dict[Series, 
     for row in connection.execute(answers):
         _add(entry(row).stored, row.periods)
     for row in connection.execute(gaps.where(GAPS.c.status.in_([status.value for status in HOLES]))):
-        _add_span(entry(row).holes, Span(row.start_us, row.end_us))
+        cover, span = entry(row), Span(row.start_us, row.end_us)
+        _add_span(cover.holes, span)
+        if row.status == GapStatus.LATE.value:
+            _add_span(cover.waiting, span)
     return dict(sorted(found.items(), key=lambda item: str(item[0])))
 
 

@@ -23,8 +23,8 @@ T = TypeVar("T")
 def look(database: Path, read: Callable[[Connection], T], wait_seconds: float = WAIT_SECONDS) -> T:
     """What `read` makes of the database as it was at one moment.
 
-    Raises NoData where there is none, and TrackerError, with what to do, where it is locked for longer than
-    `wait_seconds`, damaged, of another version, or can only be read by writing to it.
+    Raises NoData where there is none, and TrackerError, with what to do, where it is damaged, of another version, or
+    for longer than `wait_seconds` locked or such that reading would have to write something.
     """
     deadline = time.monotonic() + wait_seconds
     while True:
@@ -37,8 +37,8 @@ def look(database: Path, read: Callable[[Connection], T], wait_seconds: float = 
                 return found
         if time.monotonic() > deadline:
             raise TrackerError(
-                f"{database} cannot be read without writing to it, or changes all the time; the next run of "
-                "download_all.py or daily_update.py puts it right"
+                f"{database} cannot be read now: another process holds it alone, or has left it in the middle of "
+                "something, which the next run of download_all.py or daily_update.py puts right"
             )
         time.sleep(_PAUSE_SECONDS)
 

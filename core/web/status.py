@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select
 from core.download.coverage import coverage, gaps_of
 from core.download.looking import look
 from core.download.overview import HOLES, PastRun, SeriesOverview, failures, history, overview
-from core.download.rows import to_download
+from core.download.rows import series_named, to_download
 from core.download.tables import FILES, REVISIONS
 from core.download.tracker import is_alive
 from core.layout import Layout
@@ -26,6 +26,7 @@ REVISIONS_SHOWN: Final = 200
 RUNS_SHOWN: Final = 50
 SPEED_STEPS: Final = 60
 SPEED_DAYS: Final = 90
+_LEAST_STEP_US: Final = 100_000
 _DAY_US: Final = 86_400_000_000
 _FAULTS: Final = (State.FAILED, *FAULTS)
 _FREE_STEP: Final = 10_000_000
@@ -203,7 +204,10 @@ def _failed(download: Download, at_us: int) -> Document:
 def _revisions(connection: Connection, one: Series | None = None) -> list[Document]:
     names = ("noticed_us", "replaced_us", "old_etag", "new_etag", "old_sha256", "new_sha256")
     chosen = (
-        select(FILES.c.key, FILES.c.symbol, FILES.c.period, *(REVISIONS.c[name] for name in names))
+        select(
+            *(FILES.c[name] for name in ("key", "market", "dataset", "symbol", "interval")),
+            *(REVISIONS.c[name] for name in names),
+        )
         .join(FILES, FILES.c.id == REVISIONS.c.file_id)
         .order_by(REVISIONS.c.id.desc())
         .limit(REVISIONS_SHOWN)
@@ -211,7 +215,8 @@ def _revisions(connection: Connection, one: Series | None = None) -> list[Docume
     if one is not None:
         chosen = chosen.where(*_is(one))
     return [
-        {"key": row.key, "symbol": row.symbol, "period": row.period} | {name: getattr(row, name) for name in names}
+        _identity(series_named(row.market, row.dataset, row.symbol, row.interval))
+        | {name: getattr(row, name) for name in ("key", *names)}
         for row in connection.execute(chosen)
     ]
 
@@ -247,7 +252,7 @@ def _speed(connection: Connection, runs: Sequence[PastRun]) -> Document:
         if run.files == 0 and run.rows == 0:
             continue
         start_us, end_us = run.started_us, run.finished_us or now_us
-        step_us = max(1_000_000, -(-(end_us - start_us + 1) // SPEED_STEPS))
+        step_us = max(_LEAST_STEP_US, -(-(end_us - start_us + 1) // SPEED_STEPS))
         at = (FILES.c.changed_us - start_us) // step_us
         of_run = connection.execute(
             select(at.label("at"), func.sum(FILES.c.size).label("bytes"))

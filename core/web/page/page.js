@@ -2,6 +2,8 @@
 // Everything that comes from the server is put in as text, never as markup.
 
 const POLL_MS = 5000;
+const ROWS = matchMedia("(max-width: 640px)").matches ? 6 : 20;
+const MARKETS = ["um", "cm", "spot"];
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 // By letter of a calendar: class, how high its mark is (of 16), where it begins, in words.
 const MARKS = {
@@ -9,11 +11,11 @@ const MARKS = {
   "p": ["p", 10, 6, "partly stored"],
   "g": ["g", 16, 0, "stored, with a gap"],
   "m": ["m", 6, 10, "missing"],
-  "w": ["w", 4, 6, "waiting to be fetched or stored"],
+  "w": ["w", 4, 6, "waiting: to be fetched, stored or published"],
   "-": ["u", 2, 14, "never asked for"],
 };
 const SVG = "http://www.w3.org/2000/svg";
-const state = { shown: null, etags: {}, paused: false, blocks: new Map(), range: [0, 0] };
+const state = { shown: null, etags: {}, paused: false, blocks: new Map(), range: [0, 0], opened: new Set() };
 const $ = (id) => document.getElementById(id);
 
 function make(name, attributes, ...children) {
@@ -65,7 +67,10 @@ const keyOf = (one) => [one.market, one.type, one.symbol, one.interval].join("/"
 
 async function ask(path) {
   const answer = await fetch(path, { headers: state.etags[path] ? { "If-None-Match": state.etags[path] } : {}, cache: "no-store" });
-  if (answer.status === 304) return null;
+  if (answer.status === 304) {
+    await answer.text();  // What is not read to its end counts as broken off.
+    return null;
+  }
   const found = await answer.json();
   if (!answer.ok) throw new Error(found.message);
   state.etags[path] = answer.headers.get("ETag");
@@ -98,24 +103,29 @@ function show(found) {
   $("message").hidden = !found.message;
   showTotals(found);
   showChoices(found.series);
-  showCoverage();
-  showGaps(found.gaps);
-  showFaults(found.faults);
-  showRevisions(found.revisions);
-  showSpeed(found.speed, found.runs);
+  showChosen();
+  showSpeed(found.speed);
   showRuns(found.runs);
+}
+
+// What follows the search.
+function showChosen() {
+  showCoverage();
+  showGaps(state.shown.gaps);
+  showFaults(state.shown.faults);
+  showRevisions(state.shown.revisions);
 }
 
 function showTotals(found) {
   const { totals, states, disk } = found;
   const holes = found.series.reduce((sum, one) => sum + (one.holes || 0), 0);
-  const stored = states.stored || 0;
+  const stored = states.stored || 0, late = found.gaps.counts.late || 0;
   const tiles = [
     ["Series", count(totals.series), plural(new Set(found.series.map((one) => one.market + one.symbol)).size, "symbol")],
     ["Archives stored", count(stored), `of ${count(totals.archives)}, ${bytes(totals.archive_bytes)}`],
     ["Rows", count(totals.rows), totals.last_us ? `to ${time(totals.last_us)}` : ""],
     ["Parquet", bytes(totals.stored_bytes), plural(totals.partitions, "file")],
-    ["Gaps", count(holes), "with rows missing", holes],
+    ["Gaps", count(holes), late ? `with rows missing, ${count(late)} late` : "with rows missing", holes > late],
     ["Failures and faults", count(found.faults.count), "of archives", found.faults.count],
     ["Revisions", count(found.revisions.count), "archives replaced"],
     ["Disk free", bytes(disk.free), `of ${bytes(disk.size)}`],
@@ -138,18 +148,17 @@ function showChoices(series) {
 
 const isWhole = (one) => !/[^s ]/.test(one.months);
 
-function chosen() {
+function isChosen(one) {
   const word = $("search").value.trim().toLowerCase(), market = $("market").value, type = $("type").value;
-  return state.shown.series.filter((one) => one.symbol.toLowerCase().includes(word) && (!market || one.market === market)
-    && (!type || one.type === type) && !($("unwhole").checked && isWhole(one)));
+  return one.symbol.toLowerCase().includes(word) && (!market || one.market === market) && (!type || one.type === type);
 }
 
 function showCoverage() {
-  const every = state.shown.series, series = chosen();
+  const every = state.shown.series, series = every.filter((one) => isChosen(one) && !($("unwhole").checked && isWhole(one)));
   state.range = [Math.min(...every.map((one) => one.first)), Math.max(...every.map((one) => one.first + one.months.length))];
   const groups = new Map();
   for (const one of series) {
-    const key = `${one.symbol}\n${one.market}`;
+    const key = `${MARKETS.indexOf(one.market)}\n${one.symbol}`;
     if (!groups.has(key)) groups.set(key, []);
     groups.get(key).push(one);
   }
@@ -169,7 +178,7 @@ function showCoverage() {
   }
   for (const [key, each] of blocks) if (state.blocks.get(key) !== each) seen.observe(each.node);
   state.blocks = blocks;
-  const groupsOfAll = new Set(every.map((one) => `${one.symbol}\n${one.market}`)).size;
+  const groupsOfAll = new Set(every.map((one) => one.market + one.symbol)).size;
   $("found").textContent = every.length === 0 ? "nothing is known of any series" :
     `${plural(series.length, "series", "series")} of ${plural(groups.size, "symbol")}` +
     (groups.size < groupsOfAll ? `, of ${count(groupsOfAll)}` : "") +
@@ -307,11 +316,20 @@ function calendar(year, months, gaps) {
 
 // tables
 
-function table(heads, rows) {
-  const classes = heads.map(([, kind]) => kind || null);
-  return make("table", {}, make("thead", {}, make("tr", {}, ...heads.map(([name, kind]) => make("th", { scope: "col", class: kind }, name)))),
-    make("tbody", {}, ...rows.map((cells) => make("tr", {}, ...cells.map((value, place) =>
-      make("td", { class: classes[place], "data-label": heads[place][0] }, make("span", {}, value)))))));
+function table(heads, rows, label) {
+  const line = (cells) => make("tr", {}, ...cells.map((value, place) =>
+    make("td", { class: heads[place][1], "data-label": heads[place][0] }, make("span", {}, value))));
+  const isAll = state.opened.has(label) || rows.length <= ROWS + 5;
+  const body = make("tbody", {}, ...rows.slice(0, isAll ? rows.length : ROWS).map(line));
+  const node = make("table", { "aria-label": label },
+    make("thead", {}, make("tr", {}, ...heads.map(([name, kind]) => make("th", { scope: "col", class: kind }, name)))), body);
+  if (isAll) return node;
+  const more = make("button", { type: "button", class: "more", onclick: () => {
+    state.opened.add(label);
+    body.append(...rows.slice(ROWS).map(line));
+    more.remove();
+  } }, `Show ${count(rows.length - ROWS)} more`);
+  return make("div", {}, node, more);
 }
 
 const tag = (word, isBad) => make("span", { class: isBad ? "tag bad" : "tag" }, word);
@@ -323,25 +341,31 @@ function put(id, says, content) {
   $(id).querySelector(".table").replaceChildren(...(content ? [content] : []));
 }
 
-const shownOf = (shown, all) => shown < all ? `; ${count(shown)} shown` : "";
+// All is how many there are; of very many the server sends the first ones only.
+function shownOf(sent, all, shown) {
+  const words = sent < all ? `; the first ${count(sent)} are here` : "";
+  return shown < sent ? `${words}; ${count(shown)} of what is chosen above` : words;
+}
 
 const gapTable = (rows) => table([["Status"], ["Series"], ["From", "when"], ["To", "when"], ["Rows", "number"], ["Why"], ["Asked", "when"]],
-  rows.map((gap) => [tag(gap.status, gap.hole), seriesText(gap), time(gap.start_us), time(gap.end_us), gap.rows ? count(gap.rows) : "unknown",
-    gap.detail, gap.checked_us === null ? "never" : time(gap.checked_us)]));
+  rows.map((gap) => [tag(gap.status, gap.hole && gap.status !== "late"), seriesText(gap), time(gap.start_us), time(gap.end_us), gap.rows ? count(gap.rows) : "unknown",
+    gap.detail, gap.checked_us === null ? "never" : time(gap.checked_us)]), "Gaps");
 
 function showGaps(gaps) {
   const all = Object.values(gaps.counts).reduce((sum, number) => sum + number, 0);
   const says = Object.entries(gaps.counts).sort().map(([status, number]) => `${count(number)} ${status}`).join(", ");
-  put("gaps", all ? says + shownOf(gaps.shown.length, all) : "none is known; daily_update.py --fill-gaps looks for them",
-    all ? gapTable(gaps.shown) : null);
+  const rows = gaps.shown.filter(isChosen);
+  put("gaps", all ? says + shownOf(gaps.shown.length, all, rows.length) : "none is known; daily_update.py --fill-gaps looks for them",
+    rows.length ? gapTable(rows) : null);
 }
 
-const faultTable = (rows) => table([["State"], ["Series"], ["Period", "when"], ["Reason"], ["Tries", "number"], ["Asked", "number"], ["Since", "when"]],
-  rows.map((one) => [tag(one.state, true), seriesText(one), one.period, one.reason, count(one.attempts), count(one.asks), time(one.at_us)]));
+const faultTable = (rows) => table([["State"], ["Series"], ["Period", "when"], ["Reason"], ["Tries", "number"], ["Times asked", "number"], ["Since", "when"]],
+  rows.map((one) => [tag(one.state, true), seriesText(one), one.period, one.reason, count(one.attempts), count(one.asks), time(one.at_us)]), "Failures and faults");
 
 function showFaults(faults) {
-  put("faults", faults.count ? plural(faults.count, "archive") + shownOf(faults.shown.length, faults.count) : "none",
-    faults.count ? faultTable(faults.shown) : null);
+  const rows = faults.shown.filter(isChosen);
+  put("faults", faults.count ? plural(faults.count, "archive") + shownOf(faults.shown.length, faults.count, rows.length) : "none",
+    rows.length ? faultTable(rows) : null);
 }
 
 function digests(before, after) {
@@ -350,12 +374,13 @@ function digests(before, after) {
 
 const revisionTable = (rows) => table([["Archive"], ["Noticed", "when"], ["Replaced", "when"], ["SHA-256: old, new"], ["ETag: old, new"]],
   rows.map((one) => [one.key.split("/").pop(), time(one.noticed_us), one.replaced_us === null ? "not yet" : time(one.replaced_us),
-    digests(one.old_sha256, one.new_sha256), digests(one.old_etag, one.new_etag)]));
+    digests(one.old_sha256, one.new_sha256), digests(one.old_etag, one.new_etag)]), "Revisions");
 
 function showRevisions(revisions) {
+  const rows = revisions.shown.filter(isChosen);
   put("revisions", revisions.count ? `${plural(revisions.count, "archive")} replaced by the exchange` +
-    shownOf(revisions.shown.length, revisions.count) : "the exchange has replaced nothing that was here",
-  revisions.count ? revisionTable(revisions.shown) : null);
+    shownOf(revisions.shown.length, revisions.count, rows.length) : "the exchange has replaced nothing that was here",
+  rows.length ? revisionTable(rows) : null);
 }
 
 function showRuns(runs) {
@@ -364,7 +389,7 @@ function showRuns(runs) {
       ["Bytes a second", "number"], ["Rows", "number"], ["Failures", "number"]],
     runs.map((run) => [String(run.run), code(run.command), time(run.started_us), run.finished_us === null ? "" : lasting(run.seconds),
       tag(run.ended, ["killed", "failed"].includes(run.ended)), count(run.files), bytes(run.bytes),
-      run.bytes && run.seconds ? `${bytes(Math.round(run.bytes / run.seconds))}/s` : "", count(run.rows), count(run.failures)])) : null);
+      run.bytes && run.seconds ? `${bytes(Math.round(run.bytes / run.seconds))}/s` : "", count(run.rows), count(run.failures)]), "Runs") : null);
 }
 
 function showBars(bars) {
@@ -373,13 +398,13 @@ function showBars(bars) {
     plural(new Set(bars.map((one) => one.symbol)).size, "symbol") : "none are stored; pipeline.py features makes them",
   bars.length ? table([["Spec"], ["Symbol"], ["Of"], ["Bars", "number"], ["Last closed", "when"], ["Files", "number"], ["Size", "number"]],
     bars.map((one) => [code(one.spec), one.symbol, `${one.market} ${one.type}`, count(one.bars), time(one.last_us, 19), count(one.files),
-      bytes(one.size_bytes)])) : null);
+      bytes(one.size_bytes)]), "Bars") : null);
 }
 
 // speed
 
 function chart(title, values, labels, name, left, right) {
-  const most = Math.max(...values, 1), wide = values.length * 10;
+  const most = Math.max(...values, 1), wide = values.length * 10;  // Marks stretch to the width of the figure.
   const node = draw("svg", { class: "chart", viewBox: `0 0 ${wide} 100`, preserveAspectRatio: "none", role: "img",
     "aria-label": `${title}; at most ${name(most)}` });
   values.forEach((value, place) => {
@@ -391,7 +416,7 @@ function chart(title, values, labels, name, left, right) {
     make("div", { class: "scale" }, make("span", {}, left), make("span", {}, right)));
 }
 
-function showSpeed(speed, runs) {
+function showSpeed(speed) {
   const figures = [], seconds = speed.step_us / 1e6;
   if (speed.run !== null) {
     const rates = speed.bytes.map((size) => size / seconds);
@@ -400,7 +425,7 @@ function showSpeed(speed, runs) {
       (rate) => `${bytes(Math.round(rate))}/s`, at(0), at(speed.bytes.length)));
   }
   if (speed.days.length) {
-    const first = speed.days[0][0], last = speed.days[speed.days.length - 1][0], sizes = Array(last - first + 1).fill(0);
+    const last = speed.days[speed.days.length - 1][0], first = Math.min(speed.days[0][0], last - 29), sizes = Array(last - first + 1).fill(0);
     for (const [day, size] of speed.days) sizes[day - first] = size;
     const at = (day) => time(day * 86400e6, 10);
     figures.push(chart("Each day", sizes, sizes.map((_, place) => at(first + place)), bytes, at(first), at(last)));
@@ -418,7 +443,7 @@ $("pause").addEventListener("click", () => {
   $("pause").textContent = state.paused ? "Go on" : "Pause";
   if (!state.paused) refresh();
 });
-for (const id of ["search", "market", "type", "unwhole"]) $(id).addEventListener("input", () => state.shown && showCoverage());
+for (const id of ["search", "market", "type", "unwhole"]) $(id).addEventListener("input", () => state.shown && showChosen());
 $("close").addEventListener("click", () => $("days").close());
 $("days").addEventListener("click", (event) => { if (event.target === $("days")) $("days").close(); });
 document.addEventListener("visibilitychange", () => { if (!document.hidden && !state.paused) refresh(); });
