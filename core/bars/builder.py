@@ -11,7 +11,7 @@ from core.bars.checks import check_ids, check_numbers, places_in
 from core.bars.decode import COLUMNS, Trades, arrays, columns_of, dataset_of
 from core.bars.drift import Drift
 from core.bars.kernel import run
-from core.bars.slots import BARS, BLOCK, CLOSE, DISORDER, DONE, FULL, LAST_ID, MAY_REPEAT, MEAN_SELL, SIDE, TOO_LARGE
+from core.bars.slots import BARS, BLOCK, CLOSE, DISORDER, DONE, FULL, LAST_ID, MAY_REPEAT, MEAN_SELL, SIDE
 from core.bars.spec import BarSpec
 from core.bars.standing import NO_ID, Standing
 from core.bars.table import Columns, closed_columns, schema_of, table_of
@@ -22,7 +22,7 @@ __all__ = ["BarBuilder", "columns_of", "schema_of"]
 AT_ONCE: Final = 8192
 """Trades in the scratch: enough for what is done once for each, few enough for the processor's caches."""
 FEW: Final = BLOCK
-"""So many are tried where the sums of a scratch might not fit."""
+"""So many are tried where those of a scratch are too large, or odd ones are among them."""
 BARS_AT_ONCE: Final = 8100
 """No power of two: the lines of slots would push each other out of the processor's cache."""
 
@@ -128,7 +128,7 @@ class Taker:
                     continue
                 if status == DISORDER:
                     check_ids(trades[0][at:], int(standing.whole[LAST_ID]), bool(standing.rule[MAY_REPEAT]))
-                if status == TOO_LARGE and not is_tight:
+                if not is_tight:
                     is_tight = True
                     continue
                 failed = standing.places
@@ -139,7 +139,7 @@ class Taker:
                 check_ids(trades[0][at:end], int(standing.whole[LAST_ID]), bool(standing.rule[MAY_REPEAT]))
                 closed += standing.take_widely(trades, at, end)
                 at = end
-            failed = None
+            failed, is_tight = None, False
         return closed
 
     def _run(

@@ -1,6 +1,7 @@
 """The builder: its columns, what it refuses, how it is saved, and what it says of drift."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -9,8 +10,11 @@ from bars_twin import Trade, batch, rows, twin_bars
 
 from core.bars import BARS
 from core.bars.builder import BarBuilder, columns_of, schema_of
+from core.bars.decode import Trades
 from core.bars.slots import BLOCK
 from core.bars.spec import BarSpec
+from core.bars.standing import Standing
+from core.bars.table import Columns
 from core.errors import ConfigError, StorageError
 
 PLAIN = [
@@ -196,6 +200,27 @@ def test_one_odd_trade_does_not_slow_down_what_follows() -> None:
     tables = [builder.update(batch(trades[first : first + 500])) for first in range(0, 4000, 500)]
     assert rows(pa.concat_tables(tables)) + rows(builder.finish(), True) == twin_bars(builder.spec, trades)
     assert builder.standing.sums is None
+
+
+@pytest.mark.parametrize("text", ["tick-100", "dollar-20000", "tick_run-50"])
+def test_an_odd_trade_takes_no_more_than_its_block_out_of_the_kernels(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    widely = Standing.take_widely
+
+    def counted(standing: Standing, trades: Trades, at: int, end: int) -> list[Columns]:
+        taken.append(end - at)
+        return widely(standing, trades, at, end)
+
+    monkeypatch.setattr(Standing, "take_widely", counted)
+    trades = many(8000)
+    for place in (100, 3000, 6000):
+        trades[place] = replace(trades[place], quantity="0.30000000000000004")
+    builder = BarBuilder(BarSpec.parse(text))
+    assert rows(builder.update(batch(trades))) + rows(builder.finish(), True) == twin_bars(builder.spec, trades)
+    assert 3 <= len(taken) <= 9
+    assert sum(taken) <= 9 * BLOCK
 
 
 def test_drift_is_told_of_adaptive_bars_only() -> None:
