@@ -47,7 +47,7 @@ from core.jobs.sync import Scope, Sync, SyncSummary
 from core.layout import Layout
 from core.settings import Settings, load_symbols
 from core.storage.pool import StoragePool, free_cores
-from core.types import ArchiveFile, State
+from core.types import ArchiveFile, Market, State
 
 EXAMPLES = """examples:
   python scripts/download_all.py --priority-only
@@ -70,6 +70,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.salvage and options.scope in (Scope.DOWNLOAD, Scope.REBUILD):
         raise ConfigError("--salvage is about storing rows, which --download-only and --rebuild-status do not do")
     request = request_from(options)
+    if options.unfinished:
+        _check_unfinished(options)
     if options.priority_only and request.symbols:
         raise ConfigError("--priority-only and --symbols exclude each other")
     return notified(settings.notify, arguments, lambda: run_async(_run(options, arguments, settings, request)))
@@ -151,6 +153,8 @@ async def _wanted(
     elif options.scope is Scope.REBUILD:
         async for files in find_on_disk(layout, archive):
             yield files
+    elif options.unfinished:
+        yield _unfinished_files(tracker)
     else:
         covered: Coverage = {}
         async for files in _listed(options, request, archive):
@@ -182,6 +186,31 @@ def _known_files(tracker: DownloadTracker, layout: Layout, request: Request) -> 
     files = tuple(file for file in here if request.wants(file))
     if not files:
         raise NoData("no downloaded archive belongs to this request; run it without --process-only first")
+    return files
+
+
+def _check_unfinished(options: argparse.Namespace) -> None:
+    given = {
+        "--symbols": options.symbols,
+        "--data-types": options.data_types,
+        "--start": options.start,
+        "--end": options.end,
+        "--priority-only": options.priority_only,
+        "--dry-run": options.dry_run,
+        "--process-only": options.scope is Scope.PROCESS,
+        "--rebuild-status": options.scope is Scope.REBUILD,
+    }
+    for name, value in given.items():
+        if value:
+            raise ConfigError(f"--unfinished takes all that is known and not finished; leave out {name}")
+
+
+def _unfinished_files(tracker: DownloadTracker) -> tuple[ArchiveFile, ...]:
+    """Archives of all markets that are known, and neither stored nor at fault at the source."""
+    states = [State.PLANNED, State.ACTIVE, State.FETCHED, State.FAILED]
+    files = tuple(file for market in Market for file in tracker.known(market, states))
+    if not files:
+        raise NoData("nothing is unfinished: all that is known here is stored, or its source is to blame")
     return files
 
 
@@ -329,6 +358,9 @@ def parser() -> argparse.ArgumentParser:
     add_common_options(made)
     mine = made.add_argument_group("this script")
     mine.add_argument("--priority-only", action="store_true", help="the symbols that config/symbols.yaml puts first")
+    mine.add_argument(
+        "--unfinished", action="store_true", help="all that is known and neither stored nor faulty; lists nothing"
+    )
     mine.add_argument("--no-resume", action="store_true", help="forget progress of these files and start fresh")
     scope = mine.add_mutually_exclusive_group()
     scope.add_argument(

@@ -18,7 +18,9 @@ from core.commands.command import (
     local_settings_from,
     status_line,
 )
+from core.commands.live import add_live
 from core.commands.logs import log_to_stderr
+from core.commands.records import add_records
 from core.commands.status_page import add_web
 from core.commands.stored import add_stored_options, examined, span_since, wanted_from
 from core.dates import format_us
@@ -149,5 +151,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--since", metavar="YYYY-MM-DD", help="first UTC day that is looked at")
     add_data_options(command.add_argument_group("where"))
     add_run_options(command.add_argument_group("how"))
+    add_live(commands)
+    add_records(commands)
     add_web(commands)
     return made

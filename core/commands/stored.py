@@ -38,7 +38,7 @@ def wanted_from(options: argparse.Namespace, storage: StorageManager) -> tuple[l
         if options.market:
             dataset_named(name, markets[0])
     if options.interval:
-        _check_interval(options.interval, markets[0] if options.market else None)
+        check_interval(options.interval, markets[0] if options.market else None)
     stored = [one for market in markets for one in storage.series(market) if not kinds or one.dataset in kinds]
     stored = [one for one in stored if not options.interval or one.interval in (None, options.interval)]
     symbols = symbols_from(options.symbols)
@@ -53,7 +53,7 @@ def wanted_from(options: argparse.Namespace, storage: StorageManager) -> tuple[l
     return wanted, missing
 
 
-def _check_interval(name: str, market: Market | None) -> None:
+def check_interval(name: str, market: Market | None) -> None:
     """Raises ConfigError for an interval that candles of the market do not have; None: those of any."""
     if market is not None or name == "1M":
         interval_named(name, DATASETS["klines"], market or Market.SPOT)

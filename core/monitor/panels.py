@@ -100,8 +100,8 @@ def failure_lines(problems: Sequence[Problem], width: int) -> list[Text]:
     for problem in problems:
         style = "red" if problem.is_final else "yellow"
         again = "" if problem.is_final else " (tried again)"
-        lines.append(Text(f"{_stamp(problem.at)}  {_printable(problem.key)}", style=style))
-        lines += _folded(_printable(problem.reason) + again, width)
+        lines.append(Text(f"{_stamp(problem.at)}  {printable(problem.key)}", style=style))
+        lines += _folded(printable(problem.reason) + again, width)
     return lines
 
 
@@ -215,7 +215,7 @@ def _measured(name: str, done: float, total: float, says: str, width: int, marks
 def _notices(view: View, width: int, marks: Marks) -> list[Text]:
     says = []
     if view.ended is None and (view.is_paused or view.is_pause_wanted):
-        says.append("paused: nothing is asked for until somebody presses p here, or runs monitor.py resume")
+        says.append("paused: nothing is asked for; p has it go on, and so does monitor.py resume")
     if view.ended is None and not view.is_listed:
         says.append("the exchange is still being asked what it publishes; totals grow")
     if view.waiting:
@@ -232,11 +232,13 @@ def _notices(view: View, width: int, marks: Marks) -> list[Text]:
 def _foot(view: View, width: int, marks: Marks) -> list[Text]:
     dot = f" {marks.dot} "
     rate = view.frame.limit_rate_bytes
-    words = [f"workers {view.frame.workers}", f"limit {decimal(rate)}/s" if rate else "no rate limit"]
-    words += [_source(source) for source in view.sources]
+    words = [f"{view.frame.workers} workers", f"at most {decimal(rate)}/s" if rate else "no rate limit"]
     if view.paused_seconds >= 1:
         words.append(f"paused {clock(view.paused_seconds)} in all")
-    lines = [_fitted(Text("source ", style="bold").append(dot.join(words)), width, marks)]
+    lines = [_fitted(Text("limits ", style="bold").append(dot.join(words)), width, marks)]
+    hosts = dot.join(_source(source) for source in view.sources)
+    if hosts:
+        lines.append(_fitted(Text("hosts  ", style="bold").append(hosts), width, marks))
     if view.free_bytes is not None:
         says = f"{decimal(view.free_bytes)} free"
         style = ""
@@ -252,12 +254,12 @@ def _foot(view: View, width: int, marks: Marks) -> list[Text]:
 
 def _source(source: Source) -> str:
     if source.failing >= source.dead_after:
-        well = "circuit open: nothing but failures"
+        well = "circuit open"
     elif source.failing:
-        well = f"{source.failing} of {source.dead_after} failures that stop the run"
+        well = f"failing {source.failing} of {source.dead_after}"
     else:
-        well = "answers well"
-    return f"{source.host}: {source.busy} of {source.limit} requests at once (most {source.most}), {well}"
+        well = "well"
+    return f"{source.host} {source.busy} of {source.limit} at once (most {source.most}), {well}"
 
 
 # panels: a heading and rows, of which as many are shown as there is room
@@ -353,7 +355,7 @@ def _active(file: Active, width: int, marks: Marks) -> Text:
 def _problem(problem: Problem, width: int, marks: Marks) -> Text:
     name = problem.key.rsplit("/", 1)[-1]
     again = "" if problem.is_final else "again: "
-    text = f" {_stamp(problem.at)} {again}{_printable(name)}: {_printable(problem.reason)}"
+    text = f" {_stamp(problem.at)} {again}{printable(name)}: {printable(problem.reason)}"
     return _fitted(Text(text, style="red" if problem.is_final else "yellow"), width, marks)
 
 
@@ -364,7 +366,7 @@ def _stamp(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S}"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """What a source has said may be anything, also what would move the cursor."""
     return "".join(sign if sign.isprintable() else " " for sign in text)
 
