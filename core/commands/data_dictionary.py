@@ -3,10 +3,9 @@
 import argparse
 from collections.abc import Iterator, Sequence
 
-from core.commands.command import Parser
+from core.commands.generated import parser_of, settle
 from core.datasets import DATASETS, Column, Dataset
 from core.dates import INTERVAL_US
-from core.errors import ConfigError, storage_error
 from core.settings import CHECKOUT
 from core.storage.schema import schema_of
 from core.types import Cadence, Market
@@ -43,12 +42,7 @@ CADENCES = {Cadence.MONTHLY: "by month", Cadence.DAILY: "by day"}
 
 def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
-    text = dictionary()
-    if options.write:
-        _write(text)
-    elif _read() != text:
-        raise ConfigError(f"{DICTIONARY.name} is not what core/datasets says; run this with --write")
-    return 0
+    return settle(DICTIONARY, dictionary(), options.write, "core/datasets")
 
 
 def dictionary() -> str:
@@ -123,25 +117,5 @@ def _read_past(columns: Sequence[Column]) -> Iterator[str]:
         yield f"\nRead past: {', '.join(past)}."
 
 
-def _read() -> str:
-    try:
-        return DICTIONARY.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        raise storage_error(error, DICTIONARY) from error
-
-
-def _write(text: str) -> None:
-    try:
-        DICTIONARY.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise storage_error(error, DICTIONARY) from error
-
-
 def parser() -> argparse.ArgumentParser:
-    made = Parser(description=__doc__, epilog=EXAMPLES)
-    what = made.add_mutually_exclusive_group(required=True)
-    what.add_argument("--check", action="store_true", help="say whether it is up to date (exit code 2: it is not)")
-    what.add_argument("--write", action="store_true", help="write it anew")
-    return made
+    return parser_of(__doc__, EXAMPLES)
