@@ -18,7 +18,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.dates import day_of
+from core.dates import DAY_US, day_of
 from core.errors import StorageError, storage_error
 from core.layout import Layout, make_folder, period_in_bars
 from core.storage.draft import Draft, unlink
@@ -118,18 +118,21 @@ def _origin(key: str, sha256: str, rows: int, first_us: int, last_us: int, besid
 def origins_of(storage: StoredRows, series: Series, span: Span | None = None) -> dict[Period, tuple[Origin, ...]]:
     """By month what its trades are of, in order of time; trades of one archive may touch two months.
 
-    Raises StorageError if a partition cannot be read.
+    Trades of the day before a month count as such, for a few are older than those before them: where one follows the
+    first of the new month, that is its month. Raises StorageError if a partition cannot be read.
     """
     found: dict[Period, list[Origin]] = {}
+    months: set[Period] = set()
     for partition in storage.partitions(series, span):
         for source in partition.sources:
             if source.rows == 0:
                 continue
             beside = source.added + source.changed
             one: Origin = (source.key, source.sha256, source.rows, source.first_us, source.last_us, beside)
-            for month in _months(source.first_us, source.last_us):
+            months.update(_months(source.first_us, source.last_us))
+            for month in _months(source.first_us, source.last_us + DAY_US):
                 found.setdefault(month, []).append(one)
-    return {month: tuple(sorted(found[month], key=lambda one: (one[3], one[0]))) for month in sorted(found)}
+    return {month: tuple(sorted(found[month], key=lambda one: (one[3], one[0]))) for month in sorted(months)}
 
 
 def digest_of(state: Mapping[str, Any]) -> str:
