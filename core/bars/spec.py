@@ -6,7 +6,8 @@ dollar_imbalance-5000000-alpha_volume-0.4-signed   tick_run-500-unclamped   then
 
 import re
 from dataclasses import dataclass, fields
-from decimal import Decimal, InvalidOperation
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any, Final
 
 from core.bars import BARS
@@ -24,6 +25,7 @@ MIN_IMBALANCE: Final = 0.05
 LONGEST_US: Final = 10_000 * DAY_US
 _UNITS: Final = {"d": DAY_US, "h": HOUR_US, "m": MINUTE_US, "s": 1_000_000, "ms": 1000}
 _STEP: Final = re.compile(r"([1-9][0-9]{0,9})(d|h|m|s|ms)")
+_NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _FLAGS: Final = ("signed", "unclamped", "tick_rule", "empty")
 _DIGITS: Final = 30
 """Of a size, before and behind the point: more is a mistake."""
@@ -31,7 +33,8 @@ _DIGITS: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class BarSpec:
-    """A bar rule and its numbers; `parse` and `str` are inverse.
+    """A bar rule and its numbers; `parse` and `str` are inverse, and the same bars are the same spec: options that say
+    what the default is are None.
 
     `size` is what the kind calls `step` (microseconds), `threshold`, `init_t` (dollars) or `init_ticks` (trades).
     `least` and `most` bound the expected size, None for a quarter and four times `size`, and do not with
@@ -70,20 +73,24 @@ class BarSpec:
             object.__setattr__(self, field.name, self._checked(field.name, value))
         if self.unclamped and (self.least is not None or self.most is not None):
             raise ConfigError(f"{self.kind} is given bounds and 'unclamped'; leave one of them out")
+        for name, usual in self._usual().items():
+            if getattr(self, name) == usual:
+                object.__setattr__(self, name, None)
         if self.rule.family.is_adaptive and self.bounds[0] > self.bounds[1]:
             raise ConfigError(f"{self.kind}: least {self.bounds[0]:g} is above most {self.bounds[1]:g}")
 
     @classmethod
-    def of(cls, kind: str, size: Decimal | float | str | None = None, **options: Any) -> "BarSpec":
-        """A spec from numbers or text; `size` may be `1h` for time bars. Raises ConfigError."""
-        rule = BARS.get(kind)
-        known = [field.name for field in fields(cls)[2:]]
+    def of(cls, kind: str, size: Decimal | float | str | timedelta | None = None, **options: Any) -> "BarSpec":
+        """A spec from numbers or text; the `size` of time bars is `1h` or a timedelta. Raises ConfigError."""
+        rule = BARS.get(kind) if isinstance(kind, str) else None
+        if rule is None:
+            raise ConfigError(f"unknown kind of bars {kind!r}{one_of(str(kind), BARS)}")
         for name in options:
-            if name not in known:
-                raise ConfigError(f"{kind} has no option {name!r}{one_of(name, rule.options if rule else known)}")
-        if rule is None or (size is None and kind != "dollar"):
+            if name not in rule.options:
+                raise ConfigError(f"{kind} has no option {name!r}{one_of(name, rule.options)}")
+        if size is None and kind != "dollar":
             return cls(kind, **options)
-        if rule.family is Family.CLOCK and isinstance(size, str):
+        if rule.family is Family.CLOCK:
             return cls(kind, Decimal(_step_us(size)), **options)
         return cls(kind, DEFAULT_DOLLARS if size is None else _decimal(size, rule.size, kind), **options)
 
@@ -126,17 +133,26 @@ class BarSpec:
         """Between what the expected size is kept, in dollars or trades."""
         if self.unclamped:
             return 0.0, float("inf")
+        usual = self._usual()
         least, most = self.least, self.most
-        start = float(self.size)
-        return start / CLAMP if least is None else least, start * CLAMP if most is None else most
+        return usual["least"] if least is None else least, usual["most"] if most is None else most
 
     @property
     def floor(self) -> float:
         """The least the expected imbalance is taken for."""
         if self.min_imbalance is not None:
             return self.min_imbalance
+        return self._usual_floor
+
+    @property
+    def _usual_floor(self) -> float:
         is_share = self.rule.family is Family.DOLLAR_IMBALANCE or self.rule.amount is Amount.TRADES
         return MIN_IMBALANCE if is_share else 0.0
+
+    def _usual(self) -> dict[str, float]:
+        """What stands for None."""
+        start = float(self.size)
+        return {"min_imbalance": self._usual_floor, "least": start / CLAMP, "most": start * CLAMP}
 
     def _checked_size(self) -> Decimal:
         name = self.rule.size
@@ -162,17 +178,17 @@ class BarSpec:
             raise ConfigError(f"{name} of {self.kind} is a weight above 0 and up to 1, not {value}")
         if not number >= 0:
             raise ConfigError(f"{name} of {self.kind} cannot be below 0, as {value} is")
-        return number
+        return number + 0.0  # of -0.0, 0.0
 
     def _unknown(self, name: str) -> ConfigError:
         return ConfigError(f"{self.kind} has no option {name!r}{one_of(name, self.rule.options)}")
 
 
 def _decimal(value: Any, name: str, kind: str) -> Decimal:
-    try:
-        number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
-    except (InvalidOperation, TypeError, ValueError):
-        raise ConfigError(f"{name} of {kind} is a number, not {value!r}") from None
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    if not is_number and not (isinstance(value, str) and _NUMBER.fullmatch(value)):
+        raise ConfigError(f"{name} of {kind} is a number, not {value!r}")
+    number = Decimal(repr(float(value))) if isinstance(value, float) else Decimal(value)
     if not number.is_finite() or (number and not -_DIGITS <= number.adjusted() < _DIGITS):
         raise ConfigError(f"{name} of {kind} cannot be {value}")
     if isinstance(number.as_tuple().exponent, int) and -int(number.as_tuple().exponent) > _DIGITS:
@@ -180,10 +196,13 @@ def _decimal(value: Any, name: str, kind: str) -> Decimal:
     return number
 
 
-def _step_us(text: str) -> int:
-    match = _STEP.fullmatch(text)
+def _step_us(step: Any) -> int:
+    if isinstance(step, timedelta):
+        return step // timedelta(microseconds=1)
+    match = _STEP.fullmatch(step) if isinstance(step, str) else None
     if match is None:
-        raise ConfigError(f"time wants a step such as 500ms, 10s, 1m, 4h or 1d, not {text!r}")
+        other = "" if isinstance(step, str) else " as text, or a timedelta"
+        raise ConfigError(f"time wants a step such as 500ms, 10s, 1m, 4h or 1d{other}, not {step!r}")
     return int(match[1]) * _UNITS[match[2]]
 
 

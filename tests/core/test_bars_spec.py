@@ -1,6 +1,7 @@
 """The text of a bar spec: there and back, its defaults, and what it says of mistakes."""
 
 import re
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -33,6 +34,11 @@ def test_a_text_is_its_spec_and_back(text: str) -> None:
         ("time-60m", "time-1h"),
         ("time-1000ms", "time-1s"),
         ("volume-100.50", "volume-100.5"),
+        ("dollar_imbalance-5000000-min_imbalance-0.05", "dollar_imbalance-5000000"),
+        ("dollar_imbalance-5000000-least-1250000-most-20000000", "dollar_imbalance-5000000"),
+        ("tick_run-10-least-2.5-most-41", "tick_run-10-most-41"),
+        ("volume_imbalance-10-min_imbalance-0", "volume_imbalance-10"),
+        ("tick_imbalance-10-alpha_ticks-0.10", "tick_imbalance-10"),
         (
             "dollar_imbalance-10-signed-alpha_volume-0.10-alpha_imbalance-0.4",
             "dollar_imbalance-10-alpha_imbalance-0.4-signed",
@@ -104,7 +110,39 @@ def test_options_that_are_not_of_a_kind_are_refused_in_code_too() -> None:
         BarSpec.of("dollar_imbalance", 5, alphavolume=0.5)
     with pytest.raises(ConfigError, match="signed of dollar_imbalance is yes or no, not 1"):
         BarSpec.of("dollar_imbalance", 5, signed=1)
-    assert BarSpec.of("time", "1h") == BarSpec("time", Decimal(3_600_000_000)) == BarSpec.of("time", 3_600_000_000)
+    for options in ({"alpha_volume": 0.1}, {"signed": False}):
+        with pytest.raises(ConfigError, match=f"tick has no option {next(iter(options))!r}"):
+            BarSpec.of("tick", 10, **options)
+
+
+def test_a_step_is_a_text_or_a_timedelta_and_no_plain_number() -> None:
+    hour = BarSpec("time", Decimal(3_600_000_000))
+    assert BarSpec.of("time", "1h") == BarSpec.of("time", timedelta(hours=1)) == hour
+    for number in (60, 60_000, 3.6e9, Decimal(3_600_000_000)):
+        with pytest.raises(ConfigError, match="4h or 1d as text, or a timedelta, not"):
+            BarSpec.of("time", number)
+    with pytest.raises(ConfigError, match="time wants a step of whole milliseconds"):
+        BarSpec.of("time", timedelta(microseconds=1500))
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (True, "threshold of tick is a number, not True"),
+        ("4_0", "threshold of tick is a number, not '4_0'"),
+        ("\u0663", "threshold of tick is a number, not '\u0663'"),
+        (" 4", "threshold of tick is a number, not ' 4'"),
+        ("1,000", "threshold of tick is a number, not '1,000'"),
+        ("inf", "threshold of tick is a number, not 'inf'"),
+        (float("inf"), "threshold of tick cannot be inf"),
+    ],
+)
+def test_a_size_is_a_plain_number(size: object, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        BarSpec.of("tick", size)  # type: ignore[arg-type]
+    if isinstance(size, str) and size[0].isdigit():
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            BarSpec.parse(f"tick-{size}")
 
 
 def test_the_expected_size_is_kept_within_a_factor_of_four() -> None:
