@@ -66,7 +66,7 @@ def dashboard(view: View, size: Size, keys: str = "", marks: Marks = UNICODE) ->
     lines += bottom
     if keys:
         lines.append(_fitted(Text(keys, style="reverse"), width, marks))
-    return _joined(lines[: size.height])
+    return _joined([_fitted(line, width, marks) for line in lines[: size.height]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +181,12 @@ def _head(view: View, width: int, marks: Marks) -> list[Text]:
     lines.append(_ends(spark, Text(now), width, marks))
     said = [
         (f"{view.stored:,} stored", ""),
-        (f"{view.rows:,} rows", ""),
-        (f"{view.skipped:,} already here", ""),
-        (f"{view.missing:,} missing" if view.missing else "", ""),
-        (f"{view.at_fault:,} faulty at the source" if view.at_fault else "", "red"),
         (f"{view.failed:,} failed" if view.failed else "", "bold red"),
+        (f"{view.at_fault:,} faulty" if view.at_fault else "", "red"),
         (f"{view.retries:,} tried again" if view.retries else "", "yellow"),
+        (f"{view.missing:,} missing" if view.missing else "", ""),
+        (f"{view.skipped:,} already here", ""),
+        (f"{view.rows:,} rows", ""),
         (f"{view.findings:,} findings" if view.findings else "", "yellow"),
     ]
     counts = Text(dot).join(Text(words, style=style) for words, style in said if words)
