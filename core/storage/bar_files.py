@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 
 from core.dates import DAY_US, day_of
 from core.errors import StorageError, storage_error
-from core.layout import Layout, make_folder, period_in_bars
-from core.storage.draft import Draft, unlink
+from core.layout import Layout, period_in_bars
+from core.storage.draft import unlink
 from core.storage.stored import StoredRows
+from core.storage.table_draft import TableDraft
 from core.types import Cadence, Period, Series, Span
 
 VERSION: Final = 1
@@ -92,8 +93,8 @@ class BarFiles:
             "before": before,
             "state": state,
         }
-        with _File(self._layout.bars(self._spec, self._series, month)) as file:
-            file.write(bars.replace_schema_metadata({_KEY: json.dumps(said)}))
+        with TableDraft(self._layout.bars(self._spec, self._series, month)) as draft:
+            draft.put(bars, _KEY, said)
 
     def remove(self, month: Period) -> None:
         unlink(self._layout.bars(self._spec, self._series, month))
@@ -157,20 +158,3 @@ def _months(first_us: int, last_us: int) -> Iterator[Period]:
     while month.span.start_us <= last_us:
         yield month
         month = Period.day(day_of(month.span.end_us)).within(Cadence.MONTHLY)
-
-
-class _File(Draft):
-    def __enter__(self) -> "_File":
-        with self._guard():
-            make_folder(self._path.parent)
-        return self
-
-    def write(self, table: pa.Table) -> None:
-        with self._guard():
-            pq.write_table(table, self._temporary, compression="lz4", version="2.6")
-            with self._temporary.open("rb") as stream:
-                os.fsync(stream.fileno())
-        self.publish()
-
-    def __exit__(self, *_: object) -> None:
-        unlink(self._temporary)

@@ -6,11 +6,10 @@ these are others now. Rows are those that every reader gets (`StoredRows.scan`).
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +17,13 @@ import pyarrow.parquet as pq
 
 from core.datasets import DATASETS
 from core.dates import DAY_US, INTERVAL_US, MINUTE_US, day_of
-from core.layout import Layout, make_folder
-from core.storage.draft import Draft, unlink
+from core.layout import Layout
+from core.storage.draft import unlink
 from core.storage.partitions import LOOKS, keeps_changing
 from core.storage.remembered import stamp_at
 from core.storage.schema import schema_of
 from core.storage.stored import StoredRows
+from core.storage.table_draft import TableDraft
 from core.types import Cadence, PartitionFacts, Period, Series, Span, Stamp
 
 VERSION: Final = 1
@@ -131,8 +131,9 @@ def make(layout: Layout, storage: StoredRows, wanted: Sequence[Series], period: 
     path = layout.cross_section(wanted[0], period)
     names = [one.symbol for one in wanted]
     said = {"version": VERSION, "symbols": names, "parts": {name: sorted(own) for name, own in parts.items()}}
-    with _File(path) as file:
-        file.write(table.take(pa.array(order)), said)
+    options = {"row_group_size": _GROUP_ROWS, "use_dictionary": False, "column_encoding": _encodings(table.schema)}
+    with TableDraft(path) as draft:
+        draft.put(table.take(pa.array(order)), _KEY, said, **options)
     return path, table.num_rows
 
 
@@ -169,34 +170,11 @@ def _at_rest(storage: StoredRows, one: Series, span: Span) -> tuple[pa.Table, Pa
     raise keeps_changing(one)
 
 
-class _File(Draft):
-    def __enter__(self) -> "_File":
-        with self._guard():
-            make_folder(self._path.parent)
-        return self
-
-    def write(self, table: pa.Table, said: Mapping[str, Any]) -> None:
-        encodings = {
-            field.name: "BYTE_STREAM_SPLIT" if pa.types.is_floating(field.type) else "DELTA_BINARY_PACKED"
-            for field in table.schema
-        }
-        table = table.replace_schema_metadata({_KEY: json.dumps(said)})
-        with self._guard():
-            pq.write_table(
-                table,
-                self._temporary,
-                row_group_size=_GROUP_ROWS,
-                compression="lz4",
-                use_dictionary=False,
-                column_encoding=encodings,
-                version="2.6",
-            )
-            with self._temporary.open("rb") as stream:
-                os.fsync(stream.fileno())
-        self.publish()
-
-    def __exit__(self, *_: object) -> None:
-        unlink(self._temporary)
+def _encodings(schema: pa.Schema) -> dict[str, str]:
+    return {
+        field.name: "BYTE_STREAM_SPLIT" if pa.types.is_floating(field.type) else "DELTA_BINARY_PACKED"
+        for field in schema
+    }
 
 
 def _read(path: Path, period: Period, stamp: Stamp) -> CrossSection | None:
