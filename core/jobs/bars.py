@@ -7,7 +7,6 @@ extended, if its archives only became more; and so are those behind it, until on
 follow are not just those behind that state, it is begun a month earlier.
 """
 
-import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ import pyarrow as pa
 
 from core.bars.builder import BarBuilder, columns_of, schema_of
 from core.bars.spec import BarSpec
+from core.bars.together import Builders
 from core.datasets.contracts import contract_usd
 from core.dates import DAY_US, day_of
 from core.errors import MarketDataError, StorageError, WorkersLost
@@ -56,8 +56,8 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class BarTask:
-    """The bars of one series, for many specs, which share the reading. `is_overlapped`: trades are decoded in a thread
-    of their own while bars are built."""
+    """The bars of one series, for many specs, which share the reading, and those of one kind the pass. `is_overlapped`:
+    trades are decoded in a thread of their own while bars are built."""
 
     settings: Settings
     series: Series
@@ -240,12 +240,32 @@ def _in_this_process(
     batches = storage.scan(task.series, Span(works[0].near_us, _END_US), names)
     batches = behind(batches, names[0], works[0].since_us, works[0].last_id)
     with ahead(batches) if task.is_overlapped else nullcontext(iter(batches)) as decoded:
+        together = Together(works)
         for month, batch in by_month(decoded, works[0].rest[0]):
-            yield month, batch.num_rows, functools.partial(_over, batch)
+            yield month, batch.num_rows, together.over(batch)
 
 
-def _over(batch: pa.RecordBatch, work: Work) -> pa.Table:
-    return work.builder.update(batch)
+class Together:
+    """The way of works over the same trades: those that are not done yet go over each batch at once."""
+
+    def __init__(self, works: Sequence[Work]) -> None:
+        self._works = works
+        self._builders = Builders(())
+
+    def over(self, batch: pa.RecordBatch) -> Advance:
+        """The way over a batch. All go with the first that asks, for only then is it known which are done."""
+        closed: dict[int, pa.Table] = {}
+
+        def advance(work: Work) -> pa.Table:
+            if not closed:
+                going = [one for one in self._works if not one.is_done]
+                builders = tuple(one.builder for one in going)
+                if builders != self._builders.builders:
+                    self._builders = Builders(builders)
+                closed.update(zip(map(id, going), self._builders.update(batch), strict=True))
+            return closed[id(work)]
+
+        return advance
 
 
 def _finish(work: Work, origins: Mapping[Period, tuple[Origin, ...]], until: Period | None) -> None:

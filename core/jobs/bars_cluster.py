@@ -19,6 +19,7 @@ from distributed import Client, Future
 
 from core.bars.builder import BarBuilder, columns_of
 from core.bars.spec import BarSpec
+from core.bars.together import Builders
 from core.dates import DAY_US, HOUR_US, day_of
 from core.errors import ConfigError, MarketDataError, StorageError
 from core.jobs.bars import Advance, BarTask, Built, Work, behind
@@ -114,7 +115,7 @@ def advance(
     if trades.num_rows == 0:
         return 0, states, []
     builders = [BarBuilder.resume(spec, state) for spec, state in zip(specs, states, strict=True)]
-    closed = [builder.update(trades) for builder in builders]
+    closed = Builders(builders).update(trades)
     return trades.num_rows, [builder.state() for builder in builders], closed
 
 

@@ -17,7 +17,10 @@ from core.bars.slots import NEVER
 from core.bars.sums import Sums, exact
 
 BARS = Path(__file__).resolve().parents[2] / "core" / "bars"
-PARTS = ("compiled", "slots", "rules", "vectors", "rounding", "blocks", "threshold", "clock", "imbalance", "runs", "shared")
+PARTS = (
+    *("compiled", "slots", "rules", "vectors", "rounding", "blocks"),
+    *("threshold", "clock", "imbalance", "runs", "shared"),
+)
 
 
 @settings(deadline=None)  # the first call compiles

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from storage_bars_world import BarWorld
 
+from core.bars.grid import grid_of
 from core.bars.spec import BarSpec
 from core.errors import NoData, StorageError
 
@@ -74,6 +75,33 @@ def test_a_day_that_comes_late_is_put_where_it_belongs(world: BarWorld) -> None:
     world.build(SPECS)
     for spec in SPECS:
         assert world.stored(spec).equals(world.truth(spec)), spec
+
+
+def test_the_files_of_a_grid_are_those_of_its_specs_one_by_one(tmp_path: Path) -> None:
+    """Made, extended, made again where trades or a file changed, and where some specs have what others lack."""
+    grid = tuple(map(str, grid_of((300, 900, 1500), (0.1, 0.7), (0.4,))))
+    worlds = BarWorld(tmp_path / "together"), BarWorld(tmp_path / "apart")
+
+    def made_in_both() -> dict[str, bytes]:
+        months = {one.spec: one.months for one in worlds[0].build((*grid, "tick-7"))}
+        assert months == {spec: worlds[1].build((spec,))[0].months for spec in (*grid, "tick-7")}
+        assert worlds[0].files() == worlds[1].files()
+        return worlds[0].files()
+
+    for world in worlds:
+        world.put("2024-01-30", "2024-02-01", "2024-03-05")
+    first = made_in_both()
+    assert len(first) == 3 * 7
+    assert all(worlds[0].stored(spec).num_rows for spec in grid)
+    for world in worlds:
+        world.put("2024-03-06")
+    second = made_in_both()
+    assert {name for name in second if second[name] != first[name]} == {name for name in first if "2024-03" in name}
+    for world in worlds:
+        world.put("2024-02-01", seed=9)
+        (world.folder / grid[1]).rename(tmp_path / world.root.name / "elsewhere")
+        world.build(grid[3:5])
+    assert made_in_both() != second
 
 
 def test_days_that_go_take_their_bars_with_them(world: BarWorld) -> None:
