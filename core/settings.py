@@ -69,12 +69,15 @@ class StorageSettings:
     `extracted_format`: `csv`, `csv.gz`, `arrow` (IPC) or `parquet`.
     `row_group_rows`: rows of a Parquet row group. `parser`: who reads the CSV; `compiled` (numba), `arrow`, or `auto`,
     which takes the compiled one as soon as a job is large enough to pay for its start. The rows are the same.
+    `keep_raw`: archives stay in `raw/`; without it, cleanup removes those whose rows are proved to be stored, and
+    runs take the stored rows for them.
     """
 
     csv_datasets: tuple[str, ...] = ("funding_rate",)
     extracted_format: str = "csv"
     row_group_rows: int = 131_072
     parser: str = "auto"
+    keep_raw: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,11 @@ exit codes: 0 all well, 1 some files failed (run again to continue), 2 wrong usa
 def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     log_to_stderr(options)
+    return download(options, arguments)
+
+
+def download(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Bring what is asked for to where the scope says; `arguments` are the words that ask, for whoever is told."""
     settings = settings_from(options)
     if options.limit_rate:
         settings = settings.replace(download={"limit_rate_bytes": _rate(options.limit_rate)})
@@ -355,22 +360,35 @@ def _rate(text: str) -> int:
 
 def parser() -> argparse.ArgumentParser:
     made = Parser(description=__doc__, epilog=EXAMPLES)
+    add_options(made)
+    return made
+
+
+def add_options(made: argparse.ArgumentParser, scope: Scope | None = None) -> None:
+    """What `download` is told, under whatever name it is called; with a scope, that is not asked for."""
     add_common_options(made)
     mine = made.add_argument_group("this script")
+    made.set_defaults(scope=scope or Scope.ALL)
+    if scope is None:
+        _add_scopes(mine.add_mutually_exclusive_group())
+        mine.add_argument("--dry-run", action="store_true", help="say how many files and bytes would be fetched")
+    else:
+        made.set_defaults(dry_run=False)
     mine.add_argument("--priority-only", action="store_true", help="the symbols that config/symbols.yaml puts first")
     mine.add_argument(
         "--unfinished", action="store_true", help="all that is known and neither stored nor faulty; lists nothing"
     )
     mine.add_argument("--no-resume", action="store_true", help="forget progress of these files and start fresh")
-    scope = mine.add_mutually_exclusive_group()
+    mine.add_argument("--limit-rate", metavar="20M", help="bytes a second over all workers")
+
+
+def _add_scopes(scope: "argparse._MutuallyExclusiveGroup") -> None:
     scope.add_argument(
         "--download-only", dest="scope", action="store_const", const=Scope.DOWNLOAD, help="verify, do not convert"
     )
     scope.add_argument(
         "--process-only", dest="scope", action="store_const", const=Scope.PROCESS, help="convert what is downloaded"
     )
-    mine.add_argument("--dry-run", action="store_true", help="say how many files and bytes would be fetched")
-    mine.add_argument("--limit-rate", metavar="20M", help="bytes a second over all workers")
     scope.add_argument(
         "--rebuild-status",
         dest="scope",
@@ -378,5 +396,3 @@ def parser() -> argparse.ArgumentParser:
         const=Scope.REBUILD,
         help="make a new status database from the verified archives on disk; downloads none",
     )
-    made.set_defaults(scope=Scope.ALL)
-    return made

@@ -1,6 +1,8 @@
-"""Work on what is stored; each job is a subcommand."""
+"""Everything that is done with data, from download to deletion; each job is a subcommand. Without one, a menu."""
 
 import argparse
+import contextlib
+import io
 import json
 import sys
 import time
@@ -14,24 +16,29 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from core.bars.spec import BarSpec
+from core.commands import cleanup, delete, download_all
 from core.commands.command import (
     Parser,
     add_command,
     add_data_options,
     add_run_options,
+    add_source_options,
     bytes_from,
     local_settings_from,
     prepare_data_root,
     status_line,
 )
 from core.commands.logs import log_to_stderr
+from core.commands.menu import menu
+from core.commands.steps import by_itself, steps_of, typed
 from core.commands.stored import add_stored_options, examined, wanted_from
 from core.download.tracker import DownloadTracker
-from core.errors import ConfigError, DiskFull, StorageError
+from core.errors import ConfigError, DiskFull, MarketDataError, StorageError
 from core.integrity.checker import ALWAYS, Examined
 from core.integrity.days import DayGap, days_of
 from core.jobs.alone import alone
 from core.jobs.optimize import Merge, Optimizer, Outcome
+from core.jobs.sync import Scope
 from core.layout import Layout
 from core.storage.cross_sections import CrossSections, groups_of, is_current, make, periods_of, remove_all
 from core.storage.manager import StorageManager
@@ -44,6 +51,13 @@ DEFAULT_MAX_SIZE = "256MB"
 groups (a hundred or so), and what comes late for a merged month or year makes no more than this be written again. A day
 of a busy symbol's trades has tens of megabytes and stays as it is; a year of a quiet one becomes one file."""
 
+EVERY_EXAMPLE = """examples:
+  python scripts/pipeline.py                                  questions instead of options, on a terminal
+  python scripts/pipeline.py --data-dir /big/tapevault        the same for another data folder
+  python scripts/pipeline.py run --symbols BTCUSDT --start 2024-01-01
+  python scripts/pipeline.py cleanup --explain
+  python scripts/pipeline.py optimize --help
+"""
 EXAMPLES = f"""examples:
   python scripts/pipeline.py optimize --dry-run
   python scripts/pipeline.py optimize --max-size 10GB
@@ -76,6 +90,28 @@ has the kinds and their numbers.
 exit codes: 0 all well, 1 something could not be made (the rest is) or is not stored, 2 wrong usage, 3 nothing stored,
 4 the same command is at work already, 130 interrupted
 """
+DOWNLOAD_EXAMPLES = """examples:
+  python scripts/pipeline.py download --priority-only
+  python scripts/pipeline.py download --symbols BTCUSDT,ETHUSDT --start 2024-01-01 --end 2024-12-31
+
+The same as download_all.py, which has more examples.
+exit codes: 0 all well, 1 some files failed (run again to continue), 2 wrong usage, 3 nothing published, 130 interrupted
+"""
+CONVERT_EXAMPLES = """examples:
+  python scripts/pipeline.py convert
+  python scripts/pipeline.py convert --market spot --symbols BTCUSDT --data-types trades --salvage
+
+The same as download_all.py --process-only: nobody is asked for anything.
+exit codes: 0 all well, 1 some files failed, 2 wrong usage, 3 nothing is downloaded, 130 interrupted
+"""
+RUN_EXAMPLES = """examples:
+  python scripts/pipeline.py run --symbols BTCUSDT,ETHUSDT --start 2024-01-01
+  python scripts/pipeline.py run --symbols BTCUSDT --data-types klines,trades --bars time-1h,dollar-1000000
+
+Each step is told as the command that it is; one that has nothing to do says so. Bars are made where trades are asked
+for. The first step that does not end with 0 ends it all, with its exit code, and the command that goes on is said.
+exit codes: 0 all well, else that of the step that failed, 130 interrupted
+"""
 BAR_TYPES = {
     "standard": ("time-1h", "tick-1000", "dollar-40000000"),
     "imbalance": (
@@ -104,10 +140,66 @@ _DAYS_SHOWN = 200
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parser().parse_args(arguments)
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
+        return _menu(arguments)
+    options = parser().parse_args(arguments, argparse.Namespace(arguments=tuple(arguments)))
     log_to_stderr(options)
     code: int = options.run(options)
     return code
+
+
+def _menu(arguments: Sequence[str]) -> int:
+    """Questions and answers, on a terminal."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        parser().print_usage(sys.stderr)
+        print("error: which command? Without one there is a menu, on a terminal only", file=sys.stderr)
+        return ConfigError.exit_code
+    asked = Parser(
+        description="A menu: questions, and what is done with the answers.", usage=parser().format_usage()[7:]
+    )
+    add_source_options(asked.add_argument_group("where from and where to, for all that is done"))
+    return menu(asked.parse_args(arguments), main, list(BAR_TYPES))
+
+
+def download(options: argparse.Namespace) -> int:
+    """As `download_all.py`."""
+    return download_all.download(options, options.arguments)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Everything in turn, until something fails."""
+    began = time.monotonic()
+    results: list[dict[str, object]] = []
+    code = 0
+    steps = steps_of(options)
+    for words in steps:
+        name = words[0]
+        said = io.StringIO()
+        if not (options.quiet or options.json):
+            print(f"\n$ {typed(words)}", flush=True)
+        with contextlib.redirect_stdout(said) if options.json else contextlib.nullcontext():
+            chosen = parser().parse_args(words, argparse.Namespace(arguments=tuple(words)))
+            try:
+                with by_itself():
+                    code = chosen.run(chosen)
+            except MarketDataError as error:
+                print(f"error: {error}", file=sys.stderr)
+                code = error.exit_code
+        results.append({"step": name, "code": code, "result": json.loads(said.getvalue() or "null")})
+        if code:
+            left = ", ".join(other[0] for other in steps[len(results) :])
+            after = f"; left: {left}" if left else ""
+            print(f"stopped: {name} ended with exit code {code}{after}; again: {typed(words)}", file=sys.stderr)
+            break
+    _say(
+        options, {"steps": results, "code": code, "seconds": round(time.monotonic() - began, 3)}, _done(results, began)
+    )
+    return code
+
+
+def _done(results: Sequence[dict[str, object]], began: float) -> str:
+    well = [str(one["step"]) for one in results if not one["code"]]
+    return f"\ndone: {', '.join(well) or 'nothing'}; {time.monotonic() - began:.1f} seconds"
 
 
 def optimize(options: argparse.Namespace) -> int:
@@ -423,8 +515,20 @@ def _summary(options: argparse.Namespace, outcome: Outcome, seconds: float) -> s
 
 
 def parser() -> argparse.ArgumentParser:
-    made = Parser(description=__doc__)
+    made = Parser(description=__doc__, epilog=EVERY_EXAMPLE)
     commands = made.add_subparsers(required=True, metavar="COMMAND")
+    says = "list, fetch, verify and store what the exchange publishes"
+    command = add_command(commands, "download", download, says, download_all.__doc__ or "", DOWNLOAD_EXAMPLES)
+    download_all.add_options(command)
+    says = "store archives that are downloaded"
+    command = add_command(commands, "convert", download, says, f"{says.capitalize()}.", CONVERT_EXAMPLES)
+    download_all.add_options(command, Scope.PROCESS)
+    says = "download, convert, optimize, validate and features in turn"
+    command = add_command(commands, "run", run, says, f"{says.capitalize()}; the first failure ends it.", RUN_EXAMPLES)
+    download_all.add_options(command, Scope.ALL)
+    mine = command.add_argument_group("of optimize and features")
+    mine.add_argument("--max-size", default=DEFAULT_MAX_SIZE, metavar="SIZE", help="of a merged file")
+    mine.add_argument("--bars", metavar="a,b", help="bars to make of trades (default: the standard ones)")
     says = "merge small partitions into larger ones"
     command = add_command(commands, "optimize", optimize, says, f"{says.capitalize()}.", EXAMPLES)
     mine = command.add_argument_group("this command")
@@ -458,6 +562,12 @@ def parser() -> argparse.ArgumentParser:
         "--check-daily-gaps", action="store_true", help="also list the days that lack rows, and how each gap ended"
     )
     _add_shared_options(looking)
+    says = "find files that are not needed any more, and remove them"
+    command = add_command(commands, "cleanup", cleanup.cleanup, says, f"{says.capitalize()}.", cleanup.examples())
+    cleanup.add_options(command)
+    says = "delete data; the name has to be typed"
+    command = add_command(commands, "delete", delete.delete, says, f"{says.capitalize()}.", delete.EXAMPLES)
+    delete.add_options(command)
     return made
 
 

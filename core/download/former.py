@@ -21,7 +21,9 @@ def why_needed(former: Path, present: Path) -> str:
         with closing(sqlite3.connect(f"{present.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             if connection.execute("PRAGMA main.quick_check(1)").fetchone() != ("ok",):
                 return "the present database is damaged"
-            connection.execute("ATTACH ? AS former", (f"{former.absolute().as_uri()}?mode=ro",))
+            log = former.with_name(f"{former.name}-wal")
+            alone = "" if log.exists() else "&immutable=1"  # otherwise a log would be made for it
+            connection.execute("ATTACH ? AS former", (f"{former.absolute().as_uri()}?mode=ro{alone}",))
             (unknown,) = connection.execute(_UNKNOWN).fetchone()
             if unknown:
                 return f"it knows {unknown} archives that the present one does not"

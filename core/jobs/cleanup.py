@@ -27,7 +27,7 @@ from core.storage.cross_sections import CrossSections, groups_of, is_current
 from core.storage.draft import is_left, unlink
 from core.storage.manager import StorageManager
 from core.storage.partitions import outdated_in
-from core.storage.proof import BY_CHECKSUM, Place, StoredProof
+from core.storage.proof import BY_CHECKSUM, Place
 from core.storage.survey import Survey, survey
 from core.types import Download, FetchedFile, Partition, Period, Proof, Series, State
 
@@ -49,6 +49,7 @@ FORGOTTEN_US: Final = 7 * DAY_US
 AT_REST_US: Final = DAY_US
 """A database in the making that nobody wrote to for so long was left by a rebuild that was killed."""
 _ROWS: Final = "rows of both read and compared"
+_READ: Final = ("days", "raw")
 _WHOLE: Final = (State.FETCHED, State.STORED, State.UNVERIFIED, State.CORRUPT)
 """The archive has come whole, whatever became of its rows."""
 
@@ -142,7 +143,10 @@ class Cleaner:
 
     def _take(self, found: Iterable[_Found], outcome: Outcome) -> None:
         are_bars_ours = not any(failure.startswith("bars: ") for failure in outcome.failures)
-        for one in list(found):
+        candidates = list(found)
+        archives = [one.found.size for one in candidates if isinstance(one, _Candidate) and one.found.kind in _READ]
+        self.storage.expect(sum(archives))
+        for one in candidates:
             if isinstance(one, Kept) or (one.found.kind == "bars" and not are_bars_ours):
                 continue
             try:
@@ -231,10 +235,7 @@ class _Series:
         self._held = held_of(cleaner.layout, series)
         self._rows = cleaner.tracker.downloads(series)
         self._survey: Survey = survey(cleaner.layout, series)
-        settings = cleaner.settings
-        self._proof = StoredProof(
-            cleaner.layout, settings.quality, settings.storage.row_group_rows, self._survey.partitions
-        )
+        self._proof = cleaner.storage.proof(self._survey.partitions)
         self._digests: dict[Path, str] = {}
 
     # archives
@@ -352,6 +353,10 @@ class _Series:
             if held is not None:
                 found = _redundant(held, "partitions", "a longer partition has its rows", _ROWS)
                 yield _Candidate(found, functools.partial(self._proof.why_not_partition, one), one)
+        for period, error in self._survey.damaged.items():
+            held = by_path.get(self._layout.processed(self._series, period))
+            if held is not None:
+                yield _kept(held, "partitions", str(error))
         for path in outdated_in(self._layout, self._series, self._survey.partitions):
             if path in by_path:
                 reason = "an earlier version wrote it, and its archives were stored anew"

@@ -24,6 +24,7 @@ ROOMS: Final = ("raw", "extracted", "processed", "quarantine", "cache", "metadat
 _PART: Final = re.compile(r"(.+)\.zip\.(part|part@[0-9]+|disputed)")
 _DATABASE: Final = re.compile(r"download_status(\.rebuilt)?\.db(\.[0-9]{8}T[0-9]{6}Z\.old)?(-wal|-shm|-journal)?")
 _METADATA: Final = re.compile(r"symbols_info\.json|\.writable\.[0-9]+")
+_LINK: Final = "a link, which is not followed"
 _LOCK: Final = re.compile(r"[\w.-]+\.(lock|json)")
 _LOG: Final = re.compile(r"tapevault\.log(\.[0-9]+)?|\.tapevault\.log\.lock")
 
@@ -76,29 +77,66 @@ class _Identity:
     detail: str = ""
 
 
-def holdings(layout: Layout) -> Iterator[Held | Foreign]:
-    """Everything under a data root, folder by folder. Raises StorageError."""
-    for entry in _walk(layout.root):
+def holdings(layout: Layout, room: str = "") -> Iterator[Held | Foreign]:
+    """Everything under a data root, or in one room of it, folder by folder. Raises StorageError."""
+    top = layout.root / room
+    for entry in _walk(top) if _link_to(layout.root, top) is None else ():
         yield _held(layout, entry)
 
 
 def held_of(layout: Layout, series: Series) -> list[Held]:
     """The files of one series in all rooms, and the bars of its trades. Raises StorageError."""
-    found: list[Held] = []
-    for folder in folders_of(layout, series):
+    return [one for one in holdings_of(layout, series) if isinstance(one, Held)]
+
+
+def holdings_of(layout: Layout, series: Series) -> Iterator[Held | Foreign]:
+    """Everything that lies in the folders of one series. Raises StorageError."""
+    for folder in _folders_of(layout, series):
+        link = _link_to(layout.root, folder)
+        if link is not None:
+            yield Foreign(link, _LINK)
+            continue
         for entry in _entries(folder):
-            one = None if entry.is_dir(follow_symlinks=False) else _held(layout, entry)
-            if isinstance(one, Held) and one.series == series:
-                found.append(one)
-    return found
+            if not entry.is_dir(follow_symlinks=False):
+                yield _held(layout, entry)
 
 
-def folders_of(layout: Layout, series: Series) -> list[Path]:
-    """The folders in which files of one series may lie; none that is reached through a link."""
+def tidy(layout: Layout, series: Series) -> None:
+    """Remove the folders of a series that are empty, and those above them. Raises StorageError."""
+    for folder in _folders_of(layout, series):
+        while folder != layout.root and _is_inside(layout.root, folder) and not _entries(folder):
+            _remove_folder(folder)
+            folder = folder.parent
+
+
+def tidy_all(layout: Layout) -> None:
+    """Remove every folder of ours that is empty. Raises StorageError."""
+    for room in ROOMS:
+        if _is_inside(layout.root, layout.root / room):
+            _tidy_below(layout.root / room)
+
+
+def _tidy_below(folder: Path) -> None:
+    for inside in _folders(folder):
+        _tidy_below(inside)
+    if not _entries(folder):
+        _remove_folder(folder)
+
+
+def _remove_folder(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise storage_error(error, folder) from error
+
+
+def _folders_of(layout: Layout, series: Series) -> list[Path]:
+    """The folders in which files of one series may lie."""
     inside = Path(series.market, series.dataset, series.symbol, series.interval or "")
     found = [layout.root / room / inside for room in ("raw", "extracted", "processed", "quarantine")]
-    found += [layout.bars_folder(spec, series) for spec in _specs(layout)] if series.interval is None else []
-    return [folder for folder in found if _is_inside(layout.root, folder)]
+    return found + ([layout.bars_folder(spec, series) for spec in _specs(layout)] if series.interval is None else [])
 
 
 def series_held(layout: Layout) -> list[Series]:
@@ -210,7 +248,7 @@ def _is_spec(text: str) -> bool:
 def _held(layout: Layout, entry: "os.DirEntry[str]") -> Held | Foreign:
     path = Path(entry.path)
     if entry.is_symlink():
-        return Foreign(path, "a link, which is not followed")
+        return Foreign(path, _LINK)
     if not entry.is_file(follow_symlinks=False):
         return Foreign(path, "no plain file")
     found = identified(layout, path)
@@ -248,8 +286,11 @@ def _entries(folder: Path) -> list["os.DirEntry[str]"]:
 
 def _is_inside(root: Path, folder: Path) -> bool:
     """Whether a folder is there, and no link leads to it."""
-    while folder != root:
-        if folder.is_symlink() or not folder.is_dir():
-            return False
-        folder = folder.parent
-    return True
+    return folder.is_dir() and _link_to(root, folder) is None
+
+
+def _link_to(root: Path, folder: Path) -> Path | None:
+    """The first link on the way from the data root to a folder."""
+    return next(
+        (path for path in (*reversed(folder.parents), folder) if root in path.parents and path.is_symlink()), None
+    )

@@ -29,6 +29,7 @@ from core.storage.parser import Parser
 from core.storage.partitions import outdated_in
 from core.storage.pieces import Piece, read_whole
 from core.storage.precedence import answer_of, cleaned, write_among, write_without
+from core.storage.proof import StoredProof
 from core.storage.quarantine import Quarantine
 from core.storage.reading import Catalog, nothing_known
 from core.storage.stored import StoredRows
@@ -157,6 +158,10 @@ class StorageManager(StoredRows):
         here = cleaned(self._layout, series, found.partitions, self._settings.row_group_rows)
         gone = {one.period for one in (*found.partitions, *found.covered)} - {one.period for one in here}
         return Survey(here, (), found.damaged, frozenset(gone))
+
+    def proof(self, partitions: Sequence[Partition]) -> StoredProof:
+        """What these partitions, those of a series that count, have of other files; use it in a `turn`."""
+        return StoredProof(self._layout, self._quality, self._parser, self._settings.row_group_rows, partitions)
 
     def remove(self, partition: Partition) -> None:
         """Delete one partition."""

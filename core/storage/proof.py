@@ -24,6 +24,7 @@ from core.storage.formats import FORMATS
 from core.storage.holding import Holding
 from core.storage.order import Repairs
 from core.storage.output import Output
+from core.storage.parser import Parser
 from core.storage.pieces import Extent, source_of
 from core.storage.repair import read_by_key
 from core.storage.survey import is_by_day, time_of
@@ -56,6 +57,7 @@ class StoredProof:
 
     layout: Layout
     quality: QualitySettings
+    parser: Parser
     group_rows: int
     partitions: Sequence[Partition]
 
@@ -88,7 +90,7 @@ class StoredProof:
         if not own and not longer:
             return "no partition has its rows"
         dataset = DATASETS[file.series.dataset]
-        archive = ArchiveCsv(fetched.path, dataset, file.series.market, file.period, self.quality)
+        archive = ArchiveCsv(fetched.path, dataset, file.series.market, file.period, self.quality, parser=self.parser)
 
         def use(read: ArchiveCsv, batches: Iterator[pa.RecordBatch], repairs: Repairs) -> str:
             if own:

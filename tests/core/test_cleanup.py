@@ -1,0 +1,351 @@
+"""What is not needed any more: found for what it is, proved row by row before it goes, and everything else left alone."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+from storage_world import AGGS, CANDLES, FUNDING, SECONDS, TRADES, Archive, Vault, lines
+
+from core.download.database import now_us
+from core.download.former import why_needed
+from core.download.tracker import Change, DownloadTracker
+from core.jobs.cleanup import KINDS, Cleaner, Kept, Outcome, Redundant
+from core.settings import Settings, StorageSettings
+from core.storage.manager import StorageManager
+from core.types import Market, Period, Series, State
+
+JAN = Period.month(2024, 1)
+DAY_US = 86_400_000_000
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Iterator[Vault]:
+    with Vault(tmp_path / "data") as made:
+        yield made
+
+
+def day(number: int, mark: int = 1) -> Archive:
+    return Archive(Period.day(date(2024, 1, number)), mark)
+
+
+def cleaner(vault: Vault, *kinds: str, keep_raw: bool = True, later_us: int = 0, **storage: object) -> Cleaner:
+    settings = Settings(storage=replace(StorageSettings(csv_datasets=()), **storage))  # type: ignore[arg-type]
+    moment_us = now_us() + later_us
+    manager = StorageManager(vault.layout, settings.storage, settings.quality)
+    return Cleaner(vault.layout, settings, manager, vault.tracker, kinds or tuple(KINDS), keep_raw, moment_us)
+
+
+def found(one: Cleaner) -> dict[str, str]:
+    """By name what is not needed, and its kind."""
+    return {each.path.name: each.kind for each in one.look() if isinstance(each, Redundant)}
+
+
+def kept(one: Cleaner) -> dict[str, str]:
+    return {each.path.name: each.reason for each in one.look() if isinstance(each, Kept)}
+
+
+def removed(outcome: Outcome) -> set[str]:
+    assert outcome.failures == []
+    return {each.path.name for each in outcome.removed}
+
+
+def raw_names(vault: Vault) -> set[str]:
+    return {path.name for path in (vault.layout.root / "raw").rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("series", [CANDLES, SECONDS, TRADES, FUNDING], ids=str)
+def test_days_go_when_their_month_has_all_their_rows(vault: Vault, series: Series) -> None:
+    """Of a day that differs, the archive stays: its rows are given beside those of the month."""
+    for each in (day(2), day(3), day(5, mark=9)):
+        vault.put(series, [each])
+    vault.put(series, [Archive(JAN, 1)])
+    before, rows = raw_names(vault), vault.rows(series)
+    stem = next(name for name in before if name.endswith("2024-01.zip")).removesuffix("2024-01.zip")
+    assert found(cleaner(vault)) == {f"{stem}2024-01-02.zip": "days", f"{stem}2024-01-03.zip": "days"}
+    assert kept(cleaner(vault))[f"{stem}2024-01-05.zip"] == "archives are kept (storage.keep_raw)"
+    assert raw_names(vault) == before
+    outcome = cleaner(vault).remove()
+    assert removed(outcome) == {f"{stem}2024-01-02.zip", f"{stem}2024-01-03.zip"}
+    assert before - raw_names(vault) == removed(outcome)
+    assert vault.rows(series) == rows
+    assert cleaner(vault).remove() == Outcome()
+
+
+def test_a_day_stays_while_the_archive_of_its_month_is_not_whole(vault: Vault) -> None:
+    vault.put(CANDLES, [day(2)])
+    vault.put(CANDLES, [Archive(JAN, 1)])
+    month = vault.layout.raw(CANDLES, JAN)
+    month.write_bytes(month.read_bytes() + b"!")
+    (left,) = cleaner(vault).remove().kept
+    assert left.path.name == "BTCUSDT-1d-2024-01-02.zip"
+    assert left.reason == "BTCUSDT-1d-2024-01.zip has no longer the bytes that its rows were stored from"
+    month.unlink()
+    assert found(cleaner(vault)) == {}
+    assert kept(cleaner(vault))["BTCUSDT-1d-2024-01-02.zip"] == "the archive of 2024-01 is not here"
+
+
+@pytest.mark.parametrize("series", [CANDLES, SECONDS, TRADES, AGGS, FUNDING], ids=str)
+def test_archives_go_by_policy_when_their_rows_are_stored(vault: Vault, series: Series) -> None:
+    february = Archive(Period.day(date(2024, 2, 1)), 4)
+    if series != AGGS:
+        vault.put(series, [day(2)])
+        vault.put(series, [day(5, mark=9)])
+        vault.put(series, [Archive(JAN, 1)])
+        vault.put(series, [february])
+    else:
+        files = [
+            vault.fetched(series, JAN, lines([f"{n},1,1,{n},{n},{1704067200000 + n},true,true" for n in range(9)]))
+        ]
+        vault.enter(files, vault.store_all(files))
+    before = raw_names(vault)
+    assert found(cleaner(vault, "raw")) == {}
+    chosen = cleaner(vault, keep_raw=False)
+    assert set(found(chosen)) == before
+    rows = [batch for batch in vault.storage.scan(series, JAN.span)]
+    assert removed(chosen.remove()) == before
+    assert raw_names(vault) == set()
+    assert [batch for batch in vault.storage.scan(series, JAN.span)] == rows
+
+
+@pytest.mark.parametrize("series", [CANDLES, TRADES], ids=str)
+def test_an_archive_stays_when_a_row_of_it_is_not_stored(vault: Vault, series: Series) -> None:
+    """The partition says that it was stored from these bytes, and has other rows."""
+    vault.put(series, [Archive(JAN, 1)])
+    with Vault(vault.layout.root.with_name("other")) as other:
+        other.put(series, [Archive(JAN, 2)])
+        for path in (other.layout.root / "processed").rglob("*.parquet"):
+            mine = vault.layout.root / path.relative_to(other.layout.root)
+            _swap_rows(mine, path)
+    (left,) = cleaner(vault, keep_raw=False).remove().kept
+    assert left.kind == "raw"
+    assert left.reason.startswith("its partition has something else: column ")
+    assert vault.layout.raw(series, JAN).exists()
+
+
+def _swap_rows(mine: Path, other: Path) -> None:
+    """The rows of another file under the footer of this one."""
+    import pyarrow.parquet as pq
+
+    facts = {name: value for name, value in pq.read_metadata(mine).metadata.items() if name.startswith(b"tapevault.")}
+    table = pq.ParquetFile(other).read().replace_schema_metadata(facts)
+    pq.write_table(table, mine)
+
+
+def test_an_archive_stays_that_could_not_be_had_again_or_is_not_what_it_was(vault: Vault) -> None:
+    vault.put(CANDLES, [Archive(JAN, 1)])
+    raw = vault.layout.raw(CANDLES, JAN)
+    good = raw.read_bytes()
+    raw.write_bytes(good[:-1] + b"?")
+    (left,) = cleaner(vault, keep_raw=False).remove().kept
+    assert left.reason == "its bytes are no longer those that were verified"
+    raw.write_bytes(good)
+    other = vault.layout.raw(CANDLES, Period.month(2024, 2))
+    shutil.copyfile(raw, other)
+    assert kept(cleaner(vault, keep_raw=False))[other.name].startswith("the status database does not know it")
+    failed = vault.archive(CANDLES, Archive(Period.month(2024, 3), 1))
+    plan = vault.tracker.plan([failed.file])
+    rows = vault.tracker.claim(vault.run, list(plan.fetch))
+    assert kept(cleaner(vault, keep_raw=False))["BTCUSDT-1d-2024-03.zip"] == "a run is at work with it"
+    vault.tracker.advance(vault.run, [Change(row, State.FAILED, error="no") for row in rows])
+    assert kept(cleaner(vault, keep_raw=False))["BTCUSDT-1d-2024-03.zip"] == "it is not stored (failed)"
+    assert removed(cleaner(vault, keep_raw=False).remove()) == {raw.name}
+
+
+def test_an_archive_with_lines_in_quarantine_stays(vault: Vault) -> None:
+    text = Archive(JAN, 1).text(CANDLES) + b"1706659200000,not,a,row,at,all,1,1,1,1,1,0\n"
+    storage = StorageManager(vault.layout, StorageSettings(csv_datasets=()), replace(Settings().quality, salvage=True))
+    files = [vault.fetched(CANDLES, JAN, text)]
+    vault.enter(files, storage.store(files))
+    assert vault.layout.quarantine(CANDLES, JAN).exists()
+    assert found(cleaner(vault, keep_raw=False)) == {}
+    assert kept(cleaner(vault, keep_raw=False))["BTCUSDT-1d-2024-01.zip"].startswith("some of its lines are no rows")
+
+
+def test_beginnings_of_archives_go_when_nobody_goes_on_with_them(vault: Vault) -> None:
+    """Beside a whole archive at once; unknown ones after a week; those of planned archives never."""
+    vault.put(CANDLES, [Archive(JAN, 1)])
+    planned = vault.archive(CANDLES, Archive(Period.month(2024, 2), 1))
+    planned.path.unlink()
+    vault.tracker.plan([planned.file])
+    folder = vault.layout.raw(CANDLES, JAN).parent
+    for label in ("01.zip.part", "01.zip.part@4096", "02.zip.part", "03.zip.part"):
+        (folder / f"BTCUSDT-1d-2024-{label}").write_bytes(b"x" * 10)
+    (folder / "notes.part").write_text("mine")
+    whole = {"BTCUSDT-1d-2024-01.zip.part": "parts", "BTCUSDT-1d-2024-01.zip.part@4096": "parts"}
+    assert found(cleaner(vault)) == whole
+    said = kept(cleaner(vault, "parts"))
+    assert said["BTCUSDT-1d-2024-02.zip.part"] == "the next run goes on from here (planned)"
+    assert said["BTCUSDT-1d-2024-03.zip.part"].startswith("a download may go on from here")
+    late = cleaner(vault, later_us=7 * DAY_US)
+    assert found(late) == whole | {"BTCUSDT-1d-2024-03.zip.part": "parts"}
+    assert removed(late.remove()) == set(found(late)) | set(whole) | {"BTCUSDT-1d-2024-03.zip.part"}
+    assert (folder / "notes.part").read_text() == "mine"
+    assert (folder / "BTCUSDT-1d-2024-02.zip.part").exists()
+
+
+def test_a_beginning_stays_when_the_archive_beside_it_is_damaged_and_its_rows_are_gone(vault: Vault) -> None:
+    vault.put(CANDLES, [Archive(JAN, 1)])
+    raw = vault.layout.raw(CANDLES, JAN)
+    part = raw.with_name(f"{raw.name}.part")
+    part.write_bytes(b"x")
+    raw.write_bytes(b"damaged")
+    next((vault.layout.root / "processed").rglob("*.parquet")).unlink()
+    (left,) = cleaner(vault).remove().kept
+    assert (left.path, left.reason) == (part, "the archive is not here as it was verified")
+
+
+@pytest.mark.parametrize("series", [CANDLES, TRADES], ids=str)
+def test_partitions_go_whose_rows_a_longer_one_has(vault: Vault, series: Series) -> None:
+    """As a run leaves them that was killed between merging partitions and removing them."""
+    from core.storage.merging import merged
+
+    for number in (2, 3):
+        vault.put(series, [day(number)])
+    vault.put(series, [Archive(Period.day(date(2024, 2, 1)), 5)])
+    single = {path: path.read_bytes() for path in (vault.layout.root / "processed").rglob("*.parquet")}
+    rows = vault.rows(series)
+    year = merged(vault.layout, Period.parse("2024"), vault.storage.partitions(series), 131_072)
+    assert year is not None
+    for path, content in single.items():
+        path.write_bytes(content)
+    assert vault.rows(series) == rows
+    assert found(cleaner(vault, "partitions")) == dict.fromkeys((path.name for path in single), "partitions")
+    assert removed(cleaner(vault).remove()) == {path.name for path in single}
+    assert [path.name for path in (vault.layout.root / "processed").rglob("*.parquet")] == [year.path.name]
+    assert vault.rows(series) == rows
+
+
+def test_a_partition_stays_that_the_longer_one_does_not_equal(vault: Vault) -> None:
+    from core.storage.merging import merged
+
+    vault.put(CANDLES, [day(2)])
+    vault.put(CANDLES, [Archive(Period.day(date(2024, 2, 1)), 5)])
+    path = vault.layout.processed(CANDLES, JAN)
+    content = path.read_bytes()
+    year = merged(vault.layout, Period.parse("2024"), vault.storage.partitions(CANDLES), 131_072)
+    assert year is not None
+    path.write_bytes(content)
+    with Vault(vault.layout.root.with_name("other")) as other:
+        other.put(CANDLES, [day(2, mark=8)])
+        _swap_rows(path, other.layout.processed(CANDLES, JAN))
+    (left,) = cleaner(vault).remove().kept
+    assert left.reason.startswith("its partition has something else: column open")
+    assert path.exists()
+
+
+@pytest.mark.parametrize("form", ["csv", "csv.gz", "arrow", "parquet"])
+def test_text_goes_that_is_not_wanted_any_more_and_is_stored(vault: Vault, form: str) -> None:
+    settings = StorageSettings(csv_datasets=("funding_rate",), extracted_format=form)
+    vault.storage = StorageManager(vault.layout, settings, Settings().quality)
+    vault.put(FUNDING, [Archive(JAN, 1)])
+    vault.put(FUNDING, [Archive(Period.month(2024, 2), 2)])
+    (one, two) = sorted(path for path in (vault.layout.root / "extracted").rglob("*.*"))
+    wanted = {"csv_datasets": ("funding_rate",), "extracted_format": form}
+    assert found(cleaner(vault, **wanted)) == {}
+    assert kept(cleaner(vault, "csv", **wanted))[one.name] == "wanted (storage.csv_datasets)"
+    other = "arrow" if form != "arrow" else "csv"
+    assert set(found(cleaner(vault, csv_datasets=("funding_rate",), extracted_format=other))) == {one.name, two.name}
+    spoilt = two.read_bytes()
+    two.write_bytes(spoilt[:-9] + b"9" + spoilt[-8:])  # somebody's own work, or damage: it is not ours to judge
+    outcome = cleaner(vault).remove()
+    assert removed(outcome) == {one.name}
+    assert [left.path for left in outcome.kept] == [two]
+    assert two.exists()
+    assert not list((vault.layout.root / "extracted").rglob("*.tmp"))
+
+
+def test_text_goes_of_an_archive_that_was_replaced(vault: Vault) -> None:
+    """It was written, then text was not wanted for a while, and meanwhile the exchange published the archive anew."""
+    with_text = StorageSettings(csv_datasets=("funding_rate",))
+    vault.storage = StorageManager(vault.layout, with_text, Settings().quality)
+    vault.put(FUNDING, [Archive(JAN, 1)])
+    text = vault.layout.extracted(FUNDING, JAN, ".csv")
+    os.utime(text, ns=(1_700_000_000_000_000_000, 1_700_000_000_000_000_000))
+    assert found(cleaner(vault, csv_datasets=("funding_rate",))) == {}
+    vault.storage = StorageManager(vault.layout, StorageSettings(csv_datasets=()), Settings().quality)
+    vault.put(FUNDING, [Archive(JAN, 2)])
+    assert len(vault.tracker.revisions()) == 1
+    wanted = cleaner(vault, csv_datasets=("funding_rate",))
+    (stale,) = [one for one in wanted.look() if isinstance(one, Redundant)]
+    assert (stale.path, stale.kind, stale.reason) == (text, "csv", "its archive was replaced by the exchange")
+    assert removed(wanted.remove()) == {text.name}
+
+
+def test_text_of_a_day_goes_beside_that_of_its_month(vault: Vault) -> None:
+    wanted = {"csv_datasets": ("klines",)}
+    vault.storage = StorageManager(vault.layout, StorageSettings(csv_datasets=("klines",)), Settings().quality)
+    vault.put(CANDLES, [day(2)])
+    vault.put(CANDLES, [day(3, mark=7)])
+    vault.put(CANDLES, [Archive(JAN, 1)])
+    assert found(cleaner(vault, "csv", **wanted)) == {"BTCUSDT-1d-2024-01-02.csv": "csv"}
+    assert removed(cleaner(vault, "csv", **wanted).remove()) == {"BTCUSDT-1d-2024-01-02.csv"}
+
+
+def test_temporary_files_go_when_their_process_is_gone(vault: Vault) -> None:
+    vault.put(CANDLES, [Archive(JAN, 1)])
+    folder = vault.layout.processed_folder(CANDLES)
+    (folder / f".BTCUSDT-1d-2025.parquet.{2**31 - 1}.tmp").write_bytes(b"half")
+    (folder / f".BTCUSDT-1d-2025.parquet.{os.getppid()}.tmp").write_bytes(b"half")
+    (folder / ".mine.tmp").write_text("not a name of ours")
+    assert list(found(cleaner(vault)).values()) == ["temporary"]
+    assert kept(cleaner(vault, "temporary")) == {
+        f".BTCUSDT-1d-2025.parquet.{os.getppid()}.tmp": "its process is at work"
+    }
+    assert removed(cleaner(vault).remove()) == {f".BTCUSDT-1d-2025.parquet.{2**31 - 1}.tmp"}
+    assert (folder / ".mine.tmp").exists()
+
+
+def test_a_former_database_goes_when_the_present_one_knows_all_of_it(vault: Vault) -> None:
+    vault.put(CANDLES, [Archive(JAN, 1)])
+    former = vault.layout.database.with_name("download_status.db.20240101T000000Z.old")
+    with Vault(vault.layout.root.with_name("other")) as other:
+        other.put(CANDLES, [Archive(JAN, 1)])
+    shutil.copyfile(other.layout.database, former)
+    assert why_needed(former, vault.layout.database) == ""
+    assert found(cleaner(vault)) == {former.name: "databases"}
+    with Vault(vault.layout.root.with_name("other")) as other:
+        other.put(CANDLES, [Archive(JAN, 1), Archive(Period.month(2024, 2), 1)])
+    shutil.copyfile(other.layout.database, former)
+    assert kept(cleaner(vault, "databases")) == {former.name: "it knows 1 archives that the present one does not"}
+    former.write_bytes(b"SQLite format 3\0" + b"damaged" * 999)
+    assert kept(cleaner(vault, "databases"))[former.name].startswith("it cannot be read")
+    assert cleaner(vault, "databases").remove() == Outcome()
+    DownloadTracker(vault.layout.database.with_name("download_status.rebuilt.db")).close()
+    shutil.move(vault.layout.database.with_name("download_status.rebuilt.db"), former)
+    assert removed(cleaner(vault, "databases").remove()) == {former.name}
+
+
+def test_links_are_not_followed(vault: Vault, tmp_path: Path) -> None:
+    """A folder of archives on another disk is left to whoever put it there."""
+    vault.put(CANDLES, [day(2)])
+    vault.put(CANDLES, [Archive(JAN, 1)])
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(vault.layout.root / "raw", tmp_path / "elsewhere" / "raw")
+    (vault.layout.root / "raw").symlink_to(tmp_path / "elsewhere" / "raw")
+    assert found(cleaner(vault, keep_raw=False)) == {}
+    assert cleaner(vault, keep_raw=False).remove() == Outcome()
+
+
+def test_another_process_that_builds_bars_keeps_its_bars_to_itself(vault: Vault) -> None:
+    from core.jobs.alone import alone
+
+    vault.put(TRADES, [day(2)])
+    with alone(vault.layout, "features"):
+        (failure,) = cleaner(vault).remove().failures
+    assert failure.startswith("bars: another features is at work")
+
+
+def test_a_series_that_is_not_readable_leaves_the_others_alone(vault: Vault) -> None:
+    vault.put(CANDLES, [day(2)])
+    vault.put(CANDLES, [Archive(JAN, 1)])
+    odd = Series(Market.UM, "klines", "ODD", "1d")
+    folder = vault.layout.processed_folder(odd)
+    folder.mkdir(parents=True)
+    (folder / "ODD-1d-2024.parquet").write_bytes(b"no parquet")
+    outcome = cleaner(vault).remove()
+    assert [one.path.name for one in outcome.removed] == ["BTCUSDT-1d-2024-01-02.zip"]
+    assert "no partition of ours" in kept(cleaner(vault, "partitions"))["ODD-1d-2024.parquet"]
