@@ -54,16 +54,25 @@ class Kept:
         self._again_at = 0.0
 
     def body(self) -> Body:
-        with self._lock:
-            now = time.monotonic()
-            if self._body is not None and now < self._again_at:
-                return self._body
-            state = self._changes()
-            if self._body is None or state != self._state or now - self._made_at >= MOST_SECONDS:
-                self._body, self._state = Body.of(self._make()), state
-                self._made_at = time.monotonic()
-                self._again_at = self._made_at + max(LEAST_SECONDS, SHARE * (self._made_at - now))
+        """What is known by now; while another thread makes a newer one, what was known before."""
+        if not self._lock.acquire(blocking=self._body is None):
+            assert self._body is not None
             return self._body
+        try:
+            return self._brought_up()
+        finally:
+            self._lock.release()
+
+    def _brought_up(self) -> Body:
+        now = time.monotonic()
+        if self._body is not None and now < self._again_at:
+            return self._body
+        state = self._changes()
+        if self._body is None or state != self._state or now - self._made_at >= MOST_SECONDS:
+            self._body, self._state = Body.of(self._make()), state
+            self._made_at = time.monotonic()
+            self._again_at = self._made_at + max(LEAST_SECONDS, SHARE * (self._made_at - now))
+        return self._body
 
 
 class Documents:

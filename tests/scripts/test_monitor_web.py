@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import itertools
 import json
 import re
 import signal
@@ -30,6 +31,7 @@ from core.sample.archive import Shelf, write_archive
 from core.sample.market import small_market
 from core.sample.server import running_server
 from core.types import ArchiveFile, Gap, GapStatus, Market, Period, Series, Span, State
+from core.web.documents import Kept
 from core.web.server import StatusServer
 from loader import BacktestDataLoader
 
@@ -265,6 +267,30 @@ def test_what_has_not_changed_is_not_sent_again(site: Site) -> None:
     assert (status, nothing, again["ETag"]) == (304, b"", headers["ETag"])
     status, head, nothing = site.ask("/status.json", "HEAD")
     assert (status, nothing, head["Content-Length"]) == (200, b"", str(len(body)))
+
+
+def test_while_a_document_is_made_again_the_former_one_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.web.documents.LEAST_SECONDS", 0.0)
+    monkeypatch.setattr("core.web.documents.SHARE", 0)
+    is_asked, may_end = threading.Event(), threading.Event()
+    numbers = itertools.count(1)
+
+    def make() -> int:
+        number = next(numbers)
+        if number == 2:
+            is_asked.set()
+            assert may_end.wait(30)
+        return number
+
+    kept = Kept(make, object)  # which is another one each time
+    assert kept.body().plain == b"1"
+    thread = threading.Thread(target=kept.body)
+    thread.start()
+    assert is_asked.wait(30)
+    assert kept.body().plain == b"1"
+    may_end.set()
+    thread.join()
+    assert kept.body().plain == b"3"
 
 
 # in a browser

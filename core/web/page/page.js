@@ -125,7 +125,7 @@ function showTotals(found) {
     ["Archives stored", count(stored), `of ${count(totals.archives)}, ${bytes(totals.archive_bytes)}`],
     ["Rows", count(totals.rows), totals.last_us ? `to ${time(totals.last_us)}` : ""],
     ["Parquet", bytes(totals.stored_bytes), plural(totals.partitions, "file")],
-    ["Gaps", count(holes), late ? `with rows missing, ${count(late)} late` : "with rows missing", holes > late],
+    ["Gaps", count(holes), late ? `${count(late)} of them late` : "with rows missing", holes > late],
     ["Failures and faults", count(found.faults.count), "of archives", found.faults.count],
     ["Revisions", count(found.revisions.count), "archives replaced"],
     ["Disk free", bytes(disk.free), `of ${bytes(disk.size)}`],
@@ -225,9 +225,10 @@ function axis() {
   for (let year = Math.ceil(first / 12); year * 12 < end; year += 1) years.push(year);
   const every = Math.max(1, Math.ceil(years.length / 8));
   for (const year of years) {
-    if ((year - years[0]) % every) continue;
+    const share = (year * 12 - first) / (end - first);
+    if ((year - years[0]) % every || share > .95) continue;
     const label = make("i", {}, String(year));
-    label.style.left = `${Math.min(100 * (year * 12 - first) / (end - first), 90)}%`;
+    label.style.left = `${100 * share}%`;
     home.append(label);
   }
   return make("div", { class: "series axis", "aria-hidden": "true" }, home);
@@ -447,5 +448,6 @@ for (const id of ["search", "market", "type", "unwhole"]) $(id).addEventListener
 $("close").addEventListener("click", () => $("days").close());
 $("days").addEventListener("click", (event) => { if (event.target === $("days")) $("days").close(); });
 document.addEventListener("visibilitychange", () => { if (!document.hidden && !state.paused) refresh(); });
+$("live").textContent = "reading";
 showLegend();
 poll();
