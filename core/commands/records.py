@@ -282,7 +282,7 @@ def _run_lines(one: PastRun) -> list[Text]:
     took = "" if one.seconds is None else clock(one.seconds)
     files, rows, failed = ("-" if count is None else f"{count:,}" for count in (one.files, one.rows, one.failures))
     size = "-" if one.bytes is None else decimal(one.bytes)
-    began = format_us(one.started_us)[:16].replace("T", " ")
+    began = format_us(one.started_us)[:16]
     line = Text(f"{one.run:>4}  {began}  {took:>9}  ")
     line.append(f"{one.ended.value:<11}", style=_STYLES.get(one.ended, ""))
     line.append(f" {files:>7} {size:>9} {rows:>9} {failed:>6}")
