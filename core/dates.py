@@ -16,6 +16,8 @@ MICROSECONDS_FROM: Final = 100_000_000_000_000
 MINUTE_US: Final = 60_000_000
 HOUR_US: Final = 60 * MINUTE_US
 DAY_US: Final = 24 * HOUR_US
+MONDAY_US: Final = 4 * DAY_US
+"""1970-01-05, from which weeks are counted."""
 
 LATE_DAYS: Final = 2
 LATE_UNTIL: Final = 15

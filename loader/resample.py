@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from core.datasets import Dataset
 from core.datasets.grid import Grid
-from core.dates import DAY_US, INTERVAL_US, format_us
+from core.dates import DAY_US, INTERVAL_US, MONDAY_US, format_us
 from core.decimals import summed
 from core.errors import ConfigError
 from core.nearest import one_of
@@ -35,7 +35,6 @@ from loader.rows import Rows
 PARTIAL: Final = ("drop", "keep")
 _INTERVAL: Final = re.compile(r"([1-9][0-9]{0,4})(s|m|h|d|w)")
 _UNITS_US: Final = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": DAY_US, "w": 7 * DAY_US}
-_MONDAY_US: Final = 4 * DAY_US
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def period_grid(interval: str) -> Grid:
     if found is None:
         known = one_of(str(interval), [*INTERVAL_US])
         raise ConfigError(f"unknown interval {interval!r}{known}, or any number of s, m, h, d, w")
-    return Grid(int(found[1]) * _UNITS_US[found[2]], _MONDAY_US if found[2] == "w" else 0)
+    return Grid(int(found[1]) * _UNITS_US[found[2]], MONDAY_US if found[2] == "w" else 0)
 
 
 def source_interval(storage: StoredRows, request: Request, dataset: Dataset, target: str, source: str | None) -> str:

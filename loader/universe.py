@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from core.datasets.contracts import contract_usd
 from core.datasets.klines import KLINES
 from core.dates import DAY_US, INTERVAL_US, day_of
 from core.errors import ConfigError, NoData
@@ -28,14 +29,10 @@ from loader.views import Views
 WINDOW_DAYS: Final = 30
 _MOST: Final = Decimal(10) ** 19
 
-# What is summed: quote volume; of cm contracts, each worth 100 USD of BTC and 10 of all else.
-_VOLUME: Final = {
-    Market.SPOT: "quote_volume::DECIMAL(28, 8)",
-    Market.UM: "quote_volume::DECIMAL(28, 8)",
-    Market.CM: "(volume * CASE WHEN starts_with(symbol, 'BTCUSD') THEN 100 ELSE 10 END)::DECIMAL(28, 8)",
-}
+_OF_QUOTES: Final = "sum(quote_volume::DECIMAL(28, 8)) AS volume FROM candles"
+_OF_CONTRACTS: Final = "sum((volume * usd)::DECIMAL(28, 8)) AS volume FROM candles JOIN listed USING (symbol)"
 _DAYS: Final = """
-SELECT symbol, date_trunc('day', "timestamp")::DATE AS date, sum({volume}) AS volume FROM candles GROUP BY ALL
+SELECT symbol, date_trunc('day', "timestamp")::DATE AS date, {volume} GROUP BY ALL
 """
 _TABLE: Final = """
 WITH days AS ({days}), grid AS (
@@ -77,7 +74,7 @@ class Universe:
             raise ConfigError(f"interval: candles of {interval} do not make days; take 1d or shorter ones")
         self._storage = storage
         self._views = views
-        self._days = _DAYS.format(volume=_VOLUME[market])
+        self._days = _DAYS.format(volume=_OF_CONTRACTS if market is Market.CM else _OF_QUOTES)
         self.series = tuple(one for one in storage.series(market, KLINES.name) if one.interval == interval)
         if not self.series:
             raise NoData(f"no {market} klines of {interval} are stored; get them with download_all.py")
@@ -117,10 +114,17 @@ class Universe:
         return symbols
 
     def _listed(self) -> pa.Table:
-        """Of each symbol the day of its first stored candle."""
+        """Of each symbol the day of its first stored candle, and the dollars of a contract where it has contracts."""
         facts = self._storage.facts(self.series)
         days = [day_of(min(part.first_us for part in parts)) if parts else None for parts in facts]
-        return pa.table([pa.array(self.symbols, pa.string()), pa.array(days, pa.date32())], names=["symbol", "first"])
+        worths = [contract_usd(one.market, one.symbol) for one in self.series]
+        return pa.table(
+            {
+                "symbol": pa.array(self.symbols, pa.string()),
+                "first": pa.array(days, pa.date32()),
+                "usd": pa.array(worths, pa.int64()),
+            }
+        )
 
 
 def members_only(request: Request, rows: Rows, table: pa.Table) -> Rows:

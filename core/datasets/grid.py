@@ -6,19 +6,16 @@ still the candle of its slot.
 """
 
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from core.datasets.clock import Beat, Clock
-from core.dates import DAY_US, HOUR_US, INTERVAL_US, MINUTE_US
+from core.dates import DAY_US, HOUR_US, INTERVAL_US, MINUTE_US, MONDAY_US
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
-
-_MONDAY_US: Final = 4 * DAY_US
-"""1970-01-05."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class Grid:
         step = INTERVAL_US[interval or ""]
         if interval == "3d":
             return cls(step, first_us // DAY_US * DAY_US % (3 * DAY_US))
-        return cls(step, _MONDAY_US if interval == "1w" else 0)
+        return cls(step, MONDAY_US if interval == "1w" else 0)
 
     def slots(self, times_us: Ints) -> Ints:
         """The slot of each time."""

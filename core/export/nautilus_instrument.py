@@ -15,6 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.datasets.contracts import contract_usd
 from core.errors import ConfigError, ContentError, StorageError
 from core.export.draft import draft
 from core.export.format import Options, Written
@@ -22,8 +23,6 @@ from core.export.nautilus_catalog import OURS, file_name, is_ours
 from core.export.pair import Pair, pair_of
 from core.types import Market, Series
 
-_CONTRACT_USD: Final = {"BTC": "100"}
-"""Of coin-margined contracts: 100 USD of bitcoin, 10 of all else."""
 _TEXT: Final = pa.string()
 _WORD: Final = pa.dictionary(pa.int16(), pa.string())
 _WORDS: Final = (
@@ -122,7 +121,7 @@ def _facts(one: Series, pair: Pair, precision: Precision) -> dict[str, Any]:
         "size_precision": precision.size,
         "price_increment": _step(precision.price),
         "size_increment": _step(precision.size),
-        "multiplier": _CONTRACT_USD.get(pair.base, "10") if is_inverse else "1",
+        "multiplier": str(contract_usd(one.market, one.symbol) or 1),
         **({"lot_size": None} if is_spot else {}),
         **dict.fromkeys(limits),
         **dict.fromkeys(("margin_init", "margin_maint", "maker_fee", "taker_fee"), "0"),

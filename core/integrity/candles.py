@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from core.datasets.contracts import contract_usd
 from core.datasets.grid import Bools
 from core.dates import HOUR_US, INTERVAL_US, format_us
 from core.decimals import text
@@ -153,15 +154,9 @@ def _told(form: str, *columns: Floats) -> Callable[[int], str]:
 def _fits(rows: Rows, quantity: Floats, worth: Floats, count: Floats) -> Bools:
     low, high = rows.floats("low"), rows.floats("high")
     slack = RELATIVE * np.abs(worth) + PLACE * (count + 1)
-    if rows.series.market is not Market.CM:
+    contract = contract_usd(rows.series.market, rows.series.symbol)
+    if contract is None:
         return (worth >= quantity * low - slack) & (worth <= quantity * high + slack)
-    fits = np.zeros(len(worth), dtype=np.bool_)
-    for contract in CONTRACT_USD:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            least, most = quantity * contract / high, quantity * contract / low
-        fits |= (worth >= least - slack) & (worth <= most + slack)
-    return fits
-
-
-CONTRACT_USD = (10.0, 100.0)
-"""What a contract of COIN-M is worth: 100 USD for BTC, 10 for all others."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        least, most = quantity * contract / high, quantity * contract / low
+    return (worth >= least - slack) & (worth <= most + slack)

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from core.datasets import DATASETS
+from core.datasets.contracts import contract_usd
 from core.datasets.grid import Bools, Grid, Ints
 from core.dates import DAY_US, INTERVAL_US
 from core.decimals import places_of, sums, text
 from core.integrity.aggregate import Candles, added_up, of_candles, of_trades
-from core.integrity.candles import CONTRACT_USD
 from core.integrity.rows import Floats, Rows
 from core.integrity.sides import (
     CANDLE_WINDOW_US,
@@ -307,5 +307,6 @@ def _mean_prices(depth: Rows) -> Iterator[Floats]:
     quantity, value = depth.floats("depth"), depth.floats("notional")
     with np.errstate(divide="ignore", invalid="ignore"):
         yield value / quantity
-        if depth.series.market is Market.CM:
-            yield from (quantity * usd / value for usd in CONTRACT_USD)
+        contract = contract_usd(depth.series.market, depth.series.symbol)
+        if contract is not None:
+            yield quantity * contract / value

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.datasets.contracts import contract_usd
 from core.datasets.grid import Bools, Grid, Ints
 from core.dates import format_us
 from core.decimals import places_of, text
-from core.integrity.candles import CONTRACT_USD, PLACE
+from core.integrity.candles import PLACE
 from core.integrity.rows import Faults, Rows, told_value
 from core.types import Market
 
@@ -117,10 +118,11 @@ def price_jump(rows: Rows) -> Iterator[Faults]:
 def trade_value(rows: Rows) -> Iterator[Faults]:
     """The value of a trade is price times quantity (cm: contracts times contract value over price), to its decimals."""
     price, quantity = rows.floats("price"), rows.floats("qty")
-    if rows.series.market is Market.CM:
+    contract = contract_usd(rows.series.market, rows.series.symbol)
+    if contract is not None:
         worth = rows.floats("base_qty")
         with np.errstate(divide="ignore", invalid="ignore"):
-            off = np.minimum.reduce([np.abs(worth - quantity * usd / price) for usd in CONTRACT_USD])
+            off = np.abs(worth - quantity * contract / price)
     else:
         worth = rows.floats("quote_qty")
         off = np.abs(worth - price * quantity)

@@ -4,15 +4,13 @@ from datetime import UTC, date, datetime
 
 import numpy as np
 
-from core.dates import DAY_US, INTERVAL_US, day_of
+from core.dates import INTERVAL_US, MONDAY_US, day_of
 from core.sample.instruments import moment
 from core.sample.values import Ints
 from core.types import Market, Span
 
 MICROSECONDS_SINCE = moment("2025-01-01")
 """From here on the spot archive writes microseconds."""
-
-_MONDAY_US = 4 * DAY_US
 
 
 def candle_edges(interval: str, life: Span, is_over: bool) -> Ints:
@@ -36,7 +34,7 @@ def close_times(ends: Ints, opens: Ints, market: Market) -> Ints:
 def _steps(interval: str, life: Span) -> Ints:
     step = INTERVAL_US[interval]
     assert step is not None
-    offset = _MONDAY_US if interval == "1w" else 0
+    offset = MONDAY_US if interval == "1w" else 0
     first = (life.start_us - offset) // step * step + offset
     return np.arange(first, life.end_us + step, step, dtype=np.int64)
 

@@ -69,6 +69,16 @@ def scaled(row: int, factor: float, *names: str) -> Change:
     return change
 
 
+def of_bitcoin(row: int, price: str, **worths: str) -> Change:
+    """Contracts of ETH as if each were worth 100 USD; `worths` by quantity."""
+
+    def change(columns: dict[str, Any]) -> None:
+        for quantity, worth in worths.items():
+            columns[worth][row] = round(columns[quantity][row] * 100 / columns[price][row], 8)
+
+    return change
+
+
 def both(*changes: Change) -> Change:
     def change(columns: dict[str, Any]) -> None:
         for each in changes:
@@ -105,6 +115,7 @@ FAULTS: list[tuple[str, Series, Change, str, int, int]] = [
     ("spike within the hour", MARK, scaled(30, 3.0, "high"), "price-jump", 30, 1),
     ("value of another price", UM, scaled(20, 1.5, "quote_volume"), "value-range", 20, 1),
     ("value of another price, cm", CM, scaled(22, 1.5, "base_volume"), "value-range", 22, 1),
+    ("candle of bitcoin's worth", CM, of_bitcoin(22, "low", volume="base_volume"), "value-range", 22, 1),
     ("takers bought more than all", UM, scaled(20, 100.0, "taker_buy_base", "taker_buy_quote"), "taker-part", 20, 2),
     ("no volume but trades", UM, flat(25, trades=3), "zero-volume", 25, 1),
     ("closes early, futures", UM, put("close_time", 17, lambda v: v - MINUTE_US), "close-time", 17, 1),
@@ -118,6 +129,7 @@ FAULTS: list[tuple[str, Series, Change, str, int, int]] = [
     ("trade of another value", TRADES, put("quote_qty", 100, lambda v: v + 1), "trade-value", 100, 1),
     ("one unit of value", SPOT_TRADES, put("quote_qty", 100, lambda v: v + 1e-6), "trade-value", 100, 1),
     ("contracts of another worth", CM_TRADES, put("base_qty", 10, lambda v: v + 1e-7), "trade-value", 10, 1),
+    ("contracts of bitcoin's worth", CM_TRADES, of_bitcoin(10, "price", qty="base_qty"), "trade-value", 10, 1),
     ("aggregate overlaps", AGGS, put("first_trade_id", 60, lambda v: v - 1), "ids-overlap", 60, 1),
     ("bid above ask", TICKER, put("best_bid_price", 33, 1e9), "crossed-quotes", 33, 1),
     ("filled beyond", LIQUIDATIONS, put("accumulated_fill_quantity", 3, 1e9), "overfilled", 3, 1),
