@@ -42,6 +42,10 @@ class Pins:
         self._series = lock.by_series
         self._proved: dict[Series, tuple[Stamps, frozenset[Period]]] = {}
 
+    @property
+    def lock(self) -> Lock:
+        return self._lock
+
     def admit(self, request: Request) -> None:
         """Raises ConfigError that says what of a request lies outside the lock."""
         if request.market is not self._lock.market:

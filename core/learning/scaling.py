@@ -1,7 +1,11 @@
-"""Scalers that are fitted on the past and kept as numbers. scikit-learn computes them, and is loaded by calling."""
+"""Scalers that are fitted on the past and kept as numbers; scikit-learn's StandardScaler and RobustScaler, in batches.
+
+Its own StandardScaler is not asked: in batches it gives NaN for a column whose first batch has no value at all.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -9,7 +13,8 @@ from core.errors import ConfigError
 from core.learning.arrays import Floats
 from core.nearest import one_of
 
-SCALERS = ("standard", "robust", "none")
+SCALERS: Final = ("standard", "robust", "none")
+_EPSILON: Final = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +41,47 @@ def checked_scaler(kind: str) -> str:
 
 
 def standard(batches: Iterable[Floats], kind: str = "standard") -> Scaler:
-    """Mean and deviation of the columns in one pass over batches of rows, NaN left out; of a column that does not vary
-    the scale is 1. `kind='none'`: nothing is scaled, and only the means are kept.
+    """Mean and population deviation of the columns in one pass over batches of rows, NaN left out.
 
-    Batches cut otherwise give the same but for rounding: who wants the same bits cuts them the same.
+    Of a column that does not vary the scale is 1; of one without any value the center is NaN. `kind='none'`: nothing
+    is scaled, and only the means are kept. Batches cut otherwise give the same but for rounding: who wants the same
+    bits cuts them the same. Raises ConfigError if there is no row.
     """
-    from sklearn.preprocessing import StandardScaler
-
-    scaler = StandardScaler()
+    count: Floats | None = None
     for batch in batches:
-        if len(batch):
-            scaler.partial_fit(batch)
-    means, scales = np.asarray(scaler.mean_), np.asarray(scaler.scale_)
+        if count is None:
+            count, mean, squares = (np.zeros(batch.shape[1]) for _ in range(3))
+        is_known = ~np.isnan(batch)
+        more = is_known.sum(axis=0)
+        some = np.maximum(more, 1)
+        values = np.where(is_known, batch, 0.0)
+        own = values.sum(axis=0) / some
+        spread = np.where(is_known, values - own, 0.0)
+        own_squares = (spread * spread).sum(axis=0)
+        total = np.maximum(count + more, 1)
+        off = np.where(more > 0, own - mean, 0.0)
+        mean = mean + off * (more / total)
+        squares = squares + own_squares + off * off * (count * more / total)
+        count = count + more
+    if count is None:
+        raise ConfigError("there are no rows to fit a scaler on")
+    seen = np.maximum(count, 1)
+    variance = squares / seen
+    noise = seen * _EPSILON * variance + (seen * mean * _EPSILON) ** 2
+    means = np.where(count > 0, mean, np.nan)
     if kind == "none":
         return Scaler(kind, np.zeros(len(means)), np.ones(len(means)), means)
-    return Scaler(kind, means, scales, means)
+    return Scaler(kind, means, np.where(variance <= noise, 1.0, np.sqrt(variance)), means)
 
 
 def robust(columns: Iterable[Floats]) -> Scaler:
-    """Median and interquartile range of each column, whole columns one after the other, NaN left out."""
-    from sklearn.preprocessing import RobustScaler
-
-    centers, scales = [], []
+    """Median and interquartile range of each column, whole columns one after the other, NaN left out; 1 and NaN as in
+    `standard`."""
+    found = []
     for column in columns:
-        scaler = RobustScaler().fit(column.reshape(-1, 1))
-        centers.append(float(scaler.center_[0]))
-        scales.append(float(scaler.scale_[0]))
-    return Scaler("robust", np.array(centers), np.array(scales), np.array(centers))
+        known = column[~np.isnan(column)]
+        low, center, high = np.percentile(known, (25, 50, 75)) if len(known) else (np.nan,) * 3
+        wide = high - low
+        found.append((center, wide if wide >= 10 * _EPSILON else 1.0))
+    centers, scales = np.array(found).reshape(-1, 2).T.copy()
+    return Scaler("robust", centers, scales, centers)

@@ -22,6 +22,7 @@ def walk(rows: int, seed: int = 7, size: float = 0.01) -> np.ndarray[Any, Any]:
     return np.exp(np.cumsum(np.random.default_rng(seed).normal(0, size, rows))) * 100
 
 
+@settings(deadline=None)
 @given(path=PATHS, horizon=st.integers(1, 12), threshold=st.sampled_from([0.0, 0.005, 0.01, 100.5 / 100 - 1]))
 def test_a_fixed_horizon_is_what_its_definition_says(path: list[float], horizon: int, threshold: float) -> None:
     found = fixed_horizon(path, horizon, threshold)

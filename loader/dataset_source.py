@@ -1,0 +1,138 @@
+"""Where a dataset's rows come from: features of stored trades, up to the quarantine, and a lock of what they are of."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, Self
+
+import pandas as pd
+
+from core.bars.spec import BarSpec
+from core.datasets import DATASETS
+from core.dates import DAY_US, format_us
+from core.errors import ConfigError, FilesChanged, NoData
+from core.features import SUBJECTS
+from core.snapshot.lock import Lock
+from core.snapshot.take import take
+from core.types import Series, Span
+from loader.backtest_loader import BacktestDataLoader
+from loader.features import FeatureRequest, parse_features, shortest
+from loader.lookup import stored_spans
+from loader.recipe import QUARANTINE_DAYS, Recipe
+from loader.samples import PRICES
+
+PLAIN: Final = ("prices", "amounts", "flow", "returns")
+"""Subjects of the features that are not advanced: what candles with both sides' volume tell."""
+
+
+class Source:
+    """One request for features. Rows and lock are of one state of the data, or FilesChanged says that they are not."""
+
+    def __init__(self, loader: BacktestDataLoader, request: FeatureRequest, interval: str, on_missing: str) -> None:
+        self._loader, self._request, self._on_missing = loader, request, on_missing
+        self._series = self._sources()
+        self._stamps = [loader._storage.stamps(one) for one in self._series]
+        span = request.trades.span
+        self.names = tuple(one.name for one in request.features)
+        self.said: dict[str, Any] = {
+            "source": {
+                "symbol": request.trades.symbols[0],
+                "market": request.trades.market.value,
+                "data_type": request.dataset.name,
+                "interval": interval,
+                "start": format_us(span.start_us),
+                "end": format_us(span.end_us),
+                "series": [str(one) for one in self._series],
+            }
+        }
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(
+        cls,
+        symbol: str,
+        start_date: str | date,
+        end_date: str | date,
+        interval: str | BarSpec,
+        features: Iterable[str] | None,
+        include_advanced: bool,
+        market: str,
+        data_type: str,
+        recipe: Recipe,
+        loader: BacktestDataLoader | None,
+        data_dir: str | Path | None,
+        on_missing: str,
+    ) -> Iterator[Self]:
+        """The source that is asked for; closes what it has opened. Raises ConfigError, NoData."""
+        if loader is not None and data_dir is not None:
+            raise ConfigError("data_dir: the loader that is given has one; leave one of them out")
+        names = _names(features, include_advanced)
+        request = parse_features(symbol, start_date, end_date, interval, names, market, data_type)
+        with contextlib.nullcontext(loader) if loader is not None else BacktestDataLoader(data_dir=data_dir) as opened:
+            if recipe.quarantine:
+                request = _before_quarantine(opened, request)
+            yield cls(opened, request, str(interval), on_missing)
+
+    def frames(self) -> Iterator[pd.DataFrame]:
+        """The rows in order of time, with the prices that labels are made of among the features."""
+        trades = self._request.trades
+        start, end = (pd.Timestamp(us, unit="us", tz="UTC") for us in (trades.span.start_us, trades.span.end_us))
+        return self._loader.iter_features(
+            trades.symbols[0],
+            start,
+            end,
+            interval=self._request.spec,
+            features=list(dict.fromkeys([*self.names, *PRICES])),
+            market=trades.market.value,
+            data_type=self._request.dataset.name,
+            on_missing=self._on_missing,
+        )
+
+    def lock(self) -> Lock:
+        """The rows that the features were made of: a snapshot's own, or whole days around what was read. Raises
+        FilesChanged if a file is another one than before."""
+        if self._loader._pins is not None:
+            return self._loader._pins.lock
+        span = self._request.trades.span
+        start_us = (self._request.read_from_us // DAY_US - 1) * DAY_US
+        end_us = -(-span.end_us // DAY_US) * DAY_US + DAY_US  # trades that come late close the last row
+        lock = take(self._loader._storage, self._request.trades.market, Span(max(0, start_us), end_us), self._series)
+        if [self._loader._storage.stamps(one) for one in self._series] != self._stamps:
+            raise FilesChanged("an update replaced files of the dataset while it was built; build it again")
+        return lock
+
+    def _sources(self) -> Sequence[Series]:
+        """The series that these features are made of; those that are not stored are locked as having no rows."""
+        trades = self._request.trades
+        found = [trades.series(self._request.dataset, trades.symbols[0])]
+        for kind in sorted({one.needs for one in self._request.features if one.needs is not None}):
+            dataset = DATASETS[kind]
+            interval = shortest(self._loader._storage, trades, dataset) if dataset.has_interval else None
+            found.append(replace(trades, interval=interval).series(dataset, trades.symbols[0]))
+        return found
+
+
+def _names(features: Iterable[str] | None, include_advanced: bool) -> list[str] | None:
+    if features is not None:
+        names = [features] if isinstance(features, str) else list(features)
+        if not names:
+            raise ConfigError("features: nothing is asked for; name some, or leave them out for all")
+        return names
+    return None if include_advanced else [one.name for subject in PLAIN for one in SUBJECTS[subject]]
+
+
+def _before_quarantine(loader: BacktestDataLoader, request: FeatureRequest) -> FeatureRequest:
+    """What lies before the last 30 days of what is stored, by its last stored day. Raises NoData if nothing does."""
+    trades = request.trades
+    (stored,) = stored_spans(loader._storage, [trades.series(request.dataset, trades.symbols[0])])
+    if stored is None:
+        return request
+    cut_us = ((stored.end_us - 1) // DAY_US - QUARANTINE_DAYS + 1) * DAY_US
+    if cut_us <= trades.span.start_us:
+        raise NoData(
+            f"the quarantine keeps out everything from {format_us(max(0, cut_us))} on, and what is asked for begins at "
+            f"{format_us(trades.span.start_us)}; ask for earlier days, or leave out quarantine"
+        )
+    return replace(request, trades=replace(trades, span=Span(trades.span.start_us, min(cut_us, trades.span.end_us))))

@@ -1,0 +1,352 @@
+"""From rows of features to samples: which rows have a label, which part each is in, what it weighs, how it is scaled.
+
+The matrix comes in chunks, one for each UTC day, and is held in memory or in files; everything is computed chunk by
+chunk in the same order, so that both give the same bits. What is kept of all rows at once is a few numbers of each:
+times, prices, label, weight.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from core.dates import DAY_US
+from core.errors import ConfigError, NoData, StorageError, storage_error
+from core.learning.arrays import Floats, Integers
+from core.learning.events import cusum_events
+from core.learning.labels import Labels, fixed_horizon, triple_barrier, volatility
+from core.learning.scaling import Scaler, robust, standard
+from core.learning.splits import split_by_time
+from core.learning.weights import average_uniqueness, return_attribution, time_decay
+from loader.recipe import Recipe
+
+OF_ROWS: Final = ("timestamp", "symbol", "available_at")
+"""Columns of a frame of features that are none."""
+OF_SAMPLES: Final = ("timestamp", "available_at", "label_end", "row", "end_row", "label", "label_return", "weight")
+"""Columns of a file of samples before its features."""
+PRICES: Final = ("close", "high", "low")
+_LATEST_START: Final = 0.5
+"""Of the train part's rows: a feature that has no value in the first half of them is left out."""
+
+
+class Matrix(Protocol):
+    """Rows of features by chunks; float64, NaN where a value is not known."""
+
+    def add(self, values: Floats) -> None: ...
+    def chunk(self, number: int) -> Floats: ...
+    def column(self, place: int) -> Floats: ...
+
+
+class InMemory:
+    """Chunks as they came."""
+
+    def __init__(self) -> None:
+        self._chunks: list[Floats] = []
+
+    def add(self, values: Floats) -> None:
+        self._chunks.append(values)
+
+    def chunk(self, number: int) -> Floats:
+        return self._chunks[number]
+
+    def column(self, place: int) -> Floats:
+        return np.concatenate([chunk[:, place] for chunk in self._chunks])
+
+
+class OnDisk:
+    """Each chunk in a file of its own in a folder that is there; one of them, or one column, is in memory at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: list[Path] = []
+
+    def add(self, values: Floats) -> None:
+        path = self._folder / f"{len(self._files):06d}.parquet"
+        columns = [pa.array(np.ascontiguousarray(column)) for column in values.T]
+        try:
+            pq.write_table(pa.table(columns, names=[str(n) for n in range(len(columns))]), path, compression="lz4")
+        except OSError as error:
+            raise storage_error(error, path) from error
+        self._files.append(path)
+
+    def chunk(self, number: int) -> Floats:
+        table = self._read(self._files[number])
+        values = np.empty((table.num_rows, table.num_columns))
+        for place, column in enumerate(table.columns):
+            values[:, place] = column.to_numpy()
+        return values
+
+    def column(self, place: int) -> Floats:
+        return np.concatenate([self._read(path, [str(place)]).column(0).to_numpy() for path in self._files])
+
+    def _read(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+        try:
+            return pq.read_table(path, columns=columns, partitioning=None)
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(f"cannot read {path}, which was written just now: {error}") from error
+
+
+@dataclass
+class Rows:
+    """What is known of all rows, gathered as they come; the first row is the first with a price."""
+
+    matrix: Matrix
+    names: tuple[str, ...] = ()
+    without_price: int = 0
+    chunks: list[int] = field(default_factory=lambda: [0])
+    """Where each chunk begins, and where the last one ends."""
+    first_known: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Of each feature its first row with a value; the number of rows if there is none."""
+    _parts: dict[str, list[npt.NDArray[Any]]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.chunks[-1]
+
+    def values(self, name: str) -> npt.NDArray[Any]:
+        """`timestamp` or `available_at` (int64, microseconds), `close`, `high` or `low` of all rows."""
+        return np.concatenate(self._parts[name])
+
+    def has(self, name: str) -> bool:
+        return name in self._parts
+
+    def add(self, frame: pd.DataFrame, features: Sequence[str] | None) -> None:
+        """The rows of the next day. Raises ConfigError for frames that are not of one kind, or not in order."""
+        if "close" not in frame or "timestamp" not in frame:
+            raise ConfigError("rows of features need the columns timestamp and close: labels are made of them")
+        if not self.chunks[-1]:
+            known = np.flatnonzero(np.isfinite(frame["close"].to_numpy(np.float64)))
+            start = int(known[0]) if len(known) else len(frame)
+            self.without_price += start
+            frame = frame.iloc[start:]
+            self._take_names(frame, features)
+        if not len(frame):
+            return
+        absent = [name for name in self.names if name not in frame]
+        if absent:
+            raise ConfigError(f"rows from {frame['timestamp'].iloc[0]} on have no {absent[0]}, and earlier ones have")
+        self._add_rows(frame)
+        values = np.array(frame[list(self.names)].to_numpy(np.float64), order="C")  # the frame stays its owner's
+        values[~np.isfinite(values)] = np.nan
+        is_known = ~np.isnan(values)
+        before = self.first_known == len(self)
+        first = np.where(is_known.any(axis=0), is_known.argmax(axis=0), len(values)) + len(self)
+        self.first_known = np.where(before, first, self.first_known)
+        self.matrix.add(values)
+        self.chunks.append(len(self) + len(frame))
+
+    def _take_names(self, frame: pd.DataFrame, features: Sequence[str] | None) -> None:
+        names = [name for name in frame.columns if name not in OF_ROWS] if features is None else list(features)
+        taken = [name for name in names if name in OF_SAMPLES]
+        if taken:
+            raise ConfigError(
+                f"a feature cannot be called {taken[0]}: samples have such a column; give it another name"
+            )
+        absent = [name for name in names if name not in frame]
+        if absent or not names:
+            raise ConfigError(f"there is no feature {absent[0]!r}" if absent else "there is no feature to learn from")
+        self.names = tuple(names)
+        self.first_known = np.zeros(len(names), np.int64)
+
+    def _add_rows(self, frame: pd.DataFrame) -> None:
+        times = {name: microseconds(frame[name]) for name in ("timestamp", "available_at") if name in frame}
+        times.setdefault("available_at", times["timestamp"])
+        known = times["available_at"]
+        last = self._parts["available_at"][-1][-1] if self._parts else None
+        if np.any(known[1:] < known[:-1]) or (last is not None and known[0] < last):
+            raise ConfigError("rows of features have to be in order of time")
+        prices = {name: frame[name].to_numpy(np.float64) for name in PRICES if name in frame}
+        for name, values in (times | prices).items():
+            self._parts.setdefault(name, []).append(values)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which samples there are. `parts` are numbers of `labels`, by part; `weights` theirs; `columns` the places of the
+    features that are kept."""
+
+    columns: Integers
+    labels: Labels
+    parts: Mapping[str, Integers]
+    weights: Mapping[str, Floats]
+    counts: Mapping[str, int]
+    left_out: tuple[str, ...]
+
+
+def by_day(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """The rows of each UTC day by its timestamp, however the frames are cut."""
+    waiting: list[pd.DataFrame] = []
+    for frame in frames:
+        days = microseconds(frame["timestamp"]) // DAY_US
+        for start, end in runs(days):
+            piece = frame.iloc[start:end]
+            if waiting and microseconds(waiting[-1]["timestamp"].iloc[-1:])[0] // DAY_US != days[start]:
+                yield pd.concat(waiting, ignore_index=True) if len(waiting) > 1 else waiting[0]
+                waiting = []
+            waiting.append(piece)
+    if waiting:
+        yield pd.concat(waiting, ignore_index=True) if len(waiting) > 1 else waiting[0]
+
+
+def plan_of(rows: Rows, recipe: Recipe) -> Plan:
+    """What becomes of the rows. Raises NoData if nothing does, ConfigError if too little does for these parts."""
+    if not len(rows):
+        raise NoData("there is no row with a price, so nothing can be labelled; take a longer time")
+    labels = _labels(rows, recipe)
+    counts = {
+        "rows": len(rows) + rows.without_price,
+        "without_price": rows.without_price,
+        "not_events": len(rows) - len(labels) - labels.unfinished - labels.undefined,
+        "unfinished": labels.unfinished,
+        "undefined": labels.undefined,
+    }
+    if not len(labels):
+        raise NoData(
+            f"none of {len(rows)} rows has a label: {labels.unfinished} reach beyond the last row with a horizon of "
+            f"{recipe.label_horizon} rows; take a longer time, or a shorter label_horizon"
+        )
+    columns, left_out = _columns(rows, labels, recipe)
+    warm_up = int(rows.first_known[columns].max(initial=0))
+    known = np.flatnonzero(labels.rows >= warm_up)
+    counts["warm_up"] = len(labels) - len(known)
+    if not len(known):
+        slowest = rows.names[int(columns[rows.first_known[columns].argmax()])]
+        raise NoData(f"no row is left behind the warm-up: {slowest} has no value in the first {warm_up} rows")
+    shares = recipe.parts
+    try:
+        parts = split_by_time(labels.rows[known], labels.ends[known], tuple(shares.values()), recipe.gap)
+    except ConfigError as error:
+        raise ConfigError(f"too few samples for the parts {', '.join(shares)}: {error}") from None
+    by_part = {name: known[part] for name, part in zip(shares, parts, strict=True)}
+    counts["purged"] = len(known) - sum(map(len, by_part.values()))
+    if recipe.missing == "drop":
+        whole = _whole(rows, columns)
+        dropped = {name: part[whole[labels.rows[part]]] for name, part in by_part.items()}
+        counts["dropped"] = sum(map(len, by_part.values())) - sum(map(len, dropped.values()))
+        by_part = dropped
+    for name, part in by_part.items():
+        counts[name] = len(part)
+        if not len(part):
+            raise NoData(
+                f"the {name} part is empty: each of its rows lacks a value; choose features, or missing='fill'"
+            )
+    weights = {name: _weights(rows, labels, part, recipe) for name, part in by_part.items()}
+    return Plan(columns, labels, by_part, weights, counts, left_out)
+
+
+def fit_scaler(rows: Rows, plan: Plan, kind: str) -> Scaler:
+    """The scaler of the train part's rows. Raises NoData for a feature that none of them knows."""
+    train = plan.labels.rows[plan.parts["train"]]
+    if kind == "robust":
+        scaler = robust(rows.matrix.column(int(place))[train] for place in plan.columns)
+    else:
+        batches = (
+            np.ascontiguousarray(rows.matrix.chunk(number)[train[inside] - rows.chunks[number]][:, plan.columns])
+            for number, inside in _by_chunk(rows, train)
+        )
+        scaler = standard(batches, kind)
+    unknown = np.flatnonzero(np.isnan(scaler.fills))
+    if len(unknown):
+        name = rows.names[int(plan.columns[unknown[0]])]
+        raise NoData(f"{name} has no value in any sample of the train part; leave it out of the features, or take more")
+    return scaler
+
+
+def samples(
+    rows: Rows, plan: Plan, scaler: Scaler, part: str, recipe: Recipe
+) -> Iterator[tuple[pd.DataFrame, Floats, Integers]]:
+    """The samples of a part, a day at a time: the columns OF_SAMPLES, the scaled features, and how many values of each
+    were not known."""
+    numbers, weights = plan.parts[part], plan.weights[part]
+    at, ends = plan.labels.rows[numbers], plan.labels.ends[numbers]
+    available = rows.values("available_at")
+    timestamp = rows.values("timestamp")
+    for number, inside in _by_chunk(rows, at):
+        values = np.ascontiguousarray(rows.matrix.chunk(number)[at[inside] - rows.chunks[number]][:, plan.columns])
+        of_part = numbers[inside]
+        about = pd.DataFrame(
+            {
+                "timestamp": _times(timestamp[at[inside]]),
+                "available_at": _times(available[at[inside]]),
+                "label_end": _times(available[ends[inside]]),
+                "row": at[inside] + rows.without_price,
+                "end_row": ends[inside] + rows.without_price,
+                "label": plan.labels.labels[of_part],
+                "label_return": plan.labels.returns[of_part],
+                "weight": weights[inside],
+            }
+        )
+        yield about, scaler.apply(values, fill=recipe.missing == "fill"), np.isnan(values).sum(axis=0)
+
+
+def _labels(rows: Rows, recipe: Recipe) -> Labels:
+    close = rows.values("close")
+    events = None if recipe.cusum is None else cusum_events(close, recipe.cusum)
+    if recipe.label == "fixed_horizon":
+        return fixed_horizon(close, recipe.label_horizon, recipe.threshold, events)
+    width: Floats | float
+    if recipe.width is None:
+        width = volatility(close, recipe.volatility_span) * np.sqrt(recipe.label_horizon)
+    else:
+        width = recipe.width
+    high, low = (rows.values(name) if rows.has("high") and rows.has("low") else None for name in ("high", "low"))
+    return triple_barrier(close, recipe.label_horizon, width, recipe.profit, recipe.loss, events, high=high, low=low)
+
+
+def _columns(rows: Rows, labels: Labels, recipe: Recipe) -> tuple[Integers, tuple[str, ...]]:
+    """The features that have values soon enough to learn from, and the names of those that have not. Decided by rows of
+    the train part alone."""
+    last = labels.rows[min(len(labels) - 1, int(len(labels) * recipe.parts["train"] * _LATEST_START))]
+    is_soon = rows.first_known <= last
+    left_out = tuple(name for name, soon in zip(rows.names, is_soon, strict=True) if not soon)
+    if not is_soon.any():
+        raise NoData(f"no feature has a value in the first {last} rows; take a longer time")
+    return np.flatnonzero(is_soon), left_out
+
+
+def _whole(rows: Rows, columns: Integers) -> npt.NDArray[np.bool_]:
+    """Of each row, whether all its features are known."""
+    chunks = range(len(rows.chunks) - 1)
+    return np.concatenate([~np.isnan(rows.matrix.chunk(number)[:, columns]).any(axis=1) for number in chunks])
+
+
+def _weights(rows: Rows, labels: Labels, part: Integers, recipe: Recipe) -> Floats:
+    """By the labels of the same part alone, so that those of the train part do not depend on what comes later."""
+    at, ends = labels.rows[part], labels.ends[part]
+    unique = average_uniqueness(at, ends)
+    if recipe.weights == "return":
+        own = return_attribution(rows.values("close")[: int(ends.max()) + 1], at, ends)
+    else:
+        own = unique if recipe.weights == "uniqueness" else np.ones(len(part))
+    return own * time_decay(unique, recipe.oldest_weight)
+
+
+def _by_chunk(rows: Rows, at: Integers) -> Iterator[tuple[int, slice]]:
+    """The chunks that have any of these rows, and which they are."""
+    bounds = np.searchsorted(at, rows.chunks)
+    for number, (start, end) in enumerate(pairwise(bounds.tolist())):
+        if start < end:
+            yield number, slice(start, end)
+
+
+def runs(numbers: Integers) -> Iterator[tuple[int, int]]:
+    """Where each run of equal numbers begins and ends."""
+    cuts = (np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist()
+    if len(numbers):
+        yield from pairwise([0, *cuts, len(numbers)])
+
+
+def microseconds(times: "pd.Series[Any]") -> Integers:
+    """Since 1970."""
+    found: Integers = times.dt.as_unit("us").astype("int64").to_numpy()
+    return found
+
+
+def _times(us: Integers) -> "pd.Series[Any]":
+    return pd.Series(us.view("datetime64[us]")).dt.tz_localize("UTC")
