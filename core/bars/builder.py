@@ -45,11 +45,16 @@ class BarBuilder:
 
     @classmethod
     def resume(cls, spec: BarSpec, state: dict[str, Any]) -> "BarBuilder":
-        """The builder as it was when `state` was saved. Raises ConfigError if that was one of other bars."""
+        """The builder as it was when `state` was saved. Raises ConfigError if it is none, or of other bars."""
         builder = cls(spec)
-        builder.standing = Standing.restored(spec, state)
-        builder.dataset = state["dataset"]
-        builder._last = None if state["last_bar"] is None else (state["last_bar"][0], state["last_bar"][1])
+        try:
+            builder.standing = Standing.restored(spec, state)
+            builder.dataset = state["dataset"]
+            builder._last = None if state["last_bar"] is None else (state["last_bar"][0], state["last_bar"][1])
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            raise ConfigError(
+                f"the saved state cannot be read ({type(error).__name__}: {error}); build the bars anew"
+            ) from error
         return builder
 
     def state(self) -> dict[str, Any]:

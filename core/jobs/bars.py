@@ -25,11 +25,11 @@ from core.bars.spec import BarSpec
 from core.bars.together import Builders
 from core.datasets.contracts import contract_usd
 from core.dates import DAY_US, day_of
-from core.errors import MarketDataError, StorageError, WorkersLost
+from core.errors import ConfigError, MarketDataError, StorageError, WorkersLost
 from core.layout import Layout
 from core.settings import Settings
 from core.storage.ahead import ahead
-from core.storage.bar_files import BarFiles, Origin, digest_of, origins_of
+from core.storage.bar_files import BarFiles, BarMonth, Origin, digest_of, origins_of
 from core.storage.manager import StorageManager
 from core.types import Cadence, Period, Series, Span
 
@@ -98,11 +98,13 @@ class Start:
 
 @dataclass(slots=True)
 class Work:
-    """The bars of one spec as they are made. `starts` are where it could begin, in order of time. `rest` are the months
-    to make, `before` what stands before the first; `old` are bars that it has already."""
+    """The bars of one spec as they are made. `recorded` are the whole files that were there, `starts` where it could
+    begin, in order of time. `rest` are the months to make, `before` what stands before the first; `old` are bars that
+    it has already."""
 
     spec: BarSpec
     files: BarFiles
+    recorded: Mapping[Period, BarMonth]
     months: tuple[Period, ...]
     starts: list[Start]
     builder: BarBuilder
@@ -184,7 +186,7 @@ def _work_of(task: BarTask, layout: Layout, spec: BarSpec, origins: Mapping[Peri
     """What there is to do: from the first month on that is not right, which is extended if its archives only became
     more, and later."""
     files = BarFiles(layout, str(spec), task.series)
-    recorded = files.months()
+    recorded = files.months(are_read=True)
     for month in recorded.keys() - origins.keys():
         files.remove(month)
     builder = BarBuilder(spec, contract_value=contract_usd(task.series.market, task.series.symbol))
@@ -194,7 +196,7 @@ def _work_of(task: BarTask, layout: Layout, spec: BarSpec, origins: Mapping[Peri
     for place, month in enumerate(origins):
         starts.append(Start(place, month.span.start_us, last_us, before, state))
         known = recorded.get(month)
-        if known is None or known.before != before:
+        if known is None or known.before != before or not _can_go_on(spec, known.state):
             break
         last_us = max([last_us, *(one[4] for one in known.origins)])
         if known.origins != origins[month]:
@@ -204,10 +206,19 @@ def _work_of(task: BarTask, layout: Layout, spec: BarSpec, origins: Mapping[Peri
             break
         before, state = known.after, known.state
     else:
-        return Work(spec, files, (), [], BarBuilder.resume(spec, dict(state)))
-    work = Work(spec, files, tuple(origins), starts, builder)
+        return Work(spec, files, recorded, (), [], BarBuilder.resume(spec, dict(state)))
+    work = Work(spec, files, recorded, tuple(origins), starts, builder)
     work.begin()
     return work
+
+
+def _can_go_on(spec: BarSpec, state: Mapping[str, Any]) -> bool:
+    """Whether a builder takes the state; that of another version of the program it may not."""
+    try:
+        BarBuilder.resume(spec, dict(state))
+    except (ConfigError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _run(
@@ -277,8 +288,7 @@ def _finish(work: Work, origins: Mapping[Period, tuple[Origin, ...]], until: Per
         work.files.write(month, table, origins[month], work.before, state)
         work.written += 1
         work.before, work.old, work.closed = digest_of(state), [], []
-        known = work.files.months()
-        behind = [known.get(one) for one in work.rest]
+        behind = [work.recorded.get(one) for one in work.rest]
         if work.rest and _goes_on(behind, [origins[one] for one in work.rest], work.before):
             work.rest, work.is_done = [], True
             return

@@ -4,7 +4,8 @@ processed/bars/dollar-40000000/um/trades/BTCUSDT/BTCUSDT-2024-01.parquet
 
 The bars of a month are those that its trades close. Its footer has the archives whose trades these are, what stood
 before the first of them (as a digest), and the builder's state behind the last. So the next day goes on from there, and
-a month whose archives are others by now, or before which something else stands, is known to be out of date.
+a month whose archives are others by now, or before which something else stands, is known to be out of date. Pages have
+checksums and the footer a digest, so that a damaged file is known, too, and is as good as none.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from core.storage.stored import StoredRows
 from core.storage.table_draft import TableDraft
 from core.types import Cadence, Period, Series, Span
 
-VERSION: Final = 1
+VERSION: Final = 2
 _KEY: Final = b"tapevault.bars"
 
 Origin = tuple[str, str, int, int, int, int]
@@ -59,8 +60,9 @@ class BarFiles:
         self._spec = spec
         self._series = series
 
-    def months(self) -> dict[Period, BarMonth]:
-        """What is there, in order of time. A file that cannot be read is as good as none: bars can be made again."""
+    def months(self, are_read: bool = False) -> dict[Period, BarMonth]:
+        """What is there, in order of time. A file that cannot be read is as good as none: bars can be made again. Only
+        if `are_read` are the bars themselves read for that, too, and not only what is said of them."""
         folder = self._layout.bars_folder(self._spec, self._series)
         try:
             names = sorted(entry.name for entry in os.scandir(folder))
@@ -70,13 +72,14 @@ class BarFiles:
             raise storage_error(error, folder) from error
         periods = [period_in_bars(name, self._series) for name in names]
         found = [self._month(period) for period in periods if period is not None]
-        return {one.month: one for one in found if one is not None}
+        return {one.month: one for one in found if one is not None and not (are_read and self._is_damaged(one.month))}
 
     def read(self, month: Period) -> pa.Table:
         """The bars of a month. Raises StorageError."""
         path = self._layout.bars(self._spec, self._series, month)
         try:
-            return pq.ParquetFile(path).read().replace_schema_metadata(None)
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                return file.read().replace_schema_metadata(None)
         except (OSError, pa.ArrowException) as error:
             raise StorageError(f"cannot read {path}: {error}; make the bars again with pipeline.py features") from error
 
@@ -89,12 +92,14 @@ class BarFiles:
             "spec": self._spec,
             "series": str(self._series),
             "month": month.label,
+            "bars": bars.num_rows,
+            "schema": str(bars.schema.remove_metadata()),
             "origins": origins,
             "before": before,
             "state": state,
         }
         with TableDraft(self._layout.bars(self._spec, self._series, month)) as draft:
-            draft.put(bars, _KEY, said)
+            draft.put(bars, _KEY, {**said, "digest": digest_of(said)}, write_page_checksum=True)
 
     def remove(self, month: Period) -> None:
         unlink(self._layout.bars(self._spec, self._series, month))
@@ -102,14 +107,25 @@ class BarFiles:
     def _month(self, month: Period) -> BarMonth | None:
         path = self._layout.bars(self._spec, self._series, month)
         try:
-            metadata = pq.read_metadata(path)
+            with pq.ParquetFile(path) as file:
+                metadata, schema = file.metadata, str(file.schema_arrow.remove_metadata())
             said = json.loads((metadata.metadata or {})[_KEY])
-            if (said["version"], said["spec"], said["series"]) != (VERSION, self._spec, str(self._series)):
+            own = (VERSION, self._spec, str(self._series), month.label, metadata.num_rows, schema)
+            if tuple(said[name] for name in ("version", "spec", "series", "month", "bars", "schema")) != own:
+                return None
+            if said.pop("digest") != digest_of(said):
                 return None
             origins = tuple(_origin(*one) for one in said["origins"])
             return BarMonth(month, path, metadata.num_rows, origins, said["before"], said["state"])
-        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, AttributeError):
             return None
+
+    def _is_damaged(self, month: Period) -> bool:
+        try:
+            self.read(month)
+        except StorageError:
+            return True
+        return False
 
 
 def _origin(key: str, sha256: str, rows: int, first_us: int, last_us: int, beside: int) -> Origin:
@@ -137,7 +153,7 @@ def origins_of(storage: StoredRows, series: Series, span: Span | None = None) ->
 
 
 def digest_of(state: Mapping[str, Any]) -> str:
-    """By which a builder's state is known again."""
+    """By which a builder's state, or what a footer says, is known again."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 

@@ -172,6 +172,10 @@ def test_a_state_is_that_of_its_bars_only() -> None:
         BarBuilder.resume(BarSpec.parse("tick-3"), state)
     with pytest.raises(ConfigError, match="a saved state of version None"):
         BarBuilder.resume(BarSpec.parse("tick-2"), {})
+    missing = {name: value for name, value in state.items() if name != "volume"}
+    for odd in (missing, state | {"buys": "x"}, state | {"last_bar": 5}, state | {"last_id": 2**70}, None, "text"):
+        with pytest.raises(ConfigError, match=r"the saved state cannot be read .*; build the bars anew"):
+            BarBuilder.resume(BarSpec.parse("tick-2"), odd)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["tick-1", "dollar-2", "tick_run-1-unclamped", "time-1ms"])

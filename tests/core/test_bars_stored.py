@@ -4,7 +4,9 @@ import signal
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from factories import Command
 from hypothesis import given, settings
@@ -14,6 +16,8 @@ from storage_bars_world import BarWorld
 from core.bars.grid import grid_of
 from core.bars.spec import BarSpec
 from core.errors import NoData, StorageError
+from core.storage.bar_files import BarFiles
+from core.types import Period
 
 SPECS = ("tick-7", "dollar-5000", "time-6h", "tick_imbalance-5", "dollar_run-4", "volume-30.5")
 
@@ -133,6 +137,76 @@ def test_damaged_and_missing_files_are_made_again(world: BarWorld) -> None:
     assert set(world.files()) == set(wanted)
     for spec in SPECS:
         assert world.stored(spec).equals(world.truth(spec)), spec
+
+
+def test_a_file_with_a_wrong_byte_is_as_good_as_none(world: BarWorld) -> None:
+    """Of every tenth byte one bit is turned over: no bar and no state is ever read otherwise than it was written."""
+    world.put("2024-01-30")
+    world.build(SPECS[3:4])
+    (path,) = world.folder.rglob("*.parquet")
+    files, whole = BarFiles(world.layout, SPECS[3], world.series()), path.read_bytes()
+    good, (month,) = files.read(Period.parse("2024-01")), files.months().values()
+    found: list[bool] = []
+    for place in range(0, len(whole), 10):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        here = files.months(are_read=True)
+        found.append(not here)
+        assert not here or (here, files.read(month.month)) == ({month.month: month}, good)
+    assert sum(found) > len(found) // 2
+
+
+def test_damaged_bars_are_told_of_and_made_again(world: BarWorld) -> None:
+    world.put("2024-01-30", "2024-02-01", "2024-03-05")
+    world.build(SPECS)
+    wanted = world.files()
+    for path in world.folder.rglob("*-2024-0[13].parquet"):  # the first months, and the last ones, which are extended
+        whole = path.read_bytes()
+        column = pq.read_metadata(path).row_group(0).column(6)
+        first = column.dictionary_page_offset or column.data_page_offset
+        path.write_bytes(whole[: first + 25] + bytes([whole[first + 25] ^ 4]) + whole[first + 26 :])
+    with world.loader() as loader, pytest.raises(StorageError, match=r"cannot read .*2024-01.parquet: .*CRC checksum"):
+        loader.load_bars("BTCUSDT", "2024-01-01", "2024-12-31", "tick-7", stored=True)
+    world.build(SPECS)
+    assert world.files() == wanted
+    for path in world.folder.rglob("*-2024-03.parquet"):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:100] + bytes([whole[100] ^ 4]) + whole[101:])
+    world.put("2024-03-06")
+    world.build(SPECS)
+    for spec in SPECS:
+        assert world.stored(spec).equals(world.truth(spec)), spec
+
+
+@pytest.mark.parametrize("odd", [{"volume": None}, {"version": 0}, None, {"buys": "x"}, {"first_id": 2**80}, "text"])
+def test_a_state_that_cannot_be_gone_on_from_is_as_good_as_none(world: BarWorld, odd: dict[str, object] | None) -> None:
+    """As another version of the program might have written it, with a footer that is whole."""
+    world.put("2024-01-30")
+    world.build(SPECS[:1])
+    files = BarFiles(world.layout, SPECS[0], world.series())
+    (month,) = files.months().values()
+    state: Any = {**month.state, **odd} if isinstance(odd, dict) else odd
+    files.write(month.month, files.read(month.month), month.origins, month.before, state)
+    world.put("2024-01-31", "2024-02-01")
+    world.build(SPECS[:1])
+    assert world.stored(SPECS[0]).equals(world.truth(SPECS[0]))
+
+
+def test_files_that_grew_night_by_night_are_those_of_one_run_to_the_byte(tmp_path: Path) -> None:
+    nightly, other = BarWorld(tmp_path / "nightly"), BarWorld(tmp_path / "other")
+    for label in ("2024-01-28", "2024-01-29", "2024-01-31", "2024-02-01", "2024-02-02"):
+        nightly.put(label)
+        nightly.build(SPECS)
+        other.put(label)
+    other.build(SPECS)
+    assert nightly.files() == other.files()
+    for world in (nightly, other):
+        world.put("2024-01-30")
+        world.put("2024-02-01", seed=4)
+    nightly.build(SPECS)
+    for path in other.folder.rglob("*.parquet"):
+        path.unlink()
+    other.build(SPECS)
+    assert nightly.files() == other.files()
 
 
 days = st.lists(st.integers(0, 70), min_size=1, max_size=7, unique=True)
