@@ -281,6 +281,8 @@ class Together:
 
 def _finish(work: Work, origins: Mapping[Period, tuple[Origin, ...]], until: Period | None) -> None:
     """The months before `until` (None: all) have their trades. What is right behind them is left as it is."""
+    if until is not None and until not in work.rest:
+        raise StorageError(f"trades of {until.label} came that no archive has; run the same command again")
     while work.rest and work.rest[0] != until:
         month = work.rest.pop(0)
         state = work.builder.state()
@@ -292,8 +294,6 @@ def _finish(work: Work, origins: Mapping[Period, tuple[Origin, ...]], until: Per
         if work.rest and _goes_on(behind, [origins[one] for one in work.rest], work.before):
             work.rest, work.is_done = [], True
             return
-    if until is not None and not work.rest:
-        raise StorageError(f"trades of {until.label} came that no archive has; run the same command again")
 
 
 def _goes_on(behind: Sequence[Any], origins: Sequence[tuple[Origin, ...]], before: str) -> bool:

@@ -6,10 +6,10 @@ A day is a stretch of the trades in the order of their ids: from the first trade
 first one at or after the next. A few trades that are older stay with it, so days together are all trades, each once.
 """
 
-import functools
+import itertools
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -22,14 +22,15 @@ from core.bars.spec import BarSpec
 from core.bars.together import Builders
 from core.dates import DAY_US, HOUR_US, day_of
 from core.errors import ConfigError, MarketDataError, StorageError
-from core.jobs.bars import Advance, BarTask, Built, Work, behind
+from core.jobs.bars import Advance, BarTask, Built, Work, behind, by_month
 from core.layout import Layout
 from core.settings import Settings
 from core.storage.manager import StorageManager
 from core.types import Cadence, Period, Series, Span
 
 DISORDER_US: Final = HOUR_US
-"""Trades are so much older than those before them at most; the numbers of trades are compared, so none can be lost."""
+"""Trades are so much older than those before them at most; those of each month are counted before its bars are
+written, so none can be lost."""
 _ADDRESS: Final = re.compile(r"(tcp|tls|wss?)://[^/]+")
 _AHEAD: Final = 4
 """So many days for each thread of the cluster are decoded before they are needed."""
@@ -54,7 +55,9 @@ def build_on(client: Client, tasks: Sequence[BarTask]) -> Iterator[Built]:
     """Every task in its turn: its days share the cluster."""
 
     def steps(task: BarTask, storage: StorageManager, works: Sequence[Work]) -> Iterator[tuple[Period, int, Advance]]:
-        return _steps(client, task, storage, works)
+        first = works[0]
+        ids = _ids(storage, task.series, first.near_us, first.since_us, first.last_id)
+        return _proved(task.series, _steps(client, task, storage, works), by_month(ids, first.rest[0]))
 
     for task in tasks:
         yield from task.by(steps)
@@ -64,14 +67,12 @@ def _steps(
     client: Client, task: BarTask, storage: StorageManager, works: Sequence[Work]
 ) -> Iterator[tuple[Period, int, Advance]]:
     near_us, since_us, last_id = works[0].near_us, works[0].since_us, works[0].last_id
-    ids = functools.partial(_ids, storage, task.series, near_us, since_us, last_id)
-    next(ids(), None)  # which raises OutOfStep
+    next(_ids(storage, task.series, near_us, since_us, last_id), None)  # which raises OutOfStep
     days = _days(storage, task.series, since_us)
     room = _AHEAD * sum(client.nthreads().values())  # type: ignore[no-untyped-call]
     specs = [work.spec for work in works]
     states: Any = [work.builder.state() for work in works]
     waiting: deque[tuple[Period, Future[Any]]] = deque()
-    trades = 0
     for day in [*days, *[None] * room]:
         if day is not None:
             span = Span(max(day.span.start_us, since_us), day.span.end_us)
@@ -81,14 +82,32 @@ def _steps(
         if waiting and (day is None or len(waiting) > room):
             period, done = waiting.popleft()
             count, own, closed = _result(done)
-            trades += count
             if count:
                 yield period.within(Cadence.MONTHLY), count, _over(specs, own, closed)
-    expected = sum(batch.num_rows for batch in ids())
-    if trades != expected:
+
+
+def _proved(
+    series: Series, steps: Iterable[tuple[Period, int, Advance]], together: Iterable[tuple[Period, pa.RecordBatch]]
+) -> Iterator[tuple[Period, int, Advance]]:
+    """The steps as they are; before the first of a later month, and behind the last, it is proved that the days of a
+    month have all trades that are its own in one scan. Raises StorageError."""
+    months = itertools.groupby(together, key=lambda each: each[0])
+    expected = ((month, sum(batch.num_rows for _, batch in parts)) for month, parts in months)
+    for month, of_month in itertools.groupby(steps, key=lambda step: step[0]):
+        count = 0
+        for step in of_month:
+            count += step[1]
+            yield step
+        _compare(series, (month, count), next(expected, None))
+    _compare(series, None, next(expected, None))
+
+
+def _compare(series: Series, had: tuple[Period, int] | None, expected: tuple[Period, int] | None) -> None:
+    if had != expected:
+        had_text, expected_text = (f"{one[1]} trades of {one[0].label}" if one else "none" for one in (had, expected))
         raise StorageError(
-            f"{task.series}: the days have {trades} trades, and together they are {expected}: some are older by more "
-            "than an hour than those before them; try without --scheduler"
+            f"{series}: the days have {had_text}, and together they are {expected_text}: some are older by more than "
+            "an hour than those before them; try without --scheduler"
         )
 
 
@@ -151,6 +170,7 @@ def _days(storage: StorageManager, series: Series, since_us: int) -> list[Period
 def _ids(
     storage: StorageManager, series: Series, near_us: int, since_us: int, last_id: int
 ) -> Iterator[pa.RecordBatch]:
+    """Ids and times of the trades from a time on."""
     names = [columns_of(series.dataset)[0], "timestamp"]
     yield from behind(storage.scan(series, Span(near_us, 2**62), names), names[0], since_us, last_id)
 

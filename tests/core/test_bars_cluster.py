@@ -55,6 +55,25 @@ def test_trades_that_are_older_than_an_hour_are_an_error_and_not_lost(tmp_path: 
     assert world.stored("tick-7").equals(world.truth("tick-7"))
 
 
+def test_a_month_that_lacks_a_trade_is_not_written(tmp_path: Path, address: str) -> None:
+    """A bar of January lacks it, and what is expected behind it is the same with and without."""
+    world = BarWorld(tmp_path / "data")
+    late = [(2000 + number, 2000 + number, number + 0.5) for number in range(9)]
+    world.put_trades("2024-01-30", [(1000 + number, 1000 + number, number * 1.0) for number in range(12)])
+    world.put_trades(
+        "2024-01-31", [*late[:3], (2003, 2003, -3.0), *((id_ + 1, id_ + 1, at) for id_, _, at in late[3:])]
+    )
+    world.put_trades("2024-02-05", [(3000 + number, 3000 + number, number * 1.0) for number in range(12)])
+    options = ["features", "--bars", "tick-11,tick-22", "--data-dir", str(world.root)]
+    told = Command("scripts/pipeline.py", options).run("--scheduler", address)
+    assert told.code == 1
+    assert "the days have 21 trades of 2024-01, and together they are 22 trades of 2024-01" in told.err
+    assert world.files() == {}
+    assert Command("scripts/pipeline.py", options).run().code == 0
+    for spec in ("tick-11", "tick-22"):
+        assert world.stored(spec).equals(world.truth(spec))
+
+
 def test_nobody_at_the_address_is_one_clear_line(tmp_path: Path) -> None:
     world = BarWorld(tmp_path / "data")
     world.put("2024-01-30")
