@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import pyarrow as pa
@@ -9,12 +10,13 @@ import pyarrow as pa
 from core.datasets import DATASETS
 from core.datasets.clock import Beat
 from core.dates import DAY_US, HOUR_US, INTERVAL_US, day_of, late_until
-from core.errors import StorageError
+from core.errors import FilesChanged, StorageError
 from core.integrity.candles import CUT
 from core.integrity.gaps import RUN_ON, Jump
 from core.integrity.runs import Run
 from core.settings import KnownGap
 from core.storage.manager import StorageManager
+from core.storage.partitions import looked_again
 from core.types import Cadence, Finding, Gap, GapStatus, Market, Period, Series, Span
 
 RELISTED_US: Final = 30 * DAY_US
@@ -135,13 +137,18 @@ class Causes:
         return None
 
     def trades_in(self, series: Series, span: Span) -> "Trades | None":
-        """The stored trades of the same symbol in a span; None where they do not reach from before it to behind it."""
+        """The stored trades of the same symbol in a span; None where they do not reach from before it to behind it.
+
+        Raises FilesChanged.
+        """
         for name in ("trades", "agg_trades"):
             one = Series(series.market, name, series.symbol)
             for reach in _REACHES_US:
                 near = Span(max(0, span.start_us - reach), span.end_us + reach)
                 try:
-                    found = self._trades(one, span, near)
+                    found = looked_again(partial(self._trades, one, span, near))
+                except FilesChanged:
+                    raise
                 except StorageError:
                     break  # the check of that series says so
                 if found is not None:

@@ -1,6 +1,5 @@
 """`IntegrityChecker`: whether a stored series is whole and right."""
 
-import contextlib
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +16,7 @@ from core.integrity import archives, part
 from core.integrity.causes import Causes, Hole
 from core.integrity.gaps import Jump
 from core.integrity.months import months_and_days
-from core.integrity.reconcile import RECONCILIATIONS
+from core.integrity.reconcile import RECONCILIATIONS, Reconciliation
 from core.integrity.rows import Findings
 from core.integrity.sides import Side
 from core.integrity.walk import ROWS, Walk, gap_columns, jumps_in, tables
@@ -25,7 +24,7 @@ from core.layout import Layout
 from core.settings import KnownGap, QualitySettings
 from core.storage.joined import joined
 from core.storage.manager import StorageManager
-from core.storage.partitions import LOOKS, keeps_changing, uncovered
+from core.storage.partitions import looked_again, uncovered
 from core.types import ArchiveFile, Finding, Gap, Market, Partition, Period, Revision, Series, Span, State
 
 ALWAYS = Span(0, 2**62)
@@ -66,7 +65,8 @@ class IntegrityChecker:
     def check(self, series: Series, span: Span = ALWAYS, deep: bool = False) -> Iterator[Finding]:
         """What is wrong or odd with the rows of a span, gaps included, in order of time.
 
-        `deep` also reads archives on disk again and holds the series against others of its symbol.
+        `deep` also reads archives on disk again and holds the series against others of its symbol. What an update
+        replaces meanwhile is looked at again; raises FilesChanged if it always does.
         """
         yield from self.examine(series, span, deep).findings
 
@@ -83,7 +83,7 @@ class IntegrityChecker:
         return [causes.again(gap) for gap in gaps]
 
     def _holes(self, series: Series, span: Span) -> list[Hole]:
-        jumps = self._jumps_in(series, span)
+        jumps = looked_again(lambda: self._jumps_in(series, span))
         causes = self._causes(series)
         return [causes.hole(series, jump) for jump in jumps if jump.span.overlaps(span)]
 
@@ -104,7 +104,7 @@ class IntegrityChecker:
 
     def examine(self, series: Series, span: Span = ALWAYS, deep: bool = False) -> Examined:
         """As `check` and `gaps`, in one pass."""
-        found, partitions, walk = self._look(series, span)
+        found, partitions, walk = looked_again(lambda: self._look(series, span))
         is_readable = not found.all()
         months = self._months(series, span, partitions) if deep and walk.rows else []
         told = {Period.day(day_of(each.span.start_us)) for each in months}
@@ -123,13 +123,10 @@ class IntegrityChecker:
         return Examined(series, findings, gaps, walk.rows, walk.first_us if walk.rows else 0, walk.last_us)
 
     def _look(self, series: Series, span: Span) -> tuple[Findings, tuple[Partition, ...], Walk]:
-        """All rows and the partitions that have them; looked at again if an update changes these meanwhile."""
-        for _ in range(LOOKS):
-            found = Findings()
-            with contextlib.suppress(FilesChanged):
-                partitions = self._partitions(series, span, found)
-                return found, partitions, self._walk(series, span, partitions, found)
-        raise keeps_changing(series)
+        """All rows and the partitions that have them; they are of one moment."""
+        found = Findings()
+        partitions = self._partitions(series, span, found)
+        return found, partitions, self._walk(series, span, partitions, found)
 
     def _partitions(self, series: Series, span: Span, found: Findings) -> tuple[Partition, ...]:
         """The partitions that can be read; of the others a finding."""
@@ -171,6 +168,8 @@ class IntegrityChecker:
             return walk.holes()
         try:
             return self._holes(series, span)
+        except FilesChanged:
+            raise
         except StorageError:
             return walk.holes()
 
@@ -212,8 +211,10 @@ class IntegrityChecker:
         side = Side(self.storage, self.quality)
         try:
             for reconcile in RECONCILIATIONS.values():
-                for finding in reconcile(side, series, span):
+                for finding in _compared(reconcile, side, series, span):
                     found.add(finding, is_single=True)
+        except FilesChanged:
+            raise
         except StorageError as error:
             whole = Span(partitions[0].first_us, partitions[-1].last_us + 1)
             detail = f"cannot be compared with other data: {error}"
@@ -236,6 +237,10 @@ class IntegrityChecker:
                 for file in self.tracker.known(market, [state]) if self.tracker else ():
                     by_series.setdefault(file.series, []).append((state, file))
         return by_series
+
+
+def _compared(reconcile: Reconciliation, side: Side, series: Series, span: Span) -> list[Finding]:
+    return looked_again(lambda: list(reconcile(side, series, span)))
 
 
 def _one_by_one(partitions: Sequence[Partition], span: Span, broken: list[Partition]) -> Iterator[pa.RecordBatch]:

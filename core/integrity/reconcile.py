@@ -151,7 +151,8 @@ def depth_of_mark(side: Side, series: Series, span: Span) -> Iterator[Finding]:
     yield from found.findings()
 
 
-RECONCILIATIONS: Final[dict[str, Callable[[Side, Series, Span], Iterator[Finding]]]] = {
+Reconciliation = Callable[[Side, Series, Span], Iterator[Finding]]
+RECONCILIATIONS: Final[dict[str, Reconciliation]] = {
     "candles_of_trades": candles_of_trades,
     "candles_of_candles": candles_of_candles,
     "aggregates_of_trades": aggregates_of_trades,

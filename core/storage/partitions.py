@@ -1,6 +1,7 @@
 """Which partitions a series has, from the names of its files and their footers."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -13,6 +14,7 @@ from core.types import Partition, PartitionFacts, Period, Series, Span
 LOOKS: Final = 6
 """How often partitions are looked up before those that keep changing are an error."""
 P = TypeVar("P", Partition, PartitionFacts)
+T = TypeVar("T")
 
 
 def outdated_in(layout: Layout, series: Series, partitions: Sequence[Partition]) -> list[Path]:
@@ -39,6 +41,15 @@ def partitions_of(layout: Layout, series: Series, span: Span | None = None) -> t
         if len(found) == len(read) and stamps_of(layout, series, span) == {one.period: one.stamp for one in found}:
             return uncovered(found)
     raise keeps_changing(series)
+
+
+def looked_again(look: Callable[[], T]) -> T:
+    """What `look` gives, called again where files were replaced while it read. Raises FilesChanged if they always are,
+    and whatever else `look` raises."""
+    for _ in range(LOOKS - 1):
+        with contextlib.suppress(FilesChanged):
+            return look()
+    return look()
 
 
 def keeps_changing(series: Series) -> FilesChanged:
