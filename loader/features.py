@@ -26,6 +26,7 @@ from core.features import FEATURES, features_named, features_of
 from core.features.builder import Rows, TapeBuilder, of_bars, on_the_clock
 from core.features.feature import Feature
 from core.features.tape import Tape
+from core.storage.ahead import ahead
 from core.storage.arrays import arrow_of, numpy_of
 from core.storage.stored import StoredRows
 from core.types import Market, Span
@@ -151,19 +152,20 @@ def _on_the_clock(reader: RowReader, request: FeatureRequest) -> Iterator[tuple[
     span, from_us = request.trades.span, request.read_from_us
     wanted, end = -(-span.start_us // step_us), span.end_us // step_us
     at = -(-from_us // step_us)
-    stretch = _Stretch(reader, request, from_us)
     lead: Tape | None = None
-    while at < end and not stretch.ends_before(at):
-        until = min(end, _stretch_end(at, step_us))
-        tape = stretch.until(at, until)
-        at = until
-        if tape is None:
-            continue
-        whole = tape if lead is None else tape.behind(lead)
-        lead = _kept(request, whole, at * step_us)
-        start = max(len(whole) - len(tape), wanted - whole.first)
-        if start < len(whole):
-            yield whole, start
+    with ahead(_batches(reader, request, Span(from_us, span.end_us + _LATE_US))) as batches:
+        stretch = _Stretch(reader, request, from_us, batches)
+        while at < end and not stretch.ends_before(at):
+            until = min(end, _stretch_end(at, step_us))
+            tape = stretch.until(at, until)
+            at = until
+            if tape is None:
+                continue
+            whole = tape if lead is None else tape.behind(lead)
+            lead = _kept(request, whole, at * step_us)
+            start = max(len(whole) - len(tape), wanted - whole.first)
+            if start < len(whole):
+                yield whole, start
 
 
 def _kept(request: FeatureRequest, tape: Tape, next_us: int) -> Tape:
@@ -186,10 +188,12 @@ class _Stretch:
     """The rows of the clock, stretch by stretch; before the first trade and behind the last day with one there are
     none."""
 
-    def __init__(self, reader: RowReader, request: FeatureRequest, from_us: int) -> None:
+    def __init__(
+        self, reader: RowReader, request: FeatureRequest, from_us: int, batches: Iterator[pa.RecordBatch]
+    ) -> None:
         self._step_us = request.step_us or 1
-        self._batches = _batches(reader, request, Span(from_us, request.trades.span.end_us + _LATE_US))
-        self._next = next(self._batches, None)
+        self._batches = batches
+        self._next = next(batches, None)
         self._last: tuple[float, float] | None = None
         begins_us = None if self._next is None else int(numpy_of(self._next.column("timestamp"))[0])
         if begins_us is None or begins_us >= from_us + self._step_us:
@@ -208,14 +212,15 @@ class _Stretch:
     def until(self, first: int, end: int) -> Tape | None:
         """The rows from `first` to before `end`, None if there is none."""
         rows = self._rows(end)
-        self._remember(rows, rows["number"] < first)
-        rows = _those(rows, rows["number"] >= first)
+        begun = int(np.searchsorted(rows["number"], first))
+        self._remember(rows, begun)
+        rows = _those(rows, begun, None)
         if self._end is not None:
             end = min(end, self._end)
         if self._last is None:
             first = int(rows["number"][0]) if len(rows["number"]) else end
         tape = on_the_clock(rows, self._step_us, first, end, self._last) if first < end else None
-        self._remember(rows, rows["number"] >= first)
+        self._remember(rows, len(rows["number"]))
         return tape
 
     def _rows(self, end: int) -> Rows:
@@ -231,18 +236,18 @@ class _Stretch:
                 self._next = next(self._batches, None)
         parts.append(self._builder.closed())
         rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        self._left = _those(rows, rows["number"] >= end)
-        return _those(rows, rows["number"] < end)
+        behind = int(np.searchsorted(rows["number"], end))
+        self._left = _those(rows, behind, None)
+        return _those(rows, 0, behind)
 
-    def _remember(self, rows: Rows, which: npt.NDArray[np.bool_]) -> None:
-        """The last of these rows is what later ones without trades carry."""
-        if which.any():
-            at = int(np.flatnonzero(which)[-1])
-            self._last = float(rows["close"][at]), float(rows["last_time"][at])
+    def _remember(self, rows: Rows, count: int) -> None:
+        """The last of so many rows is what later ones without trades carry."""
+        if count:
+            self._last = float(rows["close"][count - 1]), float(rows["last_time"][count - 1])
 
 
-def _those(rows: Rows, which: npt.NDArray[np.bool_]) -> Rows:
-    return {name: values[which] for name, values in rows.items()}
+def _those(rows: Rows, start: int, end: int | None) -> Rows:
+    return {name: values[start:end] for name, values in rows.items()}
 
 
 def _last_trade(reader: RowReader, request: FeatureRequest, before_us: int) -> tuple[float, float] | None:
@@ -265,12 +270,13 @@ def _of_bars(reader: RowReader, request: FeatureRequest) -> Iterator[tuple[Tape,
     builder = TapeBuilder(request.spec, contract_usd(request.trades.market, request.trades.symbols[0]))
     lead: Tape | None = None
     count = 0
-    for rows in _many(builder, _batches(reader, request, request.trades.span)):
-        tape = of_bars(rows, count)
-        count += len(tape)
-        whole = tape if lead is None else tape.behind(lead)
-        lead = _kept(request, whole, int(whole.timestamp_us[-1]))
-        yield whole, len(whole) - len(tape)
+    with ahead(_batches(reader, request, request.trades.span)) as batches:
+        for rows in _many(builder, batches):
+            tape = of_bars(rows, count)
+            count += len(tape)
+            whole = tape if lead is None else tape.behind(lead)
+            lead = _kept(request, whole, int(whole.timestamp_us[-1]))
+            yield whole, len(whole) - len(tape)
 
 
 def _many(builder: TapeBuilder, batches: Iterator[pa.RecordBatch]) -> Iterator[Rows]:

@@ -6,8 +6,9 @@ from typing import Final
 
 import numpy as np
 
+from core.features.exact import less
 from core.features.feature import WINDOW, Feature
-from core.features.tape import Floats, Tape, less
+from core.features.tape import Floats, Tape
 from core.features.windows import Line, amounts, sums
 
 _ONE_AND_ROOT: Final = 1 + math.sqrt(2)
@@ -28,7 +29,8 @@ _HASBROUCK = "Hasbrouck (2009), Trading costs and returns for U.S. equities; Ló
 
 def roll_spread(tape: Tape, window: int) -> Floats:
     before = np.append(np.full(min(1, len(tape)), np.nan), tape.change[:-1])
-    return 2 * np.sqrt(np.maximum(0.0, -Line(before, tape.change, window).covariance))
+    line = tape.once(("roll", window), lambda: Line(before, tape.change, window))
+    return 2 * np.sqrt(np.maximum(0.0, -line.covariance))
 
 
 def roll_impact(tape: Tape, window: int) -> Floats:
@@ -49,11 +51,11 @@ def becker_parkinson(tape: Tape, window: int) -> Floats:
 
 
 def kyle_lambda(tape: Tape, window: int) -> Floats:
-    return Line(tape.signed_volume, tape.change, window).slope
+    return _kyle(tape, window).slope
 
 
 def kyle_t(tape: Tape, window: int) -> Floats:
-    return Line(tape.signed_volume, tape.change, window).t_value
+    return _kyle(tape, window).t_value
 
 
 def amihud(tape: Tape, window: int) -> Floats:
@@ -63,15 +65,23 @@ def amihud(tape: Tape, window: int) -> Floats:
 
 
 def hasbrouck_lambda(tape: Tape, window: int) -> Floats:
-    return Line(tape.root_dollars, tape.log_return, window).slope
+    return _hasbrouck(tape, window).slope
 
 
 def hasbrouck_t(tape: Tape, window: int) -> Floats:
-    return Line(tape.root_dollars, tape.log_return, window).t_value
+    return _hasbrouck(tape, window).t_value
 
 
 def price_impact(tape: Tape) -> Floats:
     return np.abs(tape.log_return) / _some(np.abs(tape.signed_volume))
+
+
+def _kyle(tape: Tape, window: int) -> Line:
+    return tape.once(("kyle", window), lambda: Line(tape.signed_volume, tape.change, window))
+
+
+def _hasbrouck(tape: Tape, window: int) -> Line:
+    return tape.once(("hasbrouck", window), lambda: Line(tape.root_dollars, tape.log_return, window))
 
 
 def _pairs(tape: Tape) -> tuple[Floats, Floats]:

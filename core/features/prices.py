@@ -4,8 +4,9 @@ from functools import partial
 
 import numpy as np
 
+from core.features.exact import less, times
 from core.features.feature import LONG, MEDIUM, SHORT, WINDOW, Feature
-from core.features.tape import Floats, Tape, less, times
+from core.features.tape import Floats, Tape
 from core.features.windows import amounts, sums
 
 _PRICE = "quote per base"

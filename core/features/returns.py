@@ -4,9 +4,10 @@ from functools import partial
 
 import numpy as np
 
+from core.features.exact import less
 from core.features.feature import LONG, MEDIUM, SHORT, WINDOW, Feature
-from core.features.tape import Floats, Tape, less
-from core.features.windows import Line, central
+from core.features.tape import Floats, Tape
+from core.features.windows import Line, returns_around
 
 _SOURCE = "definition"
 _INPUTS = ("price",)
@@ -38,12 +39,12 @@ def autocorrelation(tape: Tape, window: int) -> Floats:
 
 
 def skewness(tape: Tape, window: int) -> Floats:
-    two, three, _ = central(tape.log_return, window)
+    two, three, _ = returns_around(tape, window)
     return three / window / (_some(two) / window) ** 1.5
 
 
 def kurtosis(tape: Tape, window: int) -> Floats:
-    two, _, four = central(tape.log_return, window)
+    two, _, four = returns_around(tape, window)
     return four / window / (_some(two) / window) ** 2 - 3.0
 
 

@@ -1,16 +1,18 @@
 """`Tape`: what trades were in each interval of the clock, or in each bar, and what else was known by its end."""
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from core.decimals import places_of
+from core.features.exact import less
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Integers: TypeAlias = npt.NDArray[np.int64]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,17 @@ class Tape:
 
     # what several features are made of
 
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` gives, made when it is asked for first."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        kept: Made = self._kept[key]
+        return kept
+
+    @cached_property
+    def _kept(self) -> dict[Hashable, Any]:
+        return {}
+
     @cached_property
     def sell_volume(self) -> Floats:
         return less(self.volume, self.buy_volume)
@@ -134,25 +147,4 @@ class Tape:
         return (self.available_us - self.timestamp_us) / 1e6
 
 
-def times(one: Floats, other: Floats) -> Floats:
-    """The products of decimals as they would be published, where a double holds them; else those of the doubles."""
-    scale = 10.0 ** (places_of(one) + places_of(other))
-    product = one * other
-    whole = np.rint(product * scale)
-    return np.where(np.abs(whole) < _EXACT / 4, whole / scale, product)
-
-
 COLUMNS = tuple(field.name for field in fields(Tape) if field.name != "first")
-_EXACT = float(2**53)
-
-
-def less(one: Floats, other: Floats) -> Floats:
-    """The doubles nearest to the differences of the decimals that these doubles stand for; equal ones differ by 0.
-
-    Of numbers with more than 12 places, or too long for a double, the differences of the doubles.
-    """
-    places = max(places_of(one), places_of(other))
-    scale = 10.0**places
-    a, b = np.rint(one * scale), np.rint(other * scale)
-    exact = (a / scale == one) & (b / scale == other) & (np.abs(a) < _EXACT) & (np.abs(b) < _EXACT)
-    return np.where(exact, (a - b) / scale, one - other)

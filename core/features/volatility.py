@@ -5,9 +5,10 @@ from functools import partial
 
 import numpy as np
 
+from core.features.exact import less
 from core.features.feature import LONG, MEDIUM, SHORT, WINDOW, Feature
-from core.features.tape import Floats, Tape, less
-from core.features.windows import central, sums
+from core.features.tape import Floats, Tape
+from core.features.windows import returns_around, sums
 
 _INPUTS = ("price",)
 _BNS = (
@@ -22,7 +23,7 @@ _ROGERS = "Rogers & Satchell (1991), Estimating variance from high, low and clos
 
 
 def volatility(tape: Tape, window: int) -> Floats:
-    two, _, _ = central(tape.log_return, window)
+    two, _, _ = returns_around(tape, window)
     return np.sqrt(two / (window - 1))
 
 

@@ -8,12 +8,12 @@ from typing import Any, Final
 import numpy as np
 
 from core.bars.compiled import kernel
-from core.decimals import places_of
-from core.features.tape import Floats
+from core.features.compiled import reordered
+from core.features.exact import whole
+from core.features.tape import Floats, Tape
 
 NOTHING_LEFT: Final = 1e-24
 """Squares that are left of so small a share are what rounding left: the line goes through all points."""
-_EXACT: Final = float(2**53)
 _LONG: Final = float(2**62)
 
 
@@ -22,14 +22,12 @@ def amounts(values: Floats, window: int) -> Floats:
 
     Else as `sums`, for tapes that begin with row 0.
     """
-    scale = 10.0 ** places_of(values)
-    whole = np.rint(values * scale)
-    size = np.abs(whole)
-    if not ((whole / scale == values) & (size < _EXACT)).all() or float(size.sum()) >= _LONG:
+    known = whole(values)
+    if known is None or float(np.abs(known[0]).sum(dtype=np.float64)) >= _LONG:
         return sums(values, window, 0)
-    total = np.append(0, np.cumsum(whole.astype(np.int64)))
+    total = np.append(0, np.cumsum(known[0]))
     found = np.full(len(values), np.nan)
-    found[window - 1 :] = (total[window:] - total[:-window]) / scale
+    found[window - 1 :] = (total[window:] - total[:-window]) / 10.0 ** known[1]
     return found
 
 
@@ -42,6 +40,11 @@ def sums(values: Floats, window: int, first: int, decay: float = 1.0) -> Floats:
     found, rest = np.empty(len(values)), np.empty(len(values))
     _sums(np.ascontiguousarray(values), window, first % window, decay, rest, found)
     return found
+
+
+def returns_around(tape: Tape, window: int) -> tuple[Floats, Floats, Floats]:
+    """`central` of the log returns."""
+    return tape.once(("returns", window), lambda: central(tape.log_return, window))
 
 
 def central(values: Floats, window: int) -> tuple[Floats, Floats, Floats]:
@@ -115,66 +118,54 @@ def _sums(values: Any, window: Any, place: Any, decay: Any, rest: Any, found: An
         offset = 0
 
 
-@kernel
+@reordered
 def _central(values: Any, window: Any, found: Any) -> None:
-    for at in range(len(values)):
-        if at < window - 1:
-            found[0, at] = found[1, at] = found[2, at] = np.nan
-            continue
-        total = 0.0
-        least = most = values[at]
-        for place in range(at - window + 1, at + 1):
-            total += values[place]
-            least = min(least, values[place])
-            most = max(most, values[place])
+    found[:, : window - 1] = np.nan
+    for at in range(window - 1, len(values)):
+        own = values[at - window + 1 : at + 1]  # a slice is never indexed from behind, so loops are vectorised
+        total, same = 0.0, 0
+        for place in range(window):
+            total += own[place]
+            same += own[place] == values[at]
+        mean = values[at] if same == window else total / window
         two = three = four = 0.0
-        if least != most:
-            mean = total / window
-            for place in range(at - window + 1, at + 1):
-                apart = values[place] - mean
-                two += apart * apart
-                three += apart * apart * apart
-                four += apart * apart * apart * apart
-        nothing = total - total  # NaN where a value is
-        found[0, at] = two + nothing
-        found[1, at] = three + nothing
-        found[2, at] = four + nothing
+        for place in range(window):
+            apart = own[place] - mean
+            two += apart * apart
+            three += apart * apart * apart
+            four += apart * apart * apart * apart
+        found[0, at] = two
+        found[1, at] = three
+        found[2, at] = four
 
 
-@kernel
+@reordered
 def _line(x: Any, y: Any, window: Any, found: Any) -> None:
-    for at in range(len(x)):
-        if at < window - 1:
-            for line in range(5):
-                found[line, at] = np.nan
-            continue
-        start = at - window + 1
-        x_sum = y_sum = 0.0
-        x_least = x_most = x[at]
-        y_least = y_most = y[at]
-        for place in range(start, at + 1):
-            x_sum += x[place]
-            y_sum += y[place]
-            x_least, x_most = min(x_least, x[place]), max(x_most, x[place])
-            y_least, y_most = min(y_least, y[place]), max(y_most, y[place])
-        x_mean, y_mean = x_sum / window, y_sum / window
-        if x_least == x_most:
-            x_mean = x_least
-        if y_least == y_most:
-            y_mean = y_least
-        xx = xy = yy = 0.0
-        for place in range(start, at + 1):
-            xx += (x[place] - x_mean) * (x[place] - x_mean)
-            xy += (x[place] - x_mean) * (y[place] - y_mean)
-            yy += (y[place] - y_mean) * (y[place] - y_mean)
-        nothing = (x_sum - x_sum) + (y_sum - y_sum)
-        slope = xy / xx + nothing if xx > 0 else np.nan
+    found[:, : window - 1] = np.nan
+    for at in range(window - 1, len(x)):
+        a, b = x[at - window + 1 : at + 1], y[at - window + 1 : at + 1]
+        a_sum = b_sum = 0.0
+        a_same = b_same = 0
+        for place in range(window):
+            a_sum += a[place]
+            b_sum += b[place]
+            a_same += a[place] == x[at]
+            b_same += b[place] == y[at]
+        a_mean = x[at] if a_same == window else a_sum / window
+        b_mean = y[at] if b_same == window else b_sum / window
+        aa = ab = bb = 0.0
+        for place in range(window):
+            left, right = a[place] - a_mean, b[place] - b_mean
+            aa += left * left
+            ab += left * right
+            bb += right * right
+        slope = ab / aa if a_same < window else np.nan
         rest = 0.0
-        for place in range(start, at + 1):
-            apart = (y[place] - y_mean) - slope * (x[place] - x_mean)
+        for place in range(window):
+            apart = (b[place] - b_mean) - slope * (a[place] - a_mean)
             rest += apart * apart
-        found[0, at] = xx + nothing
-        found[1, at] = xy + nothing
-        found[2, at] = yy + nothing
-        found[3, at] = (rest if rest > yy * NOTHING_LEFT else 0.0) + nothing
+        found[0, at] = aa
+        found[1, at] = ab
+        found[2, at] = bb
+        found[3, at] = 0.0 if rest <= bb * NOTHING_LEFT else rest
         found[4, at] = slope

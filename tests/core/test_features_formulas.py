@@ -12,7 +12,8 @@ from core.bars.spec import BarSpec
 from core.errors import ConfigError
 from core.features import FEATURES, SUBJECTS, features_named, features_of
 from core.features.builder import TapeBuilder, of_bars, on_the_clock
-from core.features.tape import Tape, less, times
+from core.features.exact import less, places_of, times, whole
+from core.features.tape import Tape
 from core.features.windows import Line, amounts, central, sums
 
 TOLERANCE = 1e-9
@@ -146,6 +147,13 @@ def test_differences_and_products_are_those_of_the_decimals() -> None:
     assert np.isnan(less(one, other)[4])
     assert less(one[:1], other[:1])[0] != one[0] - other[0]
     assert times(np.array([1.1, 2.2]), np.array([1.1, 0.3])).tolist() == [1.21, 0.66]
+    assert times(np.array([np.pi]), np.array([1.1]))[0] == np.pi * 1.1
+    assert places_of(np.array([1.5, 0.25, np.nan, 3.0])) == 2
+    assert places_of(np.array([np.pi])) is None
+    assert whole(np.array([1.5, np.nan])) is None
+    numbers, places = whole(np.array([1.5, -0.25, 7.0])) or (np.zeros(0), 0)
+    assert (numbers.tolist(), places) == ([150, -25, 700], 2)
+    assert less(np.array([2.0**60, 1e-13]), np.array([1.0, 0.0])).tolist() == [2.0**60 - 1.0, 1e-13]
 
 
 def test_windows_do_not_drift_and_forget() -> None:
