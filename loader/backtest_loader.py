@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from core.errors import ConfigError
-from core.nearest import one_of
+from core.nearest import did_you_mean, one_of
 from loader.missing import checked_on_missing, report
 
 if TYPE_CHECKING:
@@ -315,7 +315,7 @@ class BacktestDataLoader:
         symbol: str | Iterable[str],
         start: str | date,
         end: str | date,
-        bars: str | BarSpec = "dollar",
+        bars: str | BarSpec | Iterable[str | BarSpec] = "dollar",
         threshold: float | str | Decimal | None = None,
         market: str = "um",
         data_type: str = "trades",
@@ -324,36 +324,52 @@ class BacktestDataLoader:
         output: str = "pandas",
         on_missing: str = "warn",
         **options: Any,
-    ) -> Frame:
+    ) -> Frame | dict[str, Frame]:
         """Information-driven and time bars from stored trades (`data_type='agg_trades'`: from aggregated ones).
 
         `bars` is a kind (`time`, `tick`, `volume`, `dollar`, `tick_imbalance`, `volume_imbalance`, `dollar_imbalance`,
         `afml_dollar_imbalance`, `tick_run`, `volume_run`, `dollar_run`) with its `threshold` (a step like `'1h'` for
-        time bars; 40,000,000 for dollar bars if not given) and `options`, or a whole spec: `'dollar-40000000'`.
+        time bars; 40,000,000 for dollar bars if not given) and `options`, or a whole spec: `'dollar-40000000'`. Of
+        several the trades are read once, and what comes is a dict of frames by the text of their spec.
         `symbol` is one or several, each with bars of its own, which begin with its first trade in the request. Rows by
         symbol and time: `symbol`, then the columns of `core.bars.table.schema_of`; a bar is known at its `time_close`.
         The bar that is not finished at the end comes with `unfinished=True` only. With `stored` they are those that
         `scripts/pipeline.py features` made, from the first stored trade on, as far as they close within the request.
+        A bar of the clock is finished where a trade behind its step is stored, be that behind the request. Trades that
+        are missing at the ends of the request, or whole days between, are told of (`on_missing`).
         Sums are exact, so bars do not depend on how trades are stored. docs/bars.md has the formulas; a BarsDrift
         warning says when an adaptive size has run away.
         """
         from core.layout import Layout
-        from loader.bars import bar_columns, read_bars, spec_of, stored_bars
+        from loader.bars import bar_columns, lacking_bars, read_bars, specs_of, stored_bars
+        from loader.gaps import lacking_trades
+        from loader.stream import has_files
 
         _check(output, on_missing)
-        spec = spec_of(bars, threshold, options)
+        specs = specs_of(bars, threshold, options)
         if data_type not in ("trades", "agg_trades"):
-            raise ConfigError(f"data_type: bars are made of trades or agg_trades, not of {data_type!r}")
+            near = did_you_mean(str(data_type), ("trades", "agg_trades"))
+            raise ConfigError(f"data_type: bars are made of trades or agg_trades, not of {data_type!r}{near}")
         request = self._request(symbol, start, end, data_type, "1h", market)
         (dataset,) = request.datasets
+        if stored and (self._pins is not None or unfinished):
+            raise ConfigError("stored bars are whole and know no snapshot; leave out stored, or unfinished")
+        present = has_files(self._storage, request, dataset)
+        missing = self._absent(request, {dataset.name: present})
+        missing += lacking_trades(self._storage, request, dataset, self._ended)
+        layout, advice = Layout(self._settings.data_root), self._advice
         if stored:
-            if self._pins is not None or unfinished:
-                raise ConfigError("stored bars are whole and know no snapshot; leave out stored, or unfinished")
-            rows = stored_bars(Layout(self._settings.data_root), self._storage, request, spec)
+            unmade = lacking_bars(layout, request, dataset, specs, present)
+            missing, advice = [*unmade.missing, *missing], unmade.advice
+            present = unmade.present
+        report(missing, request.span, any(present), on_missing, advice, 3)
+        if stored:
+            rows = stored_bars(layout, self._storage, request, specs)
         else:
-            self._tell_absent(request, on_missing)
-            rows = read_bars(self._reader, request, dataset, spec, unfinished)
-        return self._given(bar_columns(request, rows), output)
+            rows = read_bars(self._reader, self._storage, request, dataset, specs, unfinished)
+        frames = {str(spec): self._given(bar_columns(request, rows[spec]), output) for spec in specs}
+        are_many = isinstance(bars, Iterable) and not isinstance(bars, str)
+        return frames if are_many else frames[str(specs[0])]
 
     # features
 

@@ -20,7 +20,7 @@ from core.bars.spec import BarSpec
 from core.datasets import DATASETS, Dataset
 from core.datasets.contracts import contract_usd
 from core.datasets.metrics import known_from
-from core.dates import DAY_US, HOUR_US, INTERVAL_US, format_us
+from core.dates import DAY_US, HOUR_US, INTERVAL_US
 from core.errors import ConfigError
 from core.features import FEATURES, features_named, features_of
 from core.features.builder import Rows, TapeBuilder, of_bars, on_the_clock
@@ -33,8 +33,9 @@ from core.types import Market, Span
 from loader.align import Integers, available_at, last_known
 from loader.arguments import Request, parse_request
 from loader.frames import Columns
+from loader.gaps import days_without
 from loader.lookup import absent, inside
-from loader.missing import Lack, Missing
+from loader.missing import Missing
 from loader.reader import RowReader
 from loader.stream import has_files
 
@@ -377,16 +378,7 @@ def _days_without(storage: StoredRows, request: FeatureRequest) -> Iterator[Miss
     trades = request.trades
     one = trades.series(request.dataset, trades.symbols[0])
     (parts,) = inside(storage, [one], trades.span)
-    days = {day for part in parts for day in range(part.first_us // DAY_US, part.last_us // DAY_US + 1)}
-    gaps = [
-        Span((before + 1) * DAY_US, after * DAY_US)
-        for before, after in zip(sorted(days), sorted(days)[1:], strict=False)
-        if after > before + 1
-    ]
-    if gaps:
-        own = Span(parts[0].first_us, parts[-1].last_us + 1)
-        where = ", ".join(f"{format_us(gap.start_us)} to {format_us(gap.end_us)}" for gap in gaps[:3])
-        yield Missing(one, trades.symbols[0], own, f"{one} has no trades from {where}", Lack.GAP, 0, tuple(gaps))
+    return days_without(one, trades.symbols[0], parts)
 
 
 def _spec(interval: str | BarSpec) -> BarSpec:

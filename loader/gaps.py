@@ -1,20 +1,24 @@
 """What rows that were read lack of those that are expected: between them, before the first and behind the last."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 
 from core.datasets import Beat, Dataset
 from core.datasets.grid import Grid
 from core.dates import DAY_US, LATE_DAYS, LATE_UNTIL, day_of, format_us
-from core.types import Cadence, Period, Series, Span
+from core.storage.stored import StoredRows
+from core.types import Cadence, PartitionFacts, Period, Series, Span
 from loader.align import Integers
 from loader.arguments import Request
+from loader.lookup import inside
 from loader.missing import Lack, Missing
 from loader.rows import Rows
 
+_SHOWN: Final = 3
 _EDGE_US: Final = DAY_US
 """Where rows come as they may, a request's first and last day may be without any."""
 
@@ -51,6 +55,41 @@ def lacking(
             yield Missing(one, symbol, own, f"{one}: {_said(gaps[number])}", Lack.GAP, count, spans)
         if is_early[place] and not ended(one, own.end_us - 1):
             yield Missing(one, symbol, own, f"{one} ends at {format_us(own.end_us - 1)}", Lack.ENDS_EARLY)
+
+
+def lacking_trades(
+    storage: StoredRows, request: Request, dataset: Dataset, ended: Callable[[Series, int], bool]
+) -> Iterator[Missing]:
+    """What the files of trades lack that the span of the request would have: at its ends, and whole days between. No
+    row is read."""
+    near = inside(storage, [request.series(dataset, symbol) for symbol in request.symbols], request.span)
+    found = [[part for part in parts if part.last_us >= request.span.start_us] for parts in near]
+    found = [[part for part in parts if part.first_us < request.span.end_us] for parts in found]
+    ends = [
+        [max(request.span.start_us, min(part.first_us for part in parts)), max(part.last_us for part in parts)]
+        if parts
+        else []
+        for parts in found
+    ]
+    times = pa.array([us for each in ends for us in each], pa.int64()).cast(pa.timestamp("us", tz="UTC"))
+    offsets = np.cumsum([0, *map(len, ends)])
+    yield from lacking(request, dataset, Rows(pa.table({"timestamp": times}), offsets), ended)
+    for symbol, parts in zip(request.symbols, near, strict=True):
+        yield from days_without(request.series(dataset, symbol), symbol, parts)
+
+
+def days_without(one: Series, symbol: str, parts: Sequence[PartitionFacts]) -> Iterator[Missing]:
+    """Days between stored ones of which no file has rows."""
+    days = {day for part in parts for day in range(part.first_us // DAY_US, part.last_us // DAY_US + 1)}
+    gaps = [
+        Span((before + 1) * DAY_US, after * DAY_US)
+        for before, after in zip(sorted(days), sorted(days)[1:], strict=False)
+        if after > before + 1
+    ]
+    if gaps:
+        own = Span(parts[0].first_us, parts[-1].last_us + 1)
+        where = ", ".join(f"{format_us(gap.start_us)} to {format_us(gap.end_us)}" for gap in gaps[:_SHOWN])
+        yield Missing(one, symbol, own, f"{one} has no trades from {where}", Lack.GAP, 0, tuple(gaps))
 
 
 def _published_until(dataset: Dataset, request: Request, now_us: int) -> int:

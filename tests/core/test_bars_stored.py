@@ -18,6 +18,7 @@ from core.bars.spec import BarSpec
 from core.errors import NoData, StorageError
 from core.storage.bar_files import BarFiles
 from core.types import Period
+from loader.missing import MissingDataWarning
 
 SPECS = ("tick-7", "dollar-5000", "time-6h", "tick_imbalance-5", "dollar_run-4", "volume-30.5")
 
@@ -165,7 +166,7 @@ def test_damaged_bars_are_told_of_and_made_again(world: BarWorld) -> None:
         first = column.dictionary_page_offset or column.data_page_offset
         path.write_bytes(whole[: first + 25] + bytes([whole[first + 25] ^ 4]) + whole[first + 26 :])
     with world.loader() as loader, pytest.raises(StorageError, match=r"cannot read .*2024-01.parquet: .*CRC checksum"):
-        loader.load_bars("BTCUSDT", "2024-01-01", "2024-12-31", "tick-7", stored=True)
+        loader.load_bars("BTCUSDT", "2024-01-01", "2024-12-31", "tick-7", stored=True, on_missing="ignore")
     world.build(SPECS)
     assert world.files() == wanted
     for path in world.folder.rglob("*-2024-03.parquet"):
@@ -330,13 +331,15 @@ def test_processes_make_the_same_bars(world: BarWorld) -> None:
 def test_the_loader_reads_them_while_they_are_right(world: BarWorld) -> None:
     world.put("2024-01-30", "2024-02-01")
     with world.loader() as loader:
-        with pytest.raises(NoData, match=r"no bars tick-7 of um/trades/BTCUSDT are stored; make them: .*--bars tick-7"):
+        with pytest.raises(NoData, match=r"no bars tick-7 of um/trades/BTCUSDT are stored; .* To make .*--bars tick-7"):
             loader.load_bars("BTCUSDT", "2024-01-01", "2024-12-31", "tick-7", stored=True)
         world.build(SPECS)
         for spec in SPECS:
-            table = loader.load_bars("BTCUSDT", "2024-01-01", "2024-12-31", spec, stored=True, output="arrow")
+            request = ("BTCUSDT", "2024-01-30", "2024-02-01")
+            with pytest.warns(MissingDataWarning, match="no trades from 2024-01-31"):
+                table = loader.load_bars(*request, spec, stored=True, output="arrow")
             assert table.drop_columns(["symbol"]).equals(world.truth(spec))
-            plain = loader.load_bars("BTCUSDT", "2024-01-01", "2024-12-31", BarSpec.parse(spec), output="arrow")
+            plain = loader.load_bars(*request, BarSpec.parse(spec), output="arrow", on_missing="ignore")
             assert plain.drop_columns(["symbol"]).combine_chunks().equals(world.truth(spec).combine_chunks())
         part = loader.load_bars("BTCUSDT", "2024-02-01", "2024-02-01", "tick-7", stored=True)
         assert (part["time_close"].dt.strftime("%Y-%m-%d") == "2024-02-01").all()
