@@ -1,7 +1,7 @@
 """Where a dataset's rows come from: features of stored trades, up to the quarantine, and a lock of what they are of."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -30,7 +30,9 @@ PLAIN: Final = ("prices", "amounts", "flow", "returns")
 class Source:
     """One request for features. Rows and lock are of one state of the data, or FilesChanged says that they are not."""
 
-    def __init__(self, loader: BacktestDataLoader, request: FeatureRequest, interval: str, on_missing: str) -> None:
+    def __init__(
+        self, loader: BacktestDataLoader, request: FeatureRequest, asked: Mapping[str, str], on_missing: str
+    ) -> None:
         self._loader, self._request, self._on_missing = loader, request, on_missing
         self._series = self._sources()
         self._stamps = [loader._storage.stamps(one) for one in self._series]
@@ -41,10 +43,12 @@ class Source:
                 "symbol": request.trades.symbols[0],
                 "market": request.trades.market.value,
                 "data_type": request.dataset.name,
-                "interval": interval,
+                "interval": str(request.spec),
                 "start": format_us(span.start_us),
                 "end": format_us(span.end_us),
+                "features": list(self.names),
                 "series": [str(one) for one in self._series],
+                **asked,
             }
         }
 
@@ -68,12 +72,13 @@ class Source:
         """The source that is asked for; closes what it has opened. Raises ConfigError, NoData."""
         if loader is not None and data_dir is not None:
             raise ConfigError("data_dir: the loader that is given has one; leave one of them out")
-        names = _names(features, include_advanced)
+        names = names_of(features, include_advanced)
         request = parse_features(symbol, start_date, end_date, interval, names, market, data_type)
         with contextlib.nullcontext(loader) if loader is not None else BacktestDataLoader(data_dir=data_dir) as opened:
             if recipe.quarantine:
                 request = _before_quarantine(opened, request)
-            yield cls(opened, request, str(interval), on_missing)
+            asked = {"asked_start": str(start_date), "asked_end": str(end_date), "asked_interval": str(interval)}
+            yield cls(opened, request, asked, on_missing)
 
     def frames(self) -> Iterator[pd.DataFrame]:
         """The rows in order of time, with the prices that labels are made of among the features."""
@@ -114,7 +119,8 @@ class Source:
         return found
 
 
-def _names(features: Iterable[str] | None, include_advanced: bool) -> list[str] | None:
+def names_of(features: Iterable[str] | None, include_advanced: bool) -> list[str] | None:
+    """The features that are asked for; None: all. Raises ConfigError."""
     if features is not None:
         names = [features] if isinstance(features, str) else list(features)
         if not names:
