@@ -25,6 +25,7 @@ from core.commands.command import (
     add_source_options,
     bytes_from,
     local_settings_from,
+    positive,
     prepare_data_root,
     status_line,
 )
@@ -40,6 +41,7 @@ from core.jobs.alone import alone
 from core.jobs.optimize import Merge, Optimizer, Outcome
 from core.jobs.sync import Scope
 from core.layout import Layout
+from core.nearest import did_you_mean
 from core.storage.cross_sections import CrossSections, groups_of, is_current, make, periods_of, remove_all
 from core.storage.manager import StorageManager
 
@@ -274,12 +276,17 @@ def features(options: argparse.Namespace) -> int:
 
     began = time.monotonic()
     specs = _specs(options)
+    if options.scheduler and (options.processes is not None or options.sequential):
+        given = "--sequential" if options.sequential else "--processes"
+        raise ConfigError(f"{given} is for this machine, and --scheduler gives the work to others; leave one out")
     settings = local_settings_from(options)
     layout = Layout(settings.data_root)
     storage = StorageManager(layout, settings.storage, settings.quality)
     options.data_types = options.data_types or "trades"
     if odd := [name for name in options.data_types.split(",") if name not in TRADES]:
-        raise ConfigError(f"--data-types: bars are made of {' or '.join(TRADES)}, not of {odd[0]!r}")
+        raise ConfigError(
+            f"--data-types: bars are made of {' or '.join(TRADES)}, not of {odd[0]!r}{did_you_mean(odd[0], TRADES)}"
+        )
     wanted, missing = wanted_from(options, storage)
     tasks = [BarTask(settings, series, specs, not options.sequential) for series in wanted]
     prepare_data_root(layout.root)
@@ -548,7 +555,7 @@ def parser() -> argparse.ArgumentParser:
     mine = making.add_argument_group("this command")
     mine.add_argument("--type", choices=BAR_TYPES, help="a usual set of bars (default standard)")
     mine.add_argument("--bars", metavar="a,b", help="these bars instead, as dollar-40000000")
-    mine.add_argument("--processes", type=int, metavar="N", help="series at once (default: as many as processors)")
+    mine.add_argument("--processes", type=positive, metavar="N", help="series at once (default: as many as processors)")
     mine.add_argument(
         "--scheduler", metavar="URL", help="on a Dask cluster, as tcp://host:8786; it has to see the data"
     )
