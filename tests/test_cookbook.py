@@ -2,7 +2,6 @@
 not known."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from filelock import FileLock
 from PIL import Image, ImageChops, ImageStat
 
 from core.errors import ConfigError
@@ -26,22 +24,6 @@ HEADINGS = [heading for heading in cookbook.recipes() if heading]
 CUT = pd.Timestamp("2024-09-30 12:00", tz="UTC")
 """Within a day, so that its candle would be another one."""
 HOUR = pd.Timedelta("1h")
-
-
-@pytest.fixture(scope="session")
-def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Two data folders, made once, whichever worker comes first; one ends with the cut's day."""
-    root = tmp_path_factory.getbasetemp()
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    folders = {name: root / "cookbook" / name for name in ("whole", "cut")}
-    done = root / "cookbook" / "done"
-    with FileLock(root / "cookbook.lock"):
-        if not done.exists():
-            with cookbook.exchange(root / "cookbook" / "archive") as source:
-                cookbook.prepare(source, folders["whole"])
-                cookbook.download(source, folders["cut"], "--end", "2024-09-30")
-            done.touch()
-    return folders
 
 
 @pytest.fixture
