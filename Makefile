@@ -53,6 +53,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/loader.py --rounds 7
 	$(BIN)/python benchmarks/bars.py
 	$(BIN)/python benchmarks/bars_stored.py
+	$(BIN)/python benchmarks/features.py
 
 clean:
 	rm -rf $(VENV) $(TOOLS) .mypy_cache .pytest_cache .ruff_cache data/demo
