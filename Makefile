@@ -3,6 +3,7 @@
 # make tools  NautilusTrader, hftbacktest, freqtrade and vectorbt, each in its own environment (4 GB with ArcticDB), for
 #             the tests of exports, which skip without them; two to four minutes, so make test does not ask for it;
 #             the benchmark of the loader has NautilusTrader and ArcticDB from there
+# make site   the documentation as a site under site/, without warnings or not at all
 # make bench  the benchmarks; BHDS=/path/to/python names one that has binance_datatool; polars takes part
 #             where it is installed into .venv
 
@@ -15,7 +16,7 @@ TOOLS := .venv-tools
 TOOL_NAMES := nautilus hftbacktest freqtrade vectorbt arctic
 TOOL_STAMPS := $(TOOL_NAMES:%=$(TOOLS)/%/.installed)
 
-.PHONY: demo test lint bench tools clean
+.PHONY: demo test lint site bench tools clean
 
 demo: $(STAMP)
 	@$(BIN)/python scripts/demo.py
@@ -27,6 +28,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+site: $(VENV)/.installed-dev
+	$(BIN)/zensical build --strict --clean
 
 tools: $(TOOL_STAMPS)
 
@@ -56,7 +60,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/features.py
 
 clean:
-	rm -rf $(VENV) $(TOOLS) .mypy_cache .pytest_cache .ruff_cache data/demo
+	rm -rf $(VENV) $(TOOLS) site .mypy_cache .pytest_cache .ruff_cache data/demo
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -18,6 +18,7 @@ from core.commands.names import COMMANDS
 from core.sample.market import demo_market
 from core.sample.rest import SampleApi
 from core.sample.server import running_server
+from docs import commands
 
 FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -127,3 +128,9 @@ def goes_on(command: list[str], env: dict[str, str], folder: Path, says: str) ->
     process.send_signal(signal.SIGINT)
     rest = process.communicate(timeout=60)[0]
     assert says in said, said + rest
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="other versions of Python write help otherwise")
+def test_the_page_of_commands_is_what_the_commands_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    assert commands.PAGE.read_text(encoding="utf-8") == commands.page(), "run: python docs/commands.py"
