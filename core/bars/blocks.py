@@ -96,21 +96,23 @@ def fill(trades: Any, at: Any, room: Any, rule: Any, whole: Any, real: Any) -> A
     ids, price, quantity, maker, bit, _ = trades
     sales, sums = room[5], room[6]
     count = min(len(sales) - 8, len(ids) - at)
-    if not _rising(ids[at : at + count], whole[LAST_ID], rule[MAY_REPEAT]):
-        return count, DISORDER
     if rule[TICK_RULE]:
         _sides_of_ticks(price[at : at + count], real[CLOSE], whole[SIDE], sales)
     else:
         _sides_of_takers(maker, bit + at, count, room[4])
     room[7][:] = False
     scale, quantity_scale = _TEN[rule[PRICE_PLACES]], _TEN[rule[QUANTITY_PLACES]]
-    is_odd, most = False, 0.0
+    is_odd, most, has_risen, before = False, 0.0, True, whole[LAST_ID]
     for block in range((count + BLOCK - 1) // BLOCK):
         first, last = block * BLOCK, min(count, block * BLOCK + BLOCK)
         sold, here = sales[first:last], sums[block]
         first, last = first + at, last + at
+        has_risen &= _rising(ids[first:last], before, rule[MAY_REPEAT])
+        before = ids[last - 1]
         is_odd |= _sum_up(price[first:last], quantity[first:last], sold, scale, quantity_scale, rule[CONTRACT], here)
         most += float(max(here[BLOCK_HIGH], rule[CONTRACT], 1)) * float(here[BLOCK_VOLUME])
+    if not has_risen:
+        return count, DISORDER
     if is_odd:
         return count, UNREADABLE
     return count, DONE if most < _ROOM else TOO_LARGE
@@ -152,7 +154,7 @@ def _sides_of_ticks(price: Any, before: Any, side: Any, sales: Any) -> Any:
         before = now
 
 
-@plain
+@inner
 def _sum_up(price: Any, quantity: Any, sales: Any, scale: Any, quantity_scale: Any, contract: Any, sums: Any) -> Any:
     """The sums of some trades; whether some number among them is no decimal of so many places, or too large."""
     half, quantity_half = scale * _HALF_PLACE, quantity_scale * _HALF_PLACE

@@ -19,8 +19,9 @@ from core.errors import ConfigError
 
 __all__ = ["BarBuilder", "columns_of", "schema_of"]
 
-AT_ONCE: Final = 8192
-"""Trades in the scratch: enough for what is done once for each, few enough for the processor's caches."""
+AT_ONCE: Final = 16_384
+"""Trades in the scratch: enough for what is done once for each, few enough for the processor's caches and for sums to
+fit."""
 FEW: Final = BLOCK
 """So many are tried where those of a scratch are too large, or odd ones are among them."""
 BARS_AT_ONCE: Final = 8100

@@ -153,10 +153,9 @@ def _part(columns: Columns, spec: BarSpec, schema: pa.Schema, before: tuple[int,
     if family is Family.RUN:  # a side that was never seen is not known either
         masks |= {name: np.isnan(columns[name]) for name in ("exp_buy", "exp_sell")}
     some = {name: mask for name, mask in masks.items() if mask.any()}
-    arrays = [
-        pa.array(np.ascontiguousarray(columns[one.name]), mask=some.get(one.name)).cast(one.type) for one in schema
-    ]
-    return pa.table(arrays, schema=schema)
+    arrays = [pa.array(np.ascontiguousarray(columns[one.name]), mask=some.get(one.name)) for one in schema]
+    typed = [array.view(field.type) for array, field in zip(arrays, schema, strict=True)]  # whole numbers as times
+    return pa.table(typed, schema=schema)
 
 
 def _exact(whole: npt.NDArray[Any], slot: int) -> npt.NDArray[Any]:

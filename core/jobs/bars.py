@@ -336,6 +336,9 @@ def by_month(batches: Iterable[pa.RecordBatch], first: Period) -> Iterator[tuple
     month = first
     for batch in batches:
         times = batch.column("timestamp").cast(pa.int64()).to_numpy()
+        if times.max() < month.span.end_us:  # nearly always, and quickly known
+            yield month, batch
+            continue
         start = 0
         while start < len(times):
             later = np.flatnonzero(times[start:] >= month.span.end_us)

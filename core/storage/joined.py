@@ -70,15 +70,16 @@ class _Reading:
     def taken_until(self, limit: int) -> Iterator[pa.RecordBatch]:
         """Takes out the rows in which the first column of the key is at most `limit`, also those not read yet."""
         while self.rows is not None:
+            if self.last <= limit:
+                yield self.rows
+                self.rows = next(self._batches, None)
+                continue
             keys = first_keys(self._dataset, self.rows)
             count = int(np.searchsorted(keys, limit, side="right"))
-            rows = self.rows
+            rows, self.rows = self.rows, self.rows.slice(count)
             if count:
                 yield rows.slice(0, count)
-            if count < len(keys):
-                self.rows = rows.slice(count)
-                return
-            self.rows = next(self._batches, None)
+            return
 
 
 class _Joining:

@@ -47,16 +47,35 @@ class Lane:
     ) -> Iterator[pa.RecordBatch]:
         """Those of its rows that lie in `span`, with the column `RANK` if there are `ranks`. Raises StorageError."""
         place = first = self.runs[0].first
+        is_inside = all(is_within(run.source, span) for run in self.runs)
+        numbers = _Ranks(self.runs, ranks) if ranks is not None else None
         for batch in holding.rows(self.partition, first, self.runs[-1].end, rows_at_once, columns):
-            ranked = batch if ranks is None else batch.append_column(RANK, self._ranks(place, batch.num_rows, ranks))
+            ranked = batch if numbers is None else batch.append_column(RANK, numbers.of(place, batch.num_rows))
             place += batch.num_rows
-            inside = between(ranked, span)
+            inside = ranked if is_inside else between(ranked, span)
             if inside.num_rows:
                 yield inside
 
-    def _ranks(self, place: int, rows: int, ranks: Mapping[Source, int]) -> pa.Array:
-        ends = np.clip([run.end - place for run in self.runs], 0, rows)
-        return pa.array(np.repeat([ranks[run.source] for run in self.runs], np.diff(ends, prepend=0)))
+
+class _Ranks:
+    """Ranks of rows that stand behind one another. Those of a batch of one archive are a part of an array that is made
+    once, for as many batches as there are."""
+
+    def __init__(self, runs: Sequence[Run], ranks: Mapping[Source, int]) -> None:
+        self._ends = np.array([run.end for run in runs])
+        self._ranks = np.array([ranks[run.source] for run in runs])
+        self._alike = pa.array(self._ranks[:0])
+        self._run = -1
+
+    def of(self, place: int, rows: int) -> pa.Array:
+        """The ranks of so many rows from number `place` on."""
+        run = int(np.searchsorted(self._ends, place, side="right"))
+        if place + rows > self._ends[run]:
+            counts = np.diff(np.clip(self._ends - place, 0, rows), prepend=0)
+            return pa.array(np.repeat(self._ranks, counts))
+        if run != self._run or rows > len(self._alike):
+            self._run, self._alike = run, pa.array(np.repeat(self._ranks[run], rows))
+        return self._alike.slice(0, rows)
 
 
 def lanes_of(holding: Holding, partition: Partition, span: Span) -> Iterator[Lane]:
@@ -72,6 +91,11 @@ def lanes_of(holding: Holding, partition: Partition, span: Span) -> Iterator[Lan
 def overlaps(part: Source | Partition, span: Span) -> bool:
     """Whether it may have rows in `span`."""
     return part.first_us < span.end_us and part.last_us >= span.start_us
+
+
+def is_within(part: Source | Partition, span: Span) -> bool:
+    """Whether it has no row outside of `span`."""
+    return span.start_us <= part.first_us and part.last_us < span.end_us
 
 
 def _runs_of(partition: Partition) -> Iterator[Run]:

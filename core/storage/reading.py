@@ -84,12 +84,21 @@ def rows_in(
     for group in range(parquet.num_row_groups):
         behind = place + parquet.metadata.row_group(group).num_rows
         if place < end and first < behind:
-            for batch in parquet.iter_batches(rows_at_once, row_groups=[group], columns=columns):
+            for batch in _batches(parquet, group, behind - place, rows_at_once, columns):
                 start, stop = max(first, place), min(end, place + batch.num_rows)
                 if start < stop:
                     yield batch.slice(start - place, stop - start)
                 place += batch.num_rows
         place = behind
+
+
+def _batches(
+    parquet: pq.ParquetFile, group: int, rows: int, rows_at_once: int, columns: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a row group; at once if they are no more than that, which spares a copy of each column."""
+    if rows > rows_at_once:
+        return iter(parquet.iter_batches(rows_at_once, row_groups=[group], columns=columns))
+    return iter(parquet.read_row_group(group, columns=columns).to_batches())
 
 
 def _facts_at(
