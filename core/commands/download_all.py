@@ -111,11 +111,12 @@ async def _run(options: argparse.Namespace, arguments: Sequence[str], settings: 
                 workers=settings.download.workers,
                 fresh=options.no_resume,
                 asking=Asking(now_us(), settings.quality.accepted),
+                takes_rows=not settings.storage.keep_raw,
                 progress=lambda: {key: file.bytes_done for key, file in snapshot.active.copy().items()},
                 hold=smart.hold,
                 line=command_line(arguments),
             )
-            wanted = _wanted(options, settings, request, archive, tracker)
+            wanted = _wanted(options, settings, request, archive, tracker, storage)
             try:
                 async with watched(
                     options, arguments, settings, layout, tracker, smart, snapshot, emit, "download_all"
@@ -149,14 +150,20 @@ def _storage(
 
 
 async def _wanted(
-    options: argparse.Namespace, settings: Settings, request: Request, archive: Archive, tracker: DownloadTracker
+    options: argparse.Namespace,
+    settings: Settings,
+    request: Request,
+    archive: Archive,
+    tracker: DownloadTracker,
+    storage: StoragePool | None,
 ) -> AsyncIterator[Sequence[ArchiveFile]]:
     """The archives to work on; what a listing shows of their symbols is recorded."""
     layout = Layout(settings.data_root)
     if options.scope is Scope.PROCESS:
         yield _known_files(tracker, layout, request)
     elif options.scope is Scope.REBUILD:
-        async for files in find_on_disk(layout, archive):
+        assert storage is not None
+        async for files in find_on_disk(layout, archive, await asyncio.to_thread(storage.archives)):
             yield files
     elif options.unfinished:
         yield _unfinished_files(tracker)

@@ -4,7 +4,7 @@ from datetime import date
 from typing import Protocol
 
 from core.datasets import Dataset
-from core.types import ArchiveFile, Cadence, Download, FetchedFile, Market, Period, Series, Span
+from core.types import ArchiveFile, Cadence, Download, FetchedFile, Market, Period, Proof, Series, Span
 
 
 class Archive(Protocol):
@@ -36,6 +36,10 @@ class Archive(Protocol):
 
     def unlisted(self, series: Series, period: Period) -> ArchiveFile:
         """How an archive is called that is not listed; nobody is asked."""
+        ...
+
+    def proves(self, file: ArchiveFile, sha256: str) -> Proof | None:
+        """What the listing says for a digest of an archive; None if nothing. Nobody is asked."""
         ...
 
     async def adopt(self, download: Download) -> FetchedFile | None:

@@ -161,10 +161,25 @@ class _Filling:
         files = [file for file in listed if any(file.period.contains(day) for day in days)]
         done = tracker.look(files).done
         homes = tracker.homes(done.values())
-        # Their rows were a longer archive's too, until that was published anew without them.
-        tracker.demote([row for row, file in done.items() if file.key not in homes], State.FETCHED)
-        here = {file.key for file in done.values() if file.key in homes}
-        return [file for file in files if file.key not in here]
+        # Their rows were a longer archive's too, until that was published anew without them. Where it was not, one that
+        # was removed need not come again: it was proved to have no other rows.
+        here = self.filler.checker.layout.archived(series)
+        may_differ = self._republished(series)
+        again = {
+            row: file
+            for row, file in done.items()
+            if file.key not in homes and (file.name in here or any(one.contains(file.period) for one in may_differ))
+        }
+        tracker.demote(list(again), State.FETCHED)
+        settled = {file.key for row, file in done.items() if row not in again}
+        return [file for file in files if file.key not in settled]
+
+    def _republished(self, series: Series) -> list[Period]:
+        """The longer archives of a series that the exchange has replaced since they were here."""
+        tracker = self.filler.tracker
+        replaced = tracker.replaced(series)
+        known = tracker.downloads(series).items() if replaced else ()
+        return [p for p, row in known if row.file.key in replaced and p.cadence is not Cadence.DAILY]
 
     def _note_faulty(self, asked: Sequence[Sequence[ArchiveFile]]) -> None:
         """Archives that are published and could not be had or stored: nothing of their time is confirmed."""

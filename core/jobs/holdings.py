@@ -26,6 +26,7 @@ _DATABASE: Final = re.compile(r"download_status(\.rebuilt)?\.db(\.[0-9]{8}T[0-9]
 _METADATA: Final = re.compile(r"symbols_info\.json|\.writable\.[0-9]+")
 _LINK: Final = "a link, which is not followed"
 _LOCK: Final = re.compile(r"[\w.-]+\.(lock|json)")
+_LIVE: Final = re.compile(r"[\w.-]+-[0-9]+\.json|\.[\w.-]+\.json\.tmp")
 _LOG: Final = re.compile(r"tapevault\.log(\.[0-9]+)?|\.tapevault\.log\.lock")
 
 
@@ -213,6 +214,8 @@ def _cross_section(layout: Layout, path: Path, inside: list[str], name: str) -> 
 def _metadata(inside: list[str], name: str) -> _Identity | None:
     if inside == ["locks"]:
         return _Identity(What.METADATA) if _LOCK.fullmatch(name) else None
+    if inside == ["live"]:
+        return _Identity(What.METADATA) if _LIVE.fullmatch(name) else None
     database = _DATABASE.fullmatch(name)
     if inside:
         return None

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Final, TypeVar
@@ -90,9 +90,11 @@ async def in_order(questions: Sequence[Callable[[], Coroutine[None, None, T]]]) 
         await asyncio.gather(*ahead, return_exceptions=True)
 
 
-async def find_on_disk(layout: Layout, archive: Archive) -> AsyncIterator[tuple[ArchiveFile, ...]]:
-    """What the exchange lists of the archives that lie in `raw/`, a series at a time."""
-    here: dict[Series, set[Period]] = {}
+async def find_on_disk(
+    layout: Layout, archive: Archive, stored: Mapping[Series, Set[Period]]
+) -> AsyncIterator[tuple[ArchiveFile, ...]]:
+    """What the exchange lists of the archives that lie in `raw/` or of which rows are `stored`, a series at a time."""
+    here: dict[Series, set[Period]] = {series: set(periods) for series, periods in stored.items()}
     for one, period in layout.archives():
         here.setdefault(one, set()).add(period)
     series = sorted(here)

@@ -1,10 +1,10 @@
 """What a run asks of whoever keeps the rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final, Protocol
 
-from core.types import FetchedFile, Partition, Period, Series, Stamp, Stored
+from core.types import ArchiveFile, FetchedFile, Partition, Period, Series, Stamp, Stored
 
 if TYPE_CHECKING:  # a download alone needs no Arrow, which takes longer to load than everything else together
     from core.storage.survey import Survey
@@ -31,6 +31,10 @@ class Store(Protocol):
     def stamps(self, series: Series) -> dict[Period, Stamp]: ...
 
     def readable(self, series: Series, periods: Iterable[Period]) -> list[Partition]: ...
+
+    def archives(self) -> Mapping[Series, Set[Period]]: ...
+
+    def whole(self, file: ArchiveFile) -> Stored | None: ...
 
     def turn(self, series: Series) -> AbstractContextManager[None]: ...
 

@@ -140,6 +140,7 @@ class Sync:
 
     `storage` is None where nothing is stored. `fresh`: archives and partitions are made again though they are here.
     `asking` says which faults of the source are accepted, and what time it is for those that are asked for again.
+    `takes_rows`: archives may have been removed behind their rows, which then stand for them.
     `progress` says how many bytes of each active key are here; it goes into the database for monitors. While `hold`
     holds, no further archive is begun. `line` is what was typed to begin this.
     """
@@ -153,6 +154,7 @@ class Sync:
     workers: int = 32
     fresh: bool = False
     asking: Asking = field(default_factory=lambda: Asking(now_us()))
+    takes_rows: bool = False
     progress: Callable[[], Mapping[str, int]] = dict
     hold: Hold = field(default_factory=Hold)
     line: str = ""
@@ -379,11 +381,12 @@ class Sync:
         """One archive to its end, whatever that is; the last of its group has all of them stored."""
         group = self._group_of.pop(download.id)
         try:
-            fetched = await self._fetched(download)
-            if not await self._is_trusted(fetched):
-                self._add_fault(download, State.UNVERIFIED, without_checksum(download.file.key))
-            elif self.storage is not None:
-                self._groups.arrive(group, download, fetched)
+            if not await self._is_kept_as_rows(download):
+                fetched = await self._fetched(download)
+                if not await self._is_trusted(fetched):
+                    self._add_fault(download, State.UNVERIFIED, without_checksum(download.file.key))
+                elif self.storage is not None:
+                    self._groups.arrive(group, download, fetched)
         except NotPublished:
             was = "listed" if download.file.etag else "expected"
             self._add_fault(download, State.MISSING, f"{was}, but the source has no such object")
@@ -437,6 +440,26 @@ class Sync:
     def _make(self, files: Sequence[FetchedFile]) -> Stored:
         assert self.storage is not None
         return self.storage.held(files) if self.scope is Scope.REBUILD else self.storage.store(files, self.fresh)
+
+    async def _is_kept_as_rows(self, download: Download) -> bool:
+        """Whether an archive that is not here any more need not come again: its rows are stored, and the listing proves
+        the digest that they were stored with."""
+        file = download.file
+        may_be = self.takes_rows or self.scope is Scope.REBUILD
+        if not may_be or self.storage is None or self.fresh or download.sha256 is not None:
+            return False
+        path = self.layout.raw(file.series, file.period)
+        stored = None if path.exists() else await asyncio.to_thread(self.storage.whole, file)
+        if stored is None:
+            return False
+        source = stored.sources[file.key]
+        proof = self.archive.proves(file, source.sha256)
+        if proof is None:
+            return False
+        fetched = FetchedFile(file, path, file.size, source.sha256, proof)
+        self._note.add(Change(download, State.FETCHED, fetched=fetched))
+        self._note.add(Change(download, State.STORED, stored=stored))
+        return True
 
     async def _fetched(self, download: Download) -> FetchedFile:
         """The verified archive: the one on disk if the row vouches for it and it still has that digest."""

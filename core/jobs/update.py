@@ -120,6 +120,7 @@ async def update(
     workers: int = 32,
     new_listings: bool = True,
     fill_gaps: FillGaps | None = None,
+    takes_rows: bool = False,
     progress: Callable[[], Mapping[str, int]] = dict,
     hold: Hold | None = None,
     line: str = "",
@@ -128,8 +129,8 @@ async def update(
     where the last night left off.
 
     `symbols` filters new listings, which are looked for unless symbols are named. `listing` is recorded with the
-    symbols' days. Once in `recheck_days` days a series is looked at from its beginning for archives that were published
-    anew. Raises NoData if nothing is known; what `Sync.run` raises.
+    symbols' days, `takes_rows` told to `Sync`. Once in `recheck_days` days a series is looked at from its beginning for
+    archives that were published anew. Raises NoData if nothing is known; what `Sync.run` raises.
     """
     began = time.monotonic()
     today = now.astimezone(UTC).date()
@@ -149,6 +150,7 @@ async def update(
         emit,
         workers=workers,
         asking=night.asking,
+        takes_rows=takes_rows,
         progress=progress,
         hold=hold or Hold(),
         line=line,

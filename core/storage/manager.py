@@ -29,11 +29,11 @@ from core.storage.parser import Parser
 from core.storage.partitions import outdated_in
 from core.storage.pieces import Piece, read_whole
 from core.storage.precedence import answer_of, cleaned, write_among, write_without
-from core.storage.proof import StoredProof
+from core.storage.proof import StoredProof, is_whole
 from core.storage.quarantine import Quarantine
 from core.storage.reading import Catalog, nothing_known
 from core.storage.stored import StoredRows
-from core.storage.survey import Survey, is_by_day, near, survey, time_of
+from core.storage.survey import Survey, divided, is_by_day, near, survey, time_of
 from core.storage.together import read_together
 from core.storage.turns import taking_turns
 from core.storage.writing import write_days
@@ -134,6 +134,28 @@ class StorageManager(StoredRows):
         series, home = files[0].file.series, home_of(files[0].file.series, files[0].file.period)
         here, _ = near(self._layout, series, home)
         return Stored(here, (), self._held(files, here, fresh=False) | _in_longer(files, here), {})
+
+    def archives(self) -> dict[Series, set[Period]]:
+        """The archives of which all rows are stored, as far as footers can tell: of a month that is split by day, only
+        where none of its days is without rows. What cannot be read is left out."""
+        found: dict[Series, set[Period]] = {}
+        for series in self.series():
+            counting, _ = divided(self.readable(series, self.stamps(series)))
+            proof = self.proof(counting)
+            sources = {source.key: source.period for one in counting for source in one.sources if not source.is_rest}
+            found[series] = {period for key, period in sources.items() if is_whole(series, period, proof.of(key))}
+        return found
+
+    def whole(self, file: ArchiveFile) -> Stored | None:
+        """What storing an archive has come to, if all its rows are still here and of the same bytes; else None."""
+        around = [period for period in self.stamps(file.series) if period.span.overlaps(file.period.span)]
+        counting, _ = divided(self.readable(file.series, around))
+        places = self.proof(counting).of(file.key)
+        if not is_whole(file.series, file.period, places) or len({place.source.sha256 for place in places}) != 1:
+            return None
+        partitions = {place.partition.period: place.partition for place in places}
+        source = _summed([place.source for place in places])
+        return Stored(tuple(partitions.values()), (), {file.key: source}, {})
 
     def readable(self, series: Series, periods: Iterable[Period]) -> list[Partition]:
         """Those of a series' partitions that can be read, whether or not a longer one has their rows."""

@@ -23,7 +23,7 @@ from core.storage.messages import Order, Terms
 from core.storage.parser import WORTH_ARCHIVE_BYTES
 from core.storage.process import NotBegun, StoringProcess
 from core.storage.turns import taking_turns
-from core.types import FetchedFile, Partition, Period, Series, Stamp, Stored
+from core.types import ArchiveFile, FetchedFile, Partition, Period, Series, Stamp, Stored
 
 if TYPE_CHECKING:
     from core.storage.manager import StorageManager
@@ -119,6 +119,15 @@ class StoragePool:
     def readable(self, series: Series, periods: Iterable[Period]) -> list[Partition]:
         """As `StorageManager.readable`."""
         return self._here.readable(series, periods)
+
+    def archives(self) -> dict[Series, set[Period]]:
+        """As `StorageManager.archives`."""
+        return self._here.archives()
+
+    def whole(self, file: ArchiveFile) -> Stored | None:
+        """As `StorageManager.whole`; where no partition has that time, nothing is loaded to say so."""
+        is_near = any(period.span.overlaps(file.period.span) for period in self.stamps(file.series))
+        return self._here.whole(file) if is_near else None
 
     def tidied(self, series: Series) -> "Survey":
         """As `StorageManager.tidied`."""

@@ -102,6 +102,10 @@ class DataVisionDownloader:
         """How an archive is called that is not listed; nobody is asked."""
         return ArchiveFile(series, period, key_of(series, period), 0, "", None, "")
 
+    def proves(self, file: ArchiveFile, sha256: str) -> Proof | None:
+        """Whether the listed ETag of the `.CHECKSUM` vouches for this digest."""
+        return _proved_by_etag(file, sha256)
+
     async def adopt(self, download: Download) -> FetchedFile | None:
         """The archive that lies in `raw/` already, if it verifies; no byte of it is fetched."""
         found = await self._smart.adopt(self._target(download.file), self._expected(download))
