@@ -28,7 +28,9 @@ def test_the_command_checks_and_writes(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(feature_dictionary, "DOCUMENT", path)
     with pytest.raises(ConfigError, match="has no place for the tables"):
         feature_dictionary.main(["--write"])
-    path.write_text(f"before\n{feature_dictionary.BEGIN}out of date\n{feature_dictionary.END}behind\n", encoding="utf-8")
+    path.write_text(
+        f"before\n{feature_dictionary.BEGIN}out of date\n{feature_dictionary.END}behind\n", encoding="utf-8"
+    )
     with pytest.raises(ConfigError, match="is not what core/features says; run this with --write"):
         feature_dictionary.main(["--check"])
     assert feature_dictionary.main(["--write"]) == 0

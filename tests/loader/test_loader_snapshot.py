@@ -165,6 +165,7 @@ def test_every_way_to_rows_keeps_to_the_lock(folder: Folder) -> None:
             loader.load_universe(*january, 1000)["klines"],
             loader.resample(both, *january, "1d"),
             loader.load_bars("BTCUSDT", "2025-01-01", "2025-01-06", "tick", 50),
+            loader.load_features("BTCUSDT", "2025-01-04", "2025-01-06", "10m", ["close", "vpin", "cvd", "log_return"]),
             pd.concat([each["klines"] for each in loader.iter_data(both, *january)], ignore_index=True),
             loader.coverage()[["symbol", "first", "last", "gaps"]],
         ]
