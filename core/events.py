@@ -324,6 +324,7 @@ class Snapshot:
     paused_at: float | None = None
     paused_before: float = 0.0
     _speeds: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=SPEEDS_KEPT))
+    _before: tuple[int, int, int] = (0, 0, 0)
     _recent: deque[tuple[float, int]] = field(default_factory=deque)
 
     def apply(self, event: Event) -> None:
@@ -331,8 +332,11 @@ class Snapshot:
         match event:
             case RunStarted(run, goal):
                 self.run, self.goal, self.started_at = run, goal, self.started_at or self.clock()
+                self._before = (self.files, self.size_bytes, self.skipped)
             case RunPlanned(files, size_bytes, skipped, is_whole):
-                self.files, self.size_bytes, self.skipped, self.is_planned = files, size_bytes, skipped, is_whole
+                before = self._before  # an update that fills gaps is several runs behind each other
+                self.files, self.size_bytes = before[0] + files, before[1] + size_bytes
+                self.skipped, self.is_planned = before[2] + skipped, is_whole
             case SeriesPlanned(series, files, skipped):
                 for tally in self._tallies(series):
                     tally.files += files

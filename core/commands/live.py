@@ -209,7 +209,8 @@ def _last_words(view: View) -> str:
 
 
 def _name(view: View) -> str:
-    return f"{view.frame.command}, run {view.run}"
+    number = f"run {view.run}" if view.run else f"process {view.frame.process.pid}"  # not entered yet
+    return f"{view.frame.command}, {number}"
 
 
 def _now() -> str:

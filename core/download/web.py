@@ -86,6 +86,8 @@ class Web:
         await self._hold.passed()
         visit = Visit(host, label, await host.pace.enter())
         try:
+            if self._hold.is_held:  # since we wait for a place
+                await self._hold.passed()
             request = host.request(url[_origin_end(url) :], headers, self._timeout)
             request.extensions["done"] = visit.leave
             answer = Answer(visit, await self._transport.handle_async_request(request))

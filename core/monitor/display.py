@@ -170,6 +170,7 @@ class _Painter:
 
     def __init__(self, stream: TextIO, has_colour: bool) -> None:
         self._out = StringIO()
+        self._stream = stream
         self._screen = Console(file=stream)
         self.marks = ASCII if self._screen.options.ascii_only else UNICODE
         colours = self._screen.color_system if has_colour else None
@@ -184,9 +185,12 @@ class _Painter:
         )
 
     def size(self) -> Size:
-        """Of the terminal as it is now."""
-        width, height = self._screen.size
-        return Size(width, height)
+        """Of the terminal as it is now, whatever it was when the environment's COLUMNS and LINES were set."""
+        try:
+            width, height = os.get_terminal_size(self._stream.fileno())
+        except (OSError, ValueError):
+            width = height = 0
+        return Size(width, height) if width and height else Size(*self._screen.size)
 
     def painted(self, text: Text, size: Size) -> str:
         """The text on lines that are erased first: what stands in the last column would be erased behind it."""

@@ -53,6 +53,17 @@ def test_a_run_is_folded_into_counts_bytes_and_rates() -> None:
     assert snapshot.rate_bytes == 0.0
 
 
+def test_runs_behind_each_other_are_counted_together() -> None:
+    snapshot = Snapshot(Clock())
+    for run in (4, 5):
+        snapshot.apply(RunStarted(run, goal=State.STORED))
+        for files in (1, 3):
+            snapshot.apply(RunPlanned(files=files, size_bytes=10 * files, skipped=2, is_whole=True))
+        snapshot.apply(FileStored(f"{run}", 744))
+    assert (snapshot.run, snapshot.files, snapshot.size_bytes, snapshot.skipped) == (5, 6, 60, 4)
+    assert snapshot.finished_files == 2
+
+
 def test_a_file_that_starts_over_counts_what_really_came() -> None:
     snapshot = Snapshot(Clock())
     for event in (

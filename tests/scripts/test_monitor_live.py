@@ -23,8 +23,10 @@ from script_world import command, wait_until, zip_hits
 from core.sample.faults import on, status
 from core.sample.server import ArchiveServer, running_server
 
-SLOW = 20_000
-SECONDS = 60
+SLOW = 10_000
+LATE_SECONDS = 6.0
+"""Before each answer, once archives are asked for: a run of a hundred archives does not end before it is let go."""
+SECONDS = 100
 PATIENT = "download:\n  max_attempts: 2\n  backoff_seconds: 0.01\n"
 
 
@@ -41,7 +43,7 @@ class Screen:
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,
-            env=keep | {"TERM": "xterm-256color"} | env,
+            env=keep | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"} | env,
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
@@ -124,10 +126,17 @@ def monitor(data: Path, *options: str, **env: str) -> Command:
     return Command("scripts/monitor.py", [*options, "--data-dir", str(data)], env=env)
 
 
-def slow_run(server: ArchiveServer, data: Path) -> "subprocess.Popen[str]":
-    process = command(server, data, "--workers", "3").start()
+def slow_run(server: ArchiveServer, data: Path, *options: str) -> "subprocess.Popen[str]":
+    """A run that goes on until `let_go`."""
+    process = command(server, data, "--workers", "3", *options).start()
+    wait_until(lambda: bool(zip_hits(server)), process)
+    server.latency_seconds = LATE_SECONDS
     wait_until(lambda: is_fetching(data), process)
     return process
+
+
+def let_go(server: ArchiveServer) -> None:
+    server.latency_seconds, server.bytes_per_second = 0.0, None
 
 
 def test_keys_pause_and_resume_the_run_and_q_leaves_it_alone(archive: Path, data: Path) -> None:
@@ -157,7 +166,7 @@ def test_keys_pause_and_resume_the_run_and_q_leaves_it_alone(archive: Path, data
             assert screen.ended() == 0
             assert "run 1 goes on" in screen.after
         assert run.poll() is None
-        server.bytes_per_second = None
+        let_go(server)
         assert finished(run).code == 0
 
 
@@ -182,7 +191,7 @@ def test_a_pause_stops_the_bytes_outlives_who_asked_and_is_lifted(archive: Path,
             assert plain.stdout is not None
             assert "download_all, run 1: python " in plain.stdout.readline()
             assert "PAUSED" in plain.stdout.readline()
-            server.bytes_per_second = None
+            let_go(server)
             assert monitor(data, "resume").run().code == 0
             outcome = finished(run)
             rest = plain.stdout.read()
@@ -197,11 +206,11 @@ def test_it_ends_as_the_run_does_and_says_what_continues(archive: Path, data: Pa
     settings.write_text(PATIENT)
     key = "monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-12.zip"
     with running_server(archive, bytes_per_second=SLOW, faults=on(key, status(500))) as server:
-        run = command(server, data, "--workers", "3", "--settings", str(settings)).start()
-        wait_until(lambda: is_fetching(data), run)
+        run = slow_run(server, data, "--settings", str(settings))
         watching = monitor(data, "live", "--interval", "0.2").start()
-        wait_until(lambda: view_of(data)["failed"] == 1, run)
-        server.bytes_per_second = None
+        assert watching.stdout is not None
+        assert "download_all, run 1: python " in watching.stdout.readline()
+        let_go(server)
         assert finished(run).code == 1
         seen = finished(watching)
         assert seen.code == 1
@@ -242,12 +251,24 @@ def test_it_ends_as_the_run_does_and_says_what_continues(archive: Path, data: Pa
     assert series["archives"] == {"stored": sum(series["archives"].values())}
 
 
+def test_a_run_that_cannot_say_how_far_it_is_goes_on(archive: Path, data: Path) -> None:
+    (data / "metadata").mkdir(parents=True)
+    (data / "metadata" / "live").write_text("no folder")
+    with running_server(archive) as server:
+        done = command(server, data, "--symbols", "BTCUSDT", "--data-types", "funding_rate").run()
+    assert (done.code, done.json["failed"], done.json["stored"] > 0) == (0, 0, True)
+
+
 def test_a_killed_run_is_told_from_one_that_ended(archive: Path, data: Path) -> None:
     with running_server(archive, bytes_per_second=SLOW) as server:
         run = slow_run(server, data)
         watching = monitor(data, "live", "--interval", "0.2").start()
         assert watching.stdout is not None
         assert watching.stdout.readline()
+        with Screen("scripts/monitor.py", "live", "--data-dir", str(data)) as screen:
+            screen.shows("in flight")
+            screen.press("\x03")
+            assert screen.ended() == 130
         run.kill()
         run.communicate()
         seen = finished(watching)
@@ -262,7 +283,7 @@ def test_a_killed_run_is_told_from_one_that_ended(archive: Path, data: Path) -> 
 
 
 def test_follow_waits_for_a_run_and_stays_when_it_is_over(archive: Path, data: Path) -> None:
-    with running_server(archive, bytes_per_second=SLOW * 20) as server:
+    with running_server(archive, bytes_per_second=SLOW) as server:
         with subprocess.Popen(
             [
                 sys.executable,
@@ -279,7 +300,10 @@ def test_follow_waits_for_a_run_and_stays_when_it_is_over(archive: Path, data: P
             assert watching.stdout is not None
             assert "no run goes on" in watching.stdout.readline()
             assert "waiting for one" in watching.stdout.readline()
-            assert command(server, data, "--symbols", "BTCUSDT", "--data-types", "klines").run().code == 0
+            run = slow_run(server, data)
+            assert ": python " in watching.stdout.readline()
+            let_go(server)
+            assert finished(run).code == 0
             line = ""
             while ", finished" not in line:
                 line = watching.stdout.readline()
@@ -298,6 +322,8 @@ def test_the_runs_own_screen_is_the_same_and_ctrl_c_leaves_the_command(
     with running_server(archive, bytes_per_second=SLOW) as server:
         options[1] = server.url
         with Screen("scripts/download_all.py", *options, **env) as screen:
+            screen.until(lambda: zip_hits(server))
+            server.latency_seconds = LATE_SECONDS
             screen.shows("in flight")
             screen.press("p")
             screen.shows("PAUSED")
