@@ -599,6 +599,20 @@ def test_nobody_there_is_a_lost_connection() -> None:
         world.ask(ask)
 
 
+def test_a_host_that_could_not_be_reached_is_not_tried_again_for_each_series() -> None:
+    day = span("2024-12-20", "2024-12-21")
+
+    async def ask(api: RestApi) -> int:
+        await world.server.__aexit__(None, None, None)
+        for series in (BTC_1H, BTC_1M, FUNDING):
+            with pytest.raises(ConnectionLost):
+                await api.rows(series, day)
+        return sum(isinstance(event, FileRetrying) for event in world.events)
+
+    world = World()
+    assert world.ask(ask) == world.settings.max_attempts - 1
+
+
 REASONS: list[tuple[Series, Span, str | None]] = [
     (Series(UM, "trades", "BTCUSDT"), RECENT, "need an API key"),
     (Series(UM, "metrics", "BTCUSDT"), RECENT, "30 days"),

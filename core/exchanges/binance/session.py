@@ -39,16 +39,25 @@ class Session:
         self._budget = Budget(self._venue.limits, clock)
         self._opening = asyncio.Lock()
         self._is_open = False
+        self._unreached: ConnectionLost | None = None
 
     async def open(self, symbol: str, count: "Count") -> None:
-        """Learn the true limits and the time, the first time that it is called."""
+        """Learn the true limits and the time, the first time that it is called.
+
+        A host that could not be reached with all attempts is not tried again: each series would wait for it anew.
+        """
         async with self._opening:
             if self._is_open:
                 return
+            if self._unreached is not None:
+                raise self._unreached
             # Spot's answer about all symbols is large, and the limits are in each.
             query = {"symbol": symbol} if self.market is Market.SPOT else {}
             try:
                 info = await self.ask("exchangeInfo", query, {WEIGHT: self._venue.info_weight}, count)
+            except ConnectionLost as error:
+                self._unreached = error
+                raise
             except NotPublished:
                 return  # the documented limits serve, and the next symbol may be known
             self._note_time(info)
