@@ -12,7 +12,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -290,6 +290,12 @@ def symbols_from(text: str | None) -> tuple[str, ...] | None:
         else:
             symbols.append(word)
     return tuple(dict.fromkeys(symbols)) or None
+
+
+def tell_not_stored(names: Iterable[str]) -> None:
+    """What was asked for by name and is not there."""
+    for name in names:
+        print(f"not stored: {name}; get it with download_all.py", file=sys.stderr)
 
 
 def is_of(series: Series, symbol: str) -> bool:

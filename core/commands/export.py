@@ -21,6 +21,7 @@ from core.commands.command import (
     request_from,
     shown,
     status_line,
+    tell_not_stored,
 )
 from core.commands.logs import log_to_stderr
 from core.datasets import DATASETS, market_named
@@ -145,8 +146,7 @@ def _report(options: argparse.Namespace, outcome: Outcome, empty: list[str], sec
         raise NoData(
             "no stored row lies between --start and --end; get more with download_all.py, or export other days"
         )
-    for name in outcome.missing:
-        print(f"not stored: {name}; get it with download_all.py", file=sys.stderr)
+    tell_not_stored(outcome.missing)
     if empty and not options.quiet:
         print(f"no rows of these days: {', '.join(empty)}", file=sys.stderr)
     for _, error in outcome.failures:

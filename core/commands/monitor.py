@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from core.commands.command import (
     add_run_options,
     local_settings_from,
     status_line,
+    tell_not_stored,
 )
 from core.commands.live import add_live
 from core.commands.logs import log_to_stderr
@@ -59,8 +59,7 @@ def integrity(options: argparse.Namespace) -> int:
     wanted, missing = wanted_from(options, storage)
     with status_line(options, f"looking at {len(wanted)} series") as says:
         found = examined(settings, wanted, span, options.deep, says)
-    for symbol in missing:
-        print(f"not stored: {symbol}; get it with download_all.py", file=sys.stderr)
+    tell_not_stored(missing)
     seconds = time.monotonic() - began
     if options.json:
         print(json.dumps(_as_json(options, found, missing, seconds)))

@@ -28,6 +28,7 @@ from core.commands.command import (
     positive,
     prepare_data_root,
     status_line,
+    tell_not_stored,
 )
 from core.commands.logs import log_to_stderr
 from core.commands.menu import menu
@@ -296,8 +297,7 @@ def features(options: argparse.Namespace) -> int:
         for built in _built(tasks, options):
             found.append(built)
             says(f"{len(found):,} of {len(wanted) * len(specs):,}; {built.series} {built.spec}")
-    for symbol in missing:
-        print(f"not stored: {symbol}; get it with download_all.py", file=sys.stderr)
+    tell_not_stored(missing)
     for built in found:
         if built.error:
             print(f"failed: {built.series} {built.spec}: {built.error}", file=sys.stderr)
@@ -376,8 +376,7 @@ def validate(options: argparse.Namespace) -> int:
     wanted, missing = wanted_from(options, storage)
     with status_line(options, f"looking at {len(wanted)} series") as says:
         found = examined(settings, wanted, ALWAYS, False, says)
-    for symbol in missing:
-        print(f"not stored: {symbol}; get it with download_all.py", file=sys.stderr)
+    tell_not_stored(missing)
     days = days_of(gap for each in found for gap in each.gaps) if options.check_daily_gaps else []
     open_findings = [finding for each in found for finding in each.findings if finding.cause is None]
     seconds = time.monotonic() - began
@@ -453,8 +452,7 @@ def _days_table(days: Sequence[DayGap]) -> Table:
 
 
 def _report(options: argparse.Namespace, outcome: Outcome, missing: Sequence[str], seconds: float) -> int:
-    for symbol in missing:
-        print(f"not stored: {symbol}; get it with download_all.py", file=sys.stderr)
+    tell_not_stored(missing)
     for error in outcome.failures:
         print(f"failed: {error}", file=sys.stderr)
     if options.json:

@@ -1,10 +1,14 @@
 """Funding settlements of perpetual contracts. The archive has them by month only."""
 
+from typing import Final
+
 from core.datasets.clock import Beat, Clock
 from core.datasets.dataset import Column, Dataset, Kind
 from core.dates import MINUTE_US
 from core.types import Cadence, Market
 
+FUNDING_HOURS: Final = (1, 2, 4, 8)
+"""Intervals of funding that there are."""
 _COLUMNS = (
     Column(
         "calc_time",

@@ -5,13 +5,13 @@ from typing import Final
 
 import numpy as np
 
+from core.datasets.funding_rate import FUNDING_HOURS
 from core.datasets.grid import is_on_schedule, to_the_minute
 from core.dates import HOUR_US, format_us
 from core.decimals import text
 from core.integrity.rows import Faults, Rows, told_value
 from core.types import Market
 
-FUNDING_HOURS: Final = (1, 2, 4, 8)
 BAND_SLACK: Final = 0.002
 """Snapshots are not taken at one instant, and prices are rounded: a band's mean price may lie this far outside it."""
 

@@ -10,13 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.datasets import DATASETS, Column, Kind
+from core.datasets.funding_rate import FUNDING_HOURS
 from core.dates import HOUR_US, MICROSECONDS_FROM
 from core.errors import RemoteError
 from core.storage.schema import schema_of
 from core.types import Market, Series
 
-FUNDING_HOURS: Final = (1, 2, 4, 8)
-"""Intervals of funding that there are."""
 _TRADE_KEYS: Final = {
     "agg_trade_id": "a",
     "price": "p",
