@@ -34,6 +34,7 @@ from nights_world import (
 from core.datasets import DATASETS
 from core.dates import DAY_US
 from core.errors import SourceDown
+from core.jobs.filled import Filled
 from core.jobs.update import RECHECK_DAYS, UpdateSummary
 from core.sample.archive import key_of
 from core.settings import PathSettings, Settings
@@ -240,16 +241,43 @@ class Costs:
 REVISED = frozenset((bad.series, bad.period) for bad in BAD if bad.revised is not None)
 
 
+@dataclass
+class Lived:
+    """What became of many nights. `mornings` are those on which all that is stored was held against the truth."""
+
+    costs: Costs
+    mornings: list[date] = field(default_factory=list)
+    noticed: set[Deviation] = field(default_factory=set)
+    late: set[Deviation] = field(default_factory=set)
+    """What had to be noticed, some nights after it was published."""
+    pages: list[int] = field(default_factory=list)
+    """Of ordinary nights: in the second half of a month, behind another one."""
+    series: int = 0
+    filled: Filled = field(default_factory=Filled)
+
+
 def test_four_hundred_nights(folder: Path) -> None:
-    live_through(folder, END, fills_gaps=False)
+    lived = live_through(folder, END, fills_gaps=False)
+    nights = list(days_from(BEGIN, END))
+    assert len(nights) == NIGHTS
+    assert lived.mornings == [each for each in nights if each not in DARK | AWAY | KILLED.keys()]
+    assert lived.noticed == lived.late != set()
+    assert lived.costs.requests <= lived.costs.most
+    assert len(lived.pages) > NIGHTS // 3
+    assert max(lived.pages) <= lived.series + FOLDER_PAGES
+    assert lived.filled == Filled()
 
 
 def test_nights_that_fill_gaps(folder: Path) -> None:
     """The first eighty of them, two turns of the month among them: with the API's rows on top."""
-    live_through(folder, date(2024, 4, 10), fills_gaps=True)
+    lived = live_through(folder, date(2024, 4, 10), fills_gaps=True)
+    assert lived.mornings == [each for each in days_from(BEGIN, date(2024, 4, 10)) if each not in KILLED]
+    assert lived.filled.status == {"filled": lived.filled.looked_at}
+    assert lived.filled.rows > 0
+    assert (lived.filled.news, lived.filled.failures) == ((), ())
 
 
-def live_through(folder: Path, end: date, fills_gaps: bool) -> None:
+def live_through(folder: Path, end: date, fills_gaps: bool) -> Lived:
     """Every night until `end`, and each morning what must be here. Gap filling asks the API, and then more is here."""
     exchange, truth = Exchange(folder / "served"), Truth(fills_gaps)
     with Nights(folder / "served", folder / "data", fills_gaps) as nights:
@@ -258,9 +286,9 @@ def live_through(folder: Path, end: date, fills_gaps: bool) -> None:
         costs = Costs(exchange, {one for one in exchange.versions if one.morning > last})
         assert (begun.failed, begun.missing, begun.stored) == (0, 0, len(exchange.versions) - len(costs.ahead))
         mornings = Mornings(nights, truth)
+        lived = Lived(costs, noticed=mornings.noticed, late={one for one in truth.deviations if one.within})
         if not fills_gaps:
             mornings.check(last)
-        ordinary = []
         for today in days_from(BEGIN, end):
             if today in AWAY:
                 continue
@@ -280,18 +308,14 @@ def live_through(folder: Path, end: date, fills_gaps: bool) -> None:
             done = nights.night(today)
             assert (done.sync.failed, done.behind) == (0, ())
             mornings.check(today)
+            lived.mornings.append(today)
             if not fills_gaps:
                 costs.note(nights, done, today)
             if today.day == 1 or (today - last).days > 1:
                 mornings.check_loader(today)
             elif today.day > 15:
-                ordinary.append(nights.pages)
+                lived.pages.append(nights.pages)
+            lived.series, lived.filled = done.series, lived.filled + done.gaps
             last = today
         mornings.check_loader(last)
-        if end < END:
-            return
-        assert mornings.noticed == {one for one in truth.deviations if one.within}
-        assert len(ordinary) > NIGHTS // 3
-        if not fills_gaps:
-            assert costs.requests <= costs.most
-            assert max(ordinary) <= done.series + FOLDER_PAGES
+    return lived

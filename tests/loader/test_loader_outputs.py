@@ -119,9 +119,19 @@ def test_every_output_has_the_same_values(vault: BacktestDataLoader, call: str, 
 
 @pytest.mark.parametrize("call", CALLS)
 def test_a_frame_may_be_written_to(vault: BacktestDataLoader, call: str) -> None:
-    frame = CALLS[call](vault)
+    """What is written is in the frame, and neither in what the next load gives nor in the frames of others."""
+    frame, other = CALLS[call](vault), CALLS[call](vault)
+    untouched = other.copy(deep=True)
     for name in frame.columns:
-        frame.loc[0, name] = frame.loc[1 % len(frame), name]
+        values = frame[name]
+        put = values[values.ne(values[0]).to_numpy().argmax()]  # the first that is another, where there is one
+        frame.loc[0, name] = put
+        assert frame[name].dtype == other[name].dtype, name
+        assert frame.loc[0, name] == put or pd.isna(put), name
+        assert frame[name][1:].equals(other[name][1:]), name
+    assert not frame.equals(untouched)
+    pd.testing.assert_frame_equal(other, untouched)
+    pd.testing.assert_frame_equal(CALLS[call](vault), untouched)
 
 
 def test_bars_that_drift_are_told_of_in_the_callers_line(vault: BacktestDataLoader) -> None:
