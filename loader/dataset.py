@@ -351,7 +351,7 @@ class _Folder:
         """The samples of a day."""
         path = self.make(part) / f"{day.isoformat()}.parquet"
         with self._guard(path):
-            pq.write_table(table, path, compression="lz4", version="2.6")
+            pq.write_table(table, path, compression="lz4", version="2.6", use_dictionary=False)
             digest = _synced(path)
         files = self._files.setdefault(part, [])
         files.append({"path": f"{part}/{path.name}", "rows": table.num_rows, "sha256": digest})

@@ -70,8 +70,9 @@ class OnDisk:
     def add(self, values: Floats) -> None:
         path = self._folder / f"{len(self._files):06d}.parquet"
         columns = [pa.array(np.ascontiguousarray(column)) for column in values.T]
+        table = pa.table(columns, names=[str(n) for n in range(len(columns))])
         try:
-            pq.write_table(pa.table(columns, names=[str(n) for n in range(len(columns))]), path, compression="lz4")
+            pq.write_table(table, path, compression="none", use_dictionary=False, write_statistics=False)
         except OSError as error:
             raise storage_error(error, path) from error
         self._files.append(path)

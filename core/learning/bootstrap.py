@@ -13,7 +13,7 @@ def sequential_bootstrap(rows: npt.ArrayLike, ends: npt.ArrayLike, size: int | N
     those drawn before it (AFML 4.5); `size` of them, without it as many as there are.
 
     The same seed gives the same draws. `average_uniqueness(rows[drawn], ends[drawn])` tells how unique a sample is. The
-    time grows with the square of the number of labels: ten thousand take about half a second.
+    time grows with the square of the number of labels: ten thousand take about a quarter of a second.
     """
     first, last = spans(rows, ends)
     count = len(first) if size is None else size
