@@ -1,4 +1,4 @@
-"""What is not needed any more: found for what it is, proved row by row before it goes, and everything else left alone."""
+"""What is not needed any more: found for what it is, proved row by row before it goes, and all else left alone."""
 
 import os
 import shutil
@@ -8,15 +8,18 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from storage_world import AGGS, CANDLES, FUNDING, SECONDS, TRADES, Archive, Vault, lines
+from factories import real_folder
+from storage_world import AGGS, CANDLES, FUNDING, SECONDS, TRADES, Archive, Vault, World, lines
 
 from core.download.database import now_us
 from core.download.former import why_needed
+from core.download.part import digest_of
 from core.download.tracker import Change, DownloadTracker
+from core.exchanges.binance.urls import parse_key
 from core.jobs.cleanup import KINDS, Cleaner, Kept, Outcome, Redundant
 from core.settings import Settings, StorageSettings
 from core.storage.manager import StorageManager
-from core.types import Market, Period, Series, State
+from core.types import ArchiveFile, FetchedFile, Market, Period, Proof, Series, State
 
 JAN = Period.month(2024, 1)
 DAY_US = 86_400_000_000
@@ -105,10 +108,10 @@ def test_archives_go_by_policy_when_their_rows_are_stored(vault: Vault, series: 
     assert found(cleaner(vault, "raw")) == {}
     chosen = cleaner(vault, keep_raw=False)
     assert set(found(chosen)) == before
-    rows = [batch for batch in vault.storage.scan(series, JAN.span)]
+    rows = list(vault.storage.scan(series, JAN.span))
     assert removed(chosen.remove()) == before
     assert raw_names(vault) == set()
-    assert [batch for batch in vault.storage.scan(series, JAN.span)] == rows
+    assert list(vault.storage.scan(series, JAN.span)) == rows
 
 
 @pytest.mark.parametrize("series", [CANDLES, TRADES], ids=str)
@@ -349,3 +352,26 @@ def test_a_series_that_is_not_readable_leaves_the_others_alone(vault: Vault) -> 
     outcome = cleaner(vault).remove()
     assert [one.path.name for one in outcome.removed] == ["BTCUSDT-1d-2024-01-02.zip"]
     assert "no partition of ours" in kept(cleaner(vault, "partitions"))["ODD-1d-2024.parquet"]
+
+
+def test_rows_of_real_archives_are_proved(tmp_path: Path) -> None:
+    """Each archive as the exchange published it against what was stored of it; and none against another's rows."""
+    folder, world = real_folder(), World(tmp_path)
+    proved = 0
+    for path in sorted((folder / "data").rglob("*.zip")):
+        parsed = parse_key(str(path.relative_to(folder)))
+        if parsed is None:
+            continue
+        series, period = parsed
+        raw = world.layout.raw(series, period)
+        raw.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, raw)
+        file = ArchiveFile(series, period, str(path.relative_to(folder)), raw.stat().st_size, "e", None, "")
+        fetched = FetchedFile(file, raw, file.size, digest_of(raw), Proof.SHA256_BY_ETAG)
+        if world.storage.store([fetched]).refused:
+            continue
+        proof = world.storage.proof(world.storage.partitions(series))
+        assert proof.why_not_archive(fetched) == "", path
+        assert proof.why_not_archive(replace(fetched, sha256="0" * 64)) == "no partition has its rows"
+        proved += 1
+    assert proved > 40

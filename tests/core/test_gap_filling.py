@@ -25,6 +25,8 @@ from gap_world import MORNING, World
 
 from core.datasets import DATASETS
 from core.dates import DAY_US, day_of
+from core.download.tracker import DownloadTracker
+from core.jobs.cleanup import Cleaner
 from core.jobs.filled import Filled
 from core.sample.archive import Shelf, key_of, write_archive
 from core.sample.defects.plan import Plan, Planted, Truth
@@ -32,6 +34,7 @@ from core.sample.defects.planting import plant, random_plans
 from core.sample.faults import on, status
 from core.sample.instruments import Instrument, moment
 from core.sample.market import SampleMarket
+from core.settings import Settings
 from core.types import GapStatus, Market, Period, Proof, Series
 
 
@@ -110,6 +113,23 @@ def test_a_hole_that_every_source_has_is_confirmed_and_asked_about_once_a_week(w
         here.fill(MARK)
         said = gap.detail.replace("2025-02-05", str(day_of(MORNING + asked * DAY_US)))
         assert here.gaps(MARK)[0] == replace(gap, checked_us=MORNING + asked * DAY_US, detail=said)
+
+
+def test_a_day_that_was_removed_behind_its_month_is_not_fetched_for_a_hole_that_both_have(
+    world: Callable[..., World],
+) -> None:
+    here = world(("D7", MARK, "2025-01-15")).begin(MARK)
+    here.fill(MARK)
+    (key,) = [name for name in here.hits if name.endswith("2025-01-15.zip")]
+    with DownloadTracker(here.layout.database) as tracker:
+        cleaner = Cleaner(here.layout, Settings(), here.storage, tracker, ("days",), True, here.now_us)
+        assert [one.path.name for one in cleaner.remove().removed] == [key.rpartition("/")[2]]
+    here.now_us += 7 * DAY_US
+    before = here.rows(MARK)
+    here.fill(MARK)
+    assert here.gaps(MARK)[0].checked_us == here.now_us
+    assert not [name for name in here.hits if "-01-" in name and name.endswith(".zip")]
+    assert here.rows(MARK).equals(before)
 
 
 def test_lost_trades_of_futures_cannot_be_had_again(world: Callable[..., World]) -> None:

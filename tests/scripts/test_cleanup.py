@@ -4,6 +4,7 @@ at any point loses nothing."""
 import gc
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from factories import ROOT, Command, Outcome
 from script_world import assert_catalog_is_the_footers, assert_nothing_half_written, called, command, zip_hits
 
+from core.commands import pipeline
 from core.commands.cleanup import main
 from core.download.tracker import DownloadTracker
 from core.layout import Layout
@@ -170,15 +172,27 @@ def test_what_is_lost_behind_removed_archives_is_fetched_again(data: Path, serve
 def test_what_the_exchange_replaces_comes_though_the_former_archive_is_gone(
     data: Path, archive: Path, tmp_path: Path, no_raw: Path
 ) -> None:
+    def derived() -> list[int]:
+        wanted = ["--data-dir", str(data), "--quiet"]
+        made = (["features", "--bars", "tick-500", "--processes", "1"], ["cross-sections"])
+        return [called(pipeline.main, [*words, *wanted]).code for words in made]
+
+    assert derived() == [0, 0]
     assert cleanup(data, "--raw", "remove", "--apply", "--quiet").code == 0
     shutil.copytree(archive, tmp_path / "archive")
     other = small_market(first=FIRST, last=LAST, seed=99)
-    write_archive(other, tmp_path / "other", (Shelf("klines", "1h", symbols=("um/BTCUSDT",)),))
+    only = ("um/BTCUSDT",)
+    write_archive(other, tmp_path / "other", (Shelf("klines", "1h", symbols=only), Shelf("trades", symbols=only)))
     shutil.copytree(tmp_path / "other" / "data", tmp_path / "archive" / "data", dirs_exist_ok=True)
     with running_server(tmp_path / "archive") as server:
         done = command(server, data).run(*REQUEST, "--settings", str(no_raw))
-    assert (done.code, done.json["replaced"], done.json["downloaded"]) == (0, 4, 4), done.err
-    assert cleanup(data, "--settings", str(no_raw), "--apply", "--json").json["kept"] == []
+    assert (done.code, done.json["replaced"], done.json["downloaded"]) == (0, 8, 8), done.err
+    cleaned = cleanup(data, "--settings", str(no_raw), "--apply", "--json")
+    assert cleaned.json["kept"] == []
+    of_kind = Counter(one["kind"] for one in cleaned.json["files"])
+    assert of_kind == {"raw": 8, "bars": 2, "cross-sections": 2}
+    assert derived() == [0, 0]
+    assert cleanup(data, "--json").json["files"] == []
 
 
 DRIVER = """
