@@ -156,7 +156,7 @@ def pandas_features(path: Path) -> Any:
     out["cvd_change_10"], out["cvd_change_60"] = b.rolling(10).sum(), b.rolling(WINDOW).sum()
     out["signed_run"] = f["last_run"] * np.where(f["last_is_buy"] == 1, 1.0, -1.0)
     out["max_run_share"] = f["max_run"] / traded
-    r = np.log(c / c.shift())
+    r: Any = np.log(c / c.shift())
     out["log_return"], out["open_return"], out["range"] = r, c / o - 1, (h - low) / c
     out["close_position"] = (c - low) / (h - low).where(h > low)
     for window in (5, 10, 30, 60):
@@ -171,19 +171,20 @@ def pandas_features(path: Path) -> Any:
     out["realized_variance_60"] = (r**2).rolling(WINDOW).sum()
     out["bipower_variation_60"] = np.pi / 2 * (r.abs() * r.shift().abs()).rolling(WINDOW - 1).sum()
     out["jump_share_60"] = (1 - out["bipower_variation_60"] / out["realized_variance_60"]).clip(lower=0)
-    hl, co = np.log(h / low), np.log(c / o)
+    hl: Any = np.log(h / low)
+    co: Any = np.log(c / o)
     out["parkinson"] = hl**2 / (4 * np.log(2))
     out["garman_klass"] = 0.5 * hl**2 - (2 * np.log(2) - 1) * co**2
     out["rogers_satchell"] = np.log(h / c) * np.log(h / o) + np.log(low / c) * np.log(low / o)
     for name in ("parkinson", "garman_klass", "rogers_satchell"):
         out[f"{name}_volatility_60"] = np.sqrt(out[name].rolling(WINDOW).mean().clip(lower=0))
-    dc = c.diff()
+    dc: Any = c.diff()
     out["roll_spread_60"] = 2 * np.sqrt((-dc.rolling(WINDOW).cov(dc.shift())).clip(lower=0))
     out["roll_impact_60"] = out["roll_spread_60"] / d.rolling(WINDOW).sum()
-    beta = hl**2 + hl.shift() ** 2
+    beta: Any = hl**2 + hl.shift() ** 2
     gamma = np.log(h.rolling(2).max() / low.rolling(2).min()) ** 2
     root = 3 - 2 * np.sqrt(2)
-    alpha = (np.sqrt(2 * beta) - np.sqrt(beta)) / root - np.sqrt(gamma / root)
+    alpha: Any = (np.sqrt(2 * beta) - np.sqrt(beta)) / root - np.sqrt(gamma / root)
     out["corwin_schultz_60"] = (2 * (np.exp(alpha) - 1) / (1 + np.exp(alpha))).clip(lower=0).rolling(WINDOW - 1).mean()
     k2 = np.sqrt(8 / np.pi)
     sigma = (np.sqrt(0.5) - 1) * np.sqrt(beta) / (k2 * root) + np.sqrt(gamma / (k2**2 * root))

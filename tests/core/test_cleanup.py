@@ -1,4 +1,4 @@
-"""What is not needed any more: found for what it is, proved row by row before it goes, and all else left alone."""
+"""What is not needed any more: found for what it is, proved row by row before it goes; all else is left alone."""
 
 import os
 import shutil

@@ -1,6 +1,6 @@
 """What it costs to watch a run: `monitor.py live` in a terminal beside a live run on a database of a million archives.
 
-    python benchmarks/monitor.py --rows 1000000 --seconds 60
+    python benchmarks/watching.py --rows 1000000 --seconds 60
 
 Makes a status database with so many rows of `files`, starts a slowed download of 500 symbols into that data folder,
 and shows it in terminals of 80x24 and 160x50, one after the other. CPU time of a process is taken when it has drawn
