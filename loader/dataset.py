@@ -8,6 +8,7 @@ study/                          a saved dataset
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -30,6 +31,7 @@ from core.learning.arrays import Floats
 from core.learning.scaling import Scaler
 from core.snapshot.lock import Lock
 from core.snapshot.text import DEFAULT_NAME, load, to_text
+from core.storage.draft import is_left
 from loader.recipe import Recipe, recipe_of
 from loader.samples import (
     OF_SAMPLES,
@@ -331,7 +333,9 @@ class _Folder:
             raise ConfigError(f"{self._folder} is there already; name another folder, or remove it")
         with self._guard(self._draft):
             make_folder(self._folder.parent)
-            shutil.rmtree(self._draft, ignore_errors=True)
+            for path in self._folder.parent.glob(f".{glob.escape(self._folder.name)}.*.tmp"):
+                if is_left(path.name):  # of a process that was killed
+                    shutil.rmtree(path)
             self._draft.mkdir()
         return self
 

@@ -77,6 +77,8 @@ class Pins:
         their bounds. Raises SnapshotMismatch that names what is not, ConfigError if the lock ends before `span` does.
         """
         for series in wanted:
+            if series not in self._series:
+                raise self._outside(f"it does not cover {series}")
             ends_us = locked_span(series, self._lock.span).end_us
             if span.end_us > ends_us:
                 raise self._outside(

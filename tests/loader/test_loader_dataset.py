@@ -17,7 +17,9 @@ from loader_world import Row, World, series, us
 
 from core.errors import ConfigError, FilesChanged, NoData, SnapshotMismatch, StorageError
 from core.learning.splits import PurgedKFold
-from core.types import Cadence
+from core.snapshot.take import take
+from core.snapshot.text import save
+from core.types import Cadence, Market, Span
 from loader import (
     BacktestDataLoader,
     MLDataset,
@@ -322,6 +324,16 @@ def test_the_lock_of_a_dataset_gives_the_same_dataset_whatever_is_stored_later(
     assert build_ml_dataset("BTCUSDT", *DAYS, data_dir=world.root, **ASKED).meta["content"] != built.meta["content"]
 
 
+def test_a_snapshot_without_what_features_are_made_of_is_told(stored: World, tmp_path: Path) -> None:
+    lock = take(stored.storage, Market.UM, Span(us("2024-02-29"), us("2024-03-06")), [series("trades", "BTCUSDT")])
+    save(lock, tmp_path / "data.lock")
+    with BacktestDataLoader(data_dir=stored.root, snapshot=tmp_path / "data.lock") as loader:
+        with pytest.raises(ConfigError, match="it does not cover um/funding_rate/BTCUSDT"):
+            build_ml_dataset("BTCUSDT", *DAYS, loader=loader, **ASKED)
+        dataset = build_ml_dataset("BTCUSDT", *DAYS, loader=loader, features=FEW, **ASKED)
+    assert dataset.lock == lock
+
+
 def test_data_that_changes_while_it_is_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from loader import dataset_source
 
@@ -356,7 +368,11 @@ def test_nothing_is_left_of_a_dataset_that_failed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"close: row 3500 is -1\.0"):
         dataset_of(frame, 20, folder=tmp_path / "made")
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / "made").mkdir()
+    (tmp_path / ".made.999999999.tmp" / "rows").mkdir(parents=True)  # of a process that was killed
+    dataset_of(rows_of(), 20, folder=tmp_path / "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".made.999999999.tmp", "whole"]
+    dataset_of(rows_of(), 20, folder=tmp_path / "made")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "whole"]
     with pytest.raises(ConfigError, match="made is there already; name another folder"):
         dataset_of(rows_of(), 20, folder=tmp_path / "made")
 
