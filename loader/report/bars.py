@@ -1,8 +1,7 @@
 """Bars of every family beside each other: how many a day, and how near to independent and normal their returns are."""
 
 import math
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -15,7 +14,6 @@ from scipy import stats
 from core.bars import BARS
 from core.bars.rules import Amount, Family
 from core.bars.spec import BarSpec
-from loader.bars import BarsDrift
 from loader.report.flow import without_trades
 from loader.report.parts import Column, Picture, Section, Source, Table, plain
 
@@ -72,16 +70,9 @@ def autocorrelation(values: Floats, lags: int) -> Floats:
 
 def bars(source: Source) -> Section:
     """All families on the request's trades; of days alone where no trades are stored."""
-    notes: list[str] = []
-    made: dict[str, pd.DataFrame] = {}
-    per_day: dict[str, pd.Series[Any]] = {}
-    closes: dict[str, pd.Series[Any]] = {}
-    for spec in _specs(source):
-        found, said = _bars(source, spec)
-        notes += said
-        name = str(spec)
-        made[name], closes[name] = found, found["price_close"]
-        per_day[name] = found["time_close"].dt.floor("D").value_counts().sort_index()
+    made = _bars(source, _specs(source))
+    per_day = {name: each["time_close"].dt.floor("D").value_counts().sort_index() for name, each in made.items()}
+    closes = {name: each["price_close"] for name, each in made.items()}
     if source.days is not None:
         closes[_DAYS] = source.days["close"]
     returns = {name: np.diff(np.log(close.to_numpy(np.float64))) for name, close in closes.items()}
@@ -98,7 +89,7 @@ def bars(source: Source) -> Section:
         [(name, day, int(count)) for name, each in per_day.items() for day, count in each.items()],
         columns=["bars", "day", "count"],
     ).astype({"bars": "str", "day": "datetime64[us, UTC]", "count": "int64"})
-    return Section("bars", "Bars and their returns", _text(source), message, notes, parts, {"bars_per_day": counts})
+    return Section("bars", "Bars and their returns", _text(source), message, (), parts, {"bars_per_day": counts})
 
 
 def _text(source: Source) -> list[str]:
@@ -115,11 +106,9 @@ def _text(source: Source) -> list[str]:
 
 def _specs(source: Source) -> list[BarSpec]:
     """A bar of each family, of sizes after the mean day's; then the one that was asked for."""
-    asked, stretch = source.asked, source.trades
-    if stretch is None:
-        return []
-    day = _bars(source, BarSpec.of("time", "1d"), unfinished=True)[0]
-    if day.empty:
+    asked = source.asked
+    day = next(iter(_bars(source, [BarSpec.of("time", "1d")], unfinished=True).values()), None)
+    if day is None or day.empty:
         return []
     sizes = {
         Amount.TRADES: float(day["num_trades"].mean()),
@@ -141,19 +130,18 @@ def _spec(kind: str, a_day: Mapping[Amount, float]) -> BarSpec:
     return BarSpec.of(kind, max(Decimal(1), size.to_integral_value()) if is_trades else size)
 
 
-def _bars(source: Source, spec: BarSpec, unfinished: bool = False) -> tuple[pd.DataFrame, list[str]]:
+def _bars(source: Source, specs: Sequence[BarSpec], unfinished: bool = False) -> dict[str, pd.DataFrame]:
+    """The bars of each spec by its text, of one reading of the trades."""
     asked, stretch = source.asked, source.trades
-    assert stretch is not None
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", BarsDrift)
-        found: Any = source.loader.load_bars(
-            *(asked.symbol, stretch.first, stretch.last, spec),
-            market=asked.market.value,
-            data_type=stretch.data_type,
-            unfinished=unfinished,
-            on_missing="ignore",
-        )
-    return found, [str(one.message) for one in caught if issubclass(one.category, BarsDrift)]
+    if stretch is None or not specs:
+        return {}
+    found: Any = source.loader.load_bars(
+        *(asked.symbol, stretch.first, stretch.last, specs),
+        market=asked.market.value,
+        data_type=stretch.data_type,
+        unfinished=unfinished,
+    )
+    return dict(found)
 
 
 def _table(

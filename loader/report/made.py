@@ -14,6 +14,7 @@ from core.errors import ConfigError, NoData
 from core.layout import Layout
 from core.settings import Settings
 from loader.backtest_loader import BacktestDataLoader
+from loader.bars import BarsDrift
 from loader.missing import MissingDataWarning
 from loader.report import folder as folders
 from loader.report.bars import bars
@@ -26,6 +27,7 @@ from loader.report.stock import stock
 
 VERSION: Final = 1
 _TRADES: Final = ("trades", "agg_trades")
+_TOLD: Final = (MissingDataWarning, BarsDrift)
 _STEPS: Final[Sequence[tuple[str, Callable[[Source], Section | list[Section]]]]] = (
     ("candles", candles),
     ("days", daily),
@@ -73,11 +75,15 @@ def make(
 
 
 def _noticed(source: Source, make_of: Callable[[Source], Section | list[Section]]) -> list[Section]:
-    """The sections, with what the loader warned of."""
+    """The sections, with what the loader warned of; other warnings are given on."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", MissingDataWarning)
+        for kind in _TOLD:
+            warnings.simplefilter("always", kind)
         found = make_of(source)
-    notes = tuple(dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, MissingDataWarning)))
+    for one in caught:
+        if not issubclass(one.category, _TOLD):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    notes = tuple(dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, _TOLD)))
     sections = found if isinstance(found, list) else [found]
     return [replace(one, notes=(*one.notes, *notes)) if one.parts else one for one in sections]
 

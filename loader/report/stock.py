@@ -123,7 +123,9 @@ def _calendar(covers: dict[Series, Coverage]) -> Picture:
         "showlegend": True,
     }
     counts = {says: sum(days for _, _, days in stretches.get(kind, ())) for kind, (says, _) in _COVERS.items()}
-    label = ", ".join(f"{count:,} days {says}" for says, count in counts.items() if count)
+    label = f"{len(names)} kinds of data: " + ", ".join(
+        f"{count:,} days {says}" for says, count in counts.items() if count
+    )
     text = (
         "Each UTC day of each kind of data, as the status database knows it; a month's archive counts for all of "
         "its days."
