@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +126,24 @@ def monitor(data: Path, *options: str, **env: str) -> Command:
     return Command("scripts/monitor.py", [*options, "--data-dir", str(data)], env=env)
 
 
+_begun: "list[subprocess.Popen[str]]" = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """Also of a test that failed halfway: nobody would let such a run go."""
+    yield
+    for process in _begun:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    _begun.clear()
+
+
 def slow_run(server: ArchiveServer, data: Path, *options: str) -> "subprocess.Popen[str]":
     """A run that goes on until `let_go`."""
     process = command(server, data, "--workers", "3", *options).start()
+    _begun.append(process)
     wait_until(lambda: bool(zip_hits(server)), process)
     server.latency_seconds = LATE_SECONDS
     wait_until(lambda: is_fetching(data), process)
