@@ -85,7 +85,7 @@ def test_draws_are_those_of_the_literal_algorithm(found: list[tuple[int, int]], 
 
 def test_the_second_draw_has_the_chances_of_the_book() -> None:
     rows, ends = np.array([0, 2, 4]), np.array([3, 4, 6])
-    draws = np.array([sequential_bootstrap(rows, ends, 2, seed) for seed in range(20_000)])
+    draws = np.array([sequential_bootstrap(rows, ends, 2, seed) for seed in range(6000)])
     seconds = draws[draws[:, 0] == 1, 1]
     share = np.bincount(seconds, minlength=3) / len(seconds)
     sigma = 0.5 / np.sqrt(len(seconds))

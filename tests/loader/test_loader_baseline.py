@@ -35,12 +35,12 @@ def planted(count: int, seed: int = 1, shift: float = SHIFT) -> MLDataset:
 
 @pytest.fixture(scope="module")
 def dataset() -> MLDataset:
-    return planted(60_000)
+    return planted(50_000)
 
 
 @pytest.fixture(scope="module")
 def found(dataset: MLDataset) -> Baseline:
-    return run_baseline(dataset, folds=3, repeats=2, importance_rows=5000)
+    return run_baseline(dataset, folds=2, repeats=2, importance_rows=5000)
 
 
 def sigma_of(labels: Any) -> float:
@@ -52,7 +52,7 @@ def sigma_of(labels: Any) -> float:
 def test_a_planted_signal_is_found_to_its_optimum(dataset: MLDataset, found: Baseline) -> None:
     for model in found.models:
         assert model.scores.auc == pytest.approx(OPTIMUM, abs=0.01), model.name
-        assert [fold.auc for fold in model.folds] == [pytest.approx(OPTIMUM, abs=0.02)] * 3
+        assert [fold.auc for fold in model.folds] == [pytest.approx(OPTIMUM, abs=0.02)] * 2
         assert model.importance[0].feature == "signal"
         assert model.importance[0].mean > 50 * abs(model.importance[1].mean)
         assert model.calibration_error < 0.02
@@ -121,7 +121,7 @@ def test_the_figures_are_those_of_scikit_learn(missing: str, monkeypatch: pytest
 
 
 def test_the_same_seed_gives_the_same_and_all_of_it_is_plain_values() -> None:
-    dataset = three_classes(1500, test_share=0.2)
+    dataset = three_classes(900, test_share=0.2)
     first, second = (run_baseline(dataset, part="test", folds=2, repeats=1, seed=3).as_dict() for _ in range(2))
     assert first == second == json.loads(json.dumps(first))
     other = run_baseline(dataset, part="test", folds=0, repeats=0, seed=4).as_dict()
@@ -130,7 +130,7 @@ def test_the_same_seed_gives_the_same_and_all_of_it_is_plain_values() -> None:
 
 
 def test_people_get_a_table_that_fits() -> None:
-    result = run_baseline(three_classes(1500), folds=2, repeats=1)
+    result = run_baseline(three_classes(700), folds=2, repeats=1)
     written = StringIO()
     Console(width=80, file=written).print(result)
     text = written.getvalue()
