@@ -25,8 +25,8 @@ from core.errors import ConfigError
 
 AT_ONCE: Final = 4096
 """Trades in the scratch: all sets go over them while they are in the processor's second cache."""
-BARS_AT_ONCE: Final = 16_200
-"""No power of two: the lines of slots would push each other out of the processor's cache."""
+BARS_AT_ONCE: Final = 32_700
+"""No power of two, or columns would push each other out of the processor's cache."""
 INIT_T: Final = range(1_000_000, 40_000_000, 5_000_000)
 ALPHAS: Final = (0.1, 0.4, 0.7)
 
@@ -79,6 +79,7 @@ class BarGrid:
         self._taker = Taker()
         self._room, self._noted = scratch(AT_ONCE), notes(AT_ONCE)
         self._rows = rows_of()
+        self._closing: tuple[tuple[Any, ...], Columns] | None = None
 
     @classmethod
     def resume(cls, specs: Sequence[BarSpec], state: dict[str, Any]) -> "BarGrid":
@@ -156,13 +157,16 @@ class BarGrid:
         states = stack.rules, stack.numbers, stack.wholes, stack.reals, done
         status = FULL
         while status == FULL:
-            columns, names = _room_for(self.specs[0])
-            owners = np.empty(BARS_AT_ONCE, dtype=np.int32)
+            columns, names = self._closing = self._closing or _room_for(self.specs[0])
+            owners = names["set"]
             at, count, status = run_many(
                 trades, at, self._room, self._noted, seen, seen_real, *states, self._rows, columns, owners
             )
-            if count:
-                closed.append(_cut({**names, "set": owners}, count))
+            if count > BARS_AT_ONCE // 2:
+                closed.append({name: values[:count] for name, values in names.items()})
+                self._closing = None
+            elif count:
+                closed.append({name: values[:count].copy() for name, values in names.items()})
         return at, status
 
     def _fit(self, trades: Trades, at: int, end: int, failed: tuple[int, int] | None) -> bool:
@@ -206,20 +210,13 @@ def _room_for(spec: BarSpec) -> tuple[tuple[Any, ...], Columns]:
     """
     expected = EXPECTED[spec.rule.family]
     names = REAL_COLUMNS + (("theta", "threshold", "exp_T", *expected) if spec.rule.family.is_adaptive else ())
-    wholes, reals = (
-        np.frombuffer(pa.allocate_buffer(8 * lines * BARS_AT_ONCE), dtype=kind).reshape(lines, BARS_AT_ONCE)
-        for lines, kind in ((len(WHOLE_COLUMNS), np.int64), (len(names), np.float64))
-    )
+    count = len(WHOLE_COLUMNS) + len(names)
+    lines = np.frombuffer(pa.allocate_buffer(8 * count * BARS_AT_ONCE)).reshape(count, BARS_AT_ONCE)
+    wholes, reals = lines[: len(WHOLE_COLUMNS)].view(np.int64), lines[len(WHOLE_COLUMNS) :]
     sides, slots = np.empty(BARS_AT_ONCE, dtype=np.int8), np.array(list(expected.values()), dtype=np.int64)
     columns = {**dict(zip(WHOLE_COLUMNS, wholes, strict=True)), **dict(zip(names, reals, strict=True))}
-    return (wholes, reals, sides, slots), {**columns, "side": sides, "bin": np.zeros(BARS_AT_ONCE, dtype=np.int64)}
-
-
-def _cut(columns: Columns, count: int) -> Columns:
-    """The first rows; if they are few, without the room of the others."""
-    if count > BARS_AT_ONCE // 2:
-        return {name: values[:count] for name, values in columns.items()}
-    return {name: values[:count].copy() for name, values in columns.items()}
+    columns |= {"side": sides, "set": np.empty(BARS_AT_ONCE, dtype=np.int32)}
+    return (wholes, reals, sides, slots), {**columns, "bin": np.broadcast_to(np.int64(0), BARS_AT_ONCE)}
 
 
 def _check_alike(specs: Sequence[BarSpec]) -> None:

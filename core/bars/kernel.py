@@ -50,7 +50,7 @@ from core.bars.slots import (
 )
 from core.bars.threshold import find_sum
 
-PARTS: Final = "c8e71727cb91724e"
+PARTS: Final = "996d57bada8e98c4"
 """The beginning of the SHA-256 of the modules that are compiled into this one. numba keeps a compiled kernel until the
 kernel's own file changes, whatever it calls: whoever changes those changes this line, and so this file."""
 CLOCK: Final = int(Family.CLOCK)
@@ -183,7 +183,7 @@ def advance(
             for slot in range(len(bars_real)):
                 bars_real[slot, closed] = real[slot]
             closed += 1
-            expect(rule, numbers, whole, real, whole)
+            expect_open(rule, numbers, whole, real)
             whole[BARS] += 1
             start_bar(whole)
             limit = need(rule, numbers, whole, real)
@@ -215,13 +215,13 @@ def advance_noted(
         last = find_noted(place, count, noted, rule, whole, limit)
         end = min(last + 1, count)
         if whole[TRADES] == 0 and end < count:
-            put_noted(trades, at, place, end, noted, real, rows, closed % ROWS)
-            expect(rule, numbers, whole, real, rows[0][:, closed % ROWS])
+            number, buys, total, bought = put_noted(trades, at, place, end, noted, rule, real, rows, closed % ROWS)
+            expect(rule, numbers, whole, real, number, buys, total, bought)
         else:
             gather_noted(trades, at, place, end, room, noted, whole, real)
             if last < count:
                 put_row(whole, real, rows, closed % ROWS)
-                expect(rule, numbers, whole, real, whole)
+                expect_open(rule, numbers, whole, real)
                 start_bar(whole)
         place = end
         if last < count:
@@ -291,22 +291,27 @@ def places_of_amount(rule: Any) -> Any:
 
 
 @plain
-def expect(rule: Any, numbers: Any, whole: Any, real: Any, bar: Any) -> Any:
-    """What `bar`, the sums of the one that closes, makes of the expectations."""
+def expect_open(rule: Any, numbers: Any, whole: Any, real: Any) -> Any:
+    """What the open bar, which closes, makes of the expectations."""
+    slot = rule[AMOUNT]
+    bought = whole[slot + 1] if slot == TRADES else whole[slot + 2]
+    expect(rule, numbers, whole, real, whole[TRADES], whole[BUYS], whole[slot], bought)
+
+
+@inner
+def expect(rule: Any, numbers: Any, whole: Any, real: Any, trades: Any, buys: Any, total: Any, bought: Any) -> Any:
+    """What a bar that closes makes of the expectations: its trades and buys, and all and the bought of what decides."""
     if rule[FAMILY] == CLOCK or rule[FAMILY] == FIXED:
         return
-    slot, places = rule[AMOUNT], places_of_amount(rule)
-    bought = bar[slot + 1] if slot == TRADES else bar[slot + 2]
-    sold = bar[slot] - bought
+    places, sold, count = places_of_amount(rule), total - bought, float(trades)
     theta = math.copysign(nearest(abs(bought - sold), places), float(bought - sold))
-    trades = float(bar[TRADES])
     if rule[FAMILY] == IN_DOLLARS:
-        uncut = expect_dollars(real, numbers, whole[BARS], theta, nearest(bar[slot], places))
+        uncut = expect_dollars(real, numbers, whole[BARS], theta, nearest(total, places))
     elif rule[FAMILY] == IN_TICKS:
-        uncut = expect_ticks(real, numbers, whole[BARS], theta, trades)
+        uncut = expect_ticks(real, numbers, whole[BARS], theta, count)
     else:
-        buys = float(bar[BUYS])
-        uncut = expect_run(real, numbers, whole[BARS], trades, buys, nearest(bought, places), nearest(sold, places))
+        more, less = nearest(bought, places), nearest(sold, places)
+        uncut = expect_run(real, numbers, whole[BARS], count, float(buys), more, less)
     whole[CUT_LOW] += uncut < numbers[LEAST]
     whole[CUT_HIGH] += uncut > numbers[MOST]
     real[LEAST_SIZE], real[MOST_SIZE] = min(real[LEAST_SIZE], real[SIZE]), max(real[MOST_SIZE], real[SIZE])

@@ -1,5 +1,6 @@
 """Between exact sums and doubles: the nearest double of a sum, the least sum that reaches a double."""
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -7,11 +8,12 @@ from numba import float64, int64, uint64
 
 from core.bars.compiled import plain
 from core.bars.slots import NEVER
-from core.bars.vectors import bits_of
+from core.bars.vectors import bits_of, multiply_add
 from core.division import long_division
 
 _FRACTION: Final = (1 << 52) - 1
 """The bits of a double below its greatest one."""
+_MANY: Final = float(1 << 52)
 _TEN: Final = np.array([10.0**power for power in range(19)])
 _TEN_WHOLE: Final = np.array([10**power for power in range(19)], dtype=np.uint64)
 
@@ -32,8 +34,12 @@ def least_reaching(value: Any, places: Any) -> Any:
     """The least whole number n with n / 10^places >= value, exactly; NEVER if it is none below 2^62. For value >= 0."""
     if not value < 4.6e18:
         return int64(NEVER)
-    if value < 1e-30:
-        return int64(value > 0.0)
+    product = value * _TEN[places]
+    if product < _MANY:  # whole numbers near it are doubles; the sign of what is rounded only once says on which side
+        least = math.ceil(product)
+        least += multiply_add(value, _TEN[places], -float(least)) > 0.0
+        least -= multiply_add(value, _TEN[places], 1.0 - float(least)) <= 0.0
+        return int64(least)
     bits = bits_of(value)
     fraction = (bits & _FRACTION) | (_FRACTION + 1)
     high, low = _product(uint64(fraction), _TEN_WHOLE[places])
@@ -42,22 +48,16 @@ def least_reaching(value: Any, places: Any) -> Any:
         if high != uint64(0) or low >> uint64(62 + down) != uint64(0):
             return int64(NEVER)
         return int64(low << uint64(-down))
-    if down >= 128:
-        return int64(1)
     return _shifted_up(high, low, down)
 
 
 @plain
 def _shifted_up(high: Any, low: Any, down: Any) -> Any:
-    """A number of 128 bits divided by 2^down, 0 < down < 128, rounded up; NEVER from 2^62 on."""
-    if down >= 64:
-        cut = (high & ((uint64(1) << uint64(down - 64)) - uint64(1))) | low
-        kept = high >> uint64(down - 64) if down > 64 else high
-    else:
-        cut = low & ((uint64(1) << uint64(down)) - uint64(1))
-        if high >> uint64(down) != uint64(0):
-            return int64(NEVER)
-        kept = (high << uint64(64 - down)) | (low >> uint64(down))
+    """A number of 128 bits divided by 2^down, 0 < down < 64, rounded up; NEVER from 2^62 on."""
+    cut = low & ((uint64(1) << uint64(down)) - uint64(1))
+    if high >> uint64(down) != uint64(0):
+        return int64(NEVER)
+    kept = (high << uint64(64 - down)) | (low >> uint64(down))
     if kept >= uint64(NEVER):
         return int64(NEVER)
     return int64(kept) + int64(cut != uint64(0))

@@ -174,8 +174,13 @@ def gather_noted(trades: Any, at: Any, first: Any, end: Any, room: Any, noted: A
     if whole[TRADES] == 0:
         whole[FIRST_TIME], whole[FIRST_ID] = times[at + first], ids[at + first]
         real[OPEN] = real[HIGH] = real[LOW] = price[at + first]
-    before, behind = noted[0][first], noted[0][end]
-    _add(whole, before, behind)
+    number, buys, volume, buy_volume, value, buy_value = _sums_between(noted[0][first], noted[0][end])
+    whole[TRADES] += number
+    whole[BUYS] += buys
+    whole[VOLUME] += volume
+    whole[BUY_VOLUME] += buy_volume
+    whole[DOLLARS] += value
+    whole[BUY_DOLLARS] += buy_value
     low, high = _between(noted, first, end)
     real[HIGH], real[LOW] = max(real[HIGH], high), min(real[LOW], low)
     real[CLOSE] = price[at + end - 1]
@@ -184,32 +189,37 @@ def gather_noted(trades: Any, at: Any, first: Any, end: Any, room: Any, noted: A
 
 
 @inner
-def put_noted(trades: Any, at: Any, first: Any, end: Any, noted: Any, real: Any, rows: Any, k: Any) -> Any:
-    """The bar of the trades `first` to `end` of the scratch as row `k`, with what was expected of it."""
+def put_noted(trades: Any, at: Any, first: Any, end: Any, noted: Any, rule: Any, real: Any, rows: Any, k: Any) -> Any:
+    """The bar of the trades `first` to `end` of the scratch as row `k`, with what was expected of it.
+
+    Its trades and buys, and all and the bought of what decides.
+    """
     ids, price, times = trades[0], trades[1], trades[5]
     row, row_real = rows[0][:, k], rows[1][:, k]
-    for slot in (TRADES, BUYS, VOLUME, BUY_VOLUME, DOLLARS, BUY_DOLLARS):
-        row[slot] = 0
-    _add(row, noted[0][first], noted[0][end])
+    number, buys, volume, buy_volume, value, buy_value = _sums_between(noted[0][first], noted[0][end])
+    row[TRADES], row[BUYS] = number, buys
+    row[VOLUME], row[BUY_VOLUME], row[DOLLARS], row[BUY_DOLLARS] = volume, buy_volume, value, buy_value
     row[FIRST_TIME], row[LAST_TIME] = times[at + first], times[at + end - 1]
     row[FIRST_ID], row[LAST_ID] = ids[at + first], ids[at + end - 1]
     row_real[OPEN], row_real[CLOSE] = price[at + first], price[at + end - 1]
     row_real[LOW], row_real[HIGH] = _between(noted, first, end)
     for slot in range(THRESHOLD, MEAN_SELL + 1):
         row_real[slot] = real[slot]
+    if rule[AMOUNT] == TRADES:
+        return number, buys, number, buys
+    if rule[AMOUNT] == DOLLARS:
+        return number, buys, value, buy_value
+    return number, buys, volume, buy_volume
 
 
 @inner
-def _add(whole: Any, before: Any, behind: Any) -> Any:
-    """Add what came between two running sums."""
+def _sums_between(before: Any, behind: Any) -> Any:
+    """Trades, buys, volume, bought volume, dollars and bought dollars between two running sums."""
     trades = behind[BLOCK_TRADES] - before[BLOCK_TRADES]
     volume, value = behind[BLOCK_VOLUME] - before[BLOCK_VOLUME], behind[BLOCK_DOLLARS] - before[BLOCK_DOLLARS]
-    whole[TRADES] += trades
-    whole[BUYS] += trades - (behind[BLOCK_SELLS] - before[BLOCK_SELLS])
-    whole[VOLUME] += volume
-    whole[BUY_VOLUME] += volume - (behind[BLOCK_SELL_VOLUME] - before[BLOCK_SELL_VOLUME])
-    whole[DOLLARS] += value
-    whole[BUY_DOLLARS] += value - (behind[BLOCK_SELL_DOLLARS] - before[BLOCK_SELL_DOLLARS])
+    buys = trades - (behind[BLOCK_SELLS] - before[BLOCK_SELLS])
+    buy_volume = volume - (behind[BLOCK_SELL_VOLUME] - before[BLOCK_SELL_VOLUME])
+    return trades, buys, volume, buy_volume, value, value - (behind[BLOCK_SELL_DOLLARS] - before[BLOCK_SELL_DOLLARS])
 
 
 @plain
