@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from core.types import Finding, Proof, Series, State
+from core.types import Ending, Finding, Proof, Series, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +160,11 @@ class RunResumed:
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """A run is over."""
+    """A run is over, and how it ended."""
 
     run: int
     seconds: float
+    ending: Ending = Ending.FINISHED
 
 
 Event = (
@@ -239,8 +240,8 @@ def _said(event: Event) -> tuple[int, str] | None:
             return logging.INFO, "paused: nothing is asked for until somebody resumes"
         case RunResumed():
             return logging.INFO, "resumed"
-        case RunFinished(run, seconds):
-            return logging.INFO, f"run {run} finished after {seconds:.1f} s"
+        case RunFinished(run, seconds, ending):
+            return logging.INFO, f"run {run} {ending} after {seconds:.1f} s"
         case _:
             return None
 

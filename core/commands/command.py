@@ -45,9 +45,17 @@ class Parser(argparse.ArgumentParser):
         if options.get("epilog"):
             options["epilog"] = as_called(options["epilog"])
         super().__init__(allow_abbrev=False, **options)
+        self.is_subcommand = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As ever; but a subcommand says itself which words it does not know, for it alone knows what it has."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest and self.is_subcommand:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found, rest
 
     def error(self, message: str) -> NoReturn:
-        options = [option for action in _actions(self) for option in action.option_strings]
+        options = [option for action in self._actions for option in action.option_strings]
         wrong = message.removeprefix("unrecognized arguments: ").split()[0] if "unrecognized" in message else ""
         print(f"error: {message}{did_you_mean(wrong, options) if wrong else ''}", file=sys.stderr)
         print(f"try: {self.prog} --help", file=sys.stderr)
@@ -62,25 +70,12 @@ class Parser(argparse.ArgumentParser):
         raise argparse.ArgumentError(action, f"{str(value)!r} is {what}{one_of(str(value), choices)}")
 
 
-def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """The parser's own, and those of its subcommands."""
-    for action in parser._actions:
-        yield action
-        if isinstance(action, argparse._SubParsersAction):
-            for chosen in action.choices.values():
-                yield from chosen._actions
-
-
 def add_command(
     commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str, description: str, examples: str
 ) -> argparse.ArgumentParser:
     """A subcommand: its parser, to which its options are still to be added."""
-    command: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=help,
-        description=description,
-        epilog=examples,
-    )
+    command: Parser = commands.add_parser(name, help=help, description=description, epilog=examples)
+    command.is_subcommand = True
     command.set_defaults(run=run)
     return command
 

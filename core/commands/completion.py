@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import shtab
@@ -32,8 +33,21 @@ def whole_parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version="")
     commands: Any = whole.add_subparsers(metavar="COMMAND")
     for name, command in COMMANDS.items():
-        commands.add_parser(name, help=command.says, parents=[_parser_of(command)], add_help=False)
+        own = _parser_of(command)
+        _complete_paths(own)
+        commands.add_parser(name, help=command.says, parents=[own], add_help=False)
     return whole
+
+
+def _complete_paths(own: argparse.ArgumentParser) -> None:
+    """Let the shell complete paths where they belong: what it is told nothing of, it completes with nothing."""
+    for action in own._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for under in action.choices.values():
+                _complete_paths(under)
+        elif action.type is Path:
+            folder = action.metavar == "DIR" or action.dest in ("dir", "folder", "out")
+            action.complete = shtab.DIRECTORY if folder else shtab.FILE  # type: ignore[attr-defined]
 
 
 def _parser_of(command: Name) -> argparse.ArgumentParser:

@@ -29,6 +29,12 @@ from core.layout import Layout
 from core.storage.manager import StorageManager
 from core.types import Finding, Span
 
+ALL_EXAMPLES = """examples:
+  python scripts/monitor.py live
+  python scripts/monitor.py summary --market um --symbols BTCUSDT
+  python scripts/monitor.py failures --retry
+  python scripts/monitor.py integrity
+"""
 EXAMPLES = """examples:
   python scripts/monitor.py integrity
   python scripts/monitor.py integrity --market um --symbols BTCUSDT,ETHUSDT --since 2024-01-01
@@ -139,7 +145,7 @@ def _summary(found: Sequence[Examined], seconds: float) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = Parser(description=__doc__)
+    made = Parser(description=__doc__, epilog=ALL_EXAMPLES)
     commands = made.add_subparsers(required=True, metavar="COMMAND")
     says = "gaps, checks and reconciliation of what is stored"
     command = add_command(commands, "integrity", integrity, says, f"{says.capitalize()}.", EXAMPLES)

@@ -153,15 +153,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def _menu(arguments: Sequence[str]) -> int:
     """Questions and answers, on a terminal."""
+    asked = Parser(description="A menu: questions, and what is done with the answers.")
+    add_source_options(asked.add_argument_group("where from and where to, for all that is done"))
+    options = asked.parse_args(arguments)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         parser().print_usage(sys.stderr)
         print("error: which command? Without one there is a menu, on a terminal only", file=sys.stderr)
         return ConfigError.exit_code
-    asked = Parser(
-        description="A menu: questions, and what is done with the answers.", usage=parser().format_usage()[7:]
-    )
-    add_source_options(asked.add_argument_group("where from and where to, for all that is done"))
-    return menu(asked.parse_args(arguments), main, list(BAR_TYPES))
+    return menu(options, main, list(BAR_TYPES))
 
 
 def download(options: argparse.Namespace) -> int:

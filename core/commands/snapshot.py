@@ -242,9 +242,11 @@ def parser() -> argparse.ArgumentParser:
     mine.add_argument("--force", action="store_true", help="replace a lock that is there")
     says = "prove that the locked rows are stored"
     checked = add_command(commands, "verify", verify, says, verify.__doc__ or "", EXAMPLES)
-    checked.add_argument("lock", nargs="?", type=Path, default=Path(DEFAULT_NAME), metavar="LOCK")
+    checked.add_argument(
+        "lock", nargs="?", type=Path, default=Path(DEFAULT_NAME), metavar="LOCK", help=f"(default {DEFAULT_NAME})"
+    )
     compared = add_command(commands, "diff", diff, "say what has changed", diff.__doc__ or "", EXAMPLES)
-    compared.add_argument("lock", type=Path, metavar="OLD")
+    compared.add_argument("lock", type=Path, metavar="OLD", help="the lock that is compared")
     compared.add_argument("new", nargs="?", type=Path, metavar="NEW", help="another lock (default: what is stored)")
     for command in (created, checked, compared):
         add_data_options(command.add_argument_group("where"))

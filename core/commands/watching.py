@@ -14,7 +14,7 @@ from core.commands.names import command_line
 from core.download.process import ProcessIdentity
 from core.download.smart import SmartDownloader
 from core.download.tracker import DownloadTracker
-from core.errors import MarketDataError, NoData
+from core.errors import ConfigError, MarketDataError, NoData
 from core.events import Emit, Snapshot
 from core.layout import Layout
 from core.monitor.display import Display
@@ -59,8 +59,8 @@ async def watched(
     try:
         async with Watch(layout, tracker, smart, snapshot, emit, frame) as watch, _shown(options, watch, says_lines):
             yield watch
-    except NoData:
-        raise
+    except (ConfigError, NoData):
+        raise  # the same again would end the same
     except MarketDataError:
         _tell(options, f"continue with: {line}")
         raise

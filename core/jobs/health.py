@@ -329,8 +329,10 @@ async def _clock(client: httpx.AsyncClient, url: str) -> list[Look]:
         answer = await client.get(url)
         here = (before + time.time()) / 2
         there = parsedate_to_datetime(answer.headers["Date"]).timestamp() + 0.5
-    except (httpx.HTTPError, httpx.InvalidURL, KeyError, ValueError, TypeError):
+    except (httpx.HTTPError, httpx.InvalidURL):
         return []  # that it cannot be reached is said already
+    except (KeyError, ValueError, TypeError):
+        return [Look("clock", Verdict.DOUBTFUL, "the source does not say what time it is", "look at it yourself")]
     off = here - there
     says = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, {abs(off):.1f} s {'before' if off > 0 else 'behind'} the source"
     mend = "set it by NTP (timedatectl set-ntp true): which days are over, and which candles are open, goes by it"

@@ -218,7 +218,7 @@ class Sync:
                 self._recorder.flush()
             finally:
                 self.tracker.finish_run(self._run, ended, self._done)
-                self.emit(RunFinished(self._run, time.monotonic() - began))
+                self.emit(RunFinished(self._run, time.monotonic() - began, ended))
         return self._summary(time.monotonic() - began)
 
     # planning

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 from http import HTTPStatus
 from io import BytesIO
 from typing import BinaryIO
@@ -48,7 +49,9 @@ class Reply:
     def head(self) -> bytes:
         """The status line and the headers."""
         lines = [f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}", f"Content-Length: {self.length}"]
-        lines += [f"{name}: {value}" for name, value in self.headers.items()]
+        lines += [
+            f"{name}: {value}" for name, value in ({"Date": formatdate(usegmt=True)} | dict(self.headers)).items()
+        ]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
     def truncated_to(self, length: int) -> "Reply":

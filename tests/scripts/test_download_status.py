@@ -256,7 +256,8 @@ def test_a_source_that_is_gone_stops_the_run_with_one_message(archive: Path, dat
         done = command(server, data, *KLINES, "--workers", "8").run()
         assert done.code == 1
         assert done.err.count("does not answer any more") == 1
-        assert done.err.count("\n") == 1
+        assert done.err.splitlines()[0].startswith("continue with: python scripts/download_all.py ")
+        assert done.err.count("\n") == 2
         states = dict(rows(data, "select state, count(*) from files group by state"))
         assert set(states) == {"planned"}  # nothing is marked as failed for the source's sake
         server.faults = None
