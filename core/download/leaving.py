@@ -16,6 +16,13 @@ def downloads(connection: Connection, series: Series) -> Mapping[Period, Downloa
     return {row.file.period: row for row in found}
 
 
+def is_as_read(connection: Connection, series: Series, period: Period, read: Download | None) -> bool:
+    """Whether the row of an archive is still as it was read; of none, whether there still is none."""
+    of_it = [*_of(FILES, series), FILES.c.period == period.label] if read is None else [FILES.c.id == read.id]
+    now = connection.execute(select(FILES).where(*of_it)).first()
+    return (None if now is None else to_download(now)) == read
+
+
 def replaced(connection: Connection, series: Series) -> Mapping[str, int]:
     """By key the archives that the exchange has replaced, and when the new one was here (microseconds)."""
     rows = connection.execute(

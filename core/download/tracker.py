@@ -352,6 +352,13 @@ class DownloadTracker:
         with self._read() as connection:
             return leaving.downloads(connection, series)
 
+    @contextmanager
+    def steady(self, series: Series, period: Period, read: Download | None) -> Iterator[bool]:
+        """Whether the row of an archive is still as it was read (None: there was none). While this lasts nobody takes
+        or changes it: everybody who wants to write waits, so be quick."""
+        with self._write() as connection:
+            yield leaving.is_as_read(connection, series, period, read)
+
     def replaced(self, series: Series) -> Mapping[str, int]:
         """The archives of a series that the exchange has replaced by others which are here now, and since when."""
         with self._read() as connection:

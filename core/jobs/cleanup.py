@@ -2,8 +2,9 @@
 
 Nothing goes unless what stands for it has been proved just before: the rows of an archive are read from the archive and
 from the partitions and compared (`core.storage.proof`), bytes by their digest. What is done to a series is done in its
-turn, so that nobody stores or merges meanwhile. Each file is proved and removed by itself, so whenever this is cut
-short, what has gone was not needed, and the rest is as it was.
+turn, so that nobody stores or merges meanwhile. A download waits for no turn: an archive goes only if its file and its
+row are those that were looked at, and nobody can take that row just then. Each file is proved and removed by itself, so
+whenever this is cut short, what has gone was not needed, and the rest is as it was.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from core.dates import DAY_US
 from core.download.former import why_needed
 from core.download.part import digest_of
 from core.download.tracker import DownloadTracker
-from core.errors import AlreadyRunning, DiskFull, StorageError
+from core.errors import AlreadyRunning, DiskFull, StorageError, storage_error
 from core.jobs.alone import alone
 from core.jobs.holdings import Held, What, held_of, holdings, series_held
 from core.layout import Layout
@@ -50,6 +51,8 @@ AT_REST_US: Final = DAY_US
 """A database in the making that nobody wrote to for so long was left by a rebuild that was killed."""
 _ROWS: Final = "rows of both read and compared"
 _READ: Final = ("days", "raw")
+_FETCHED: Final = (What.RAW, What.PART, What.DISPUTED)
+"""What runs write to without the turn of the series: whoever has the archive's row may."""
 _WHOLE: Final = (State.FETCHED, State.STORED, State.UNVERIFIED, State.CORRUPT)
 """The archive has come whole, whatever became of its rows."""
 
@@ -77,20 +80,24 @@ class Kept:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of it. `kept` turned out to be needed when it was to be proved; `failures` say what could not be looked
-    at or removed, the rest being done."""
+    """What came of it. `kept` turned out to be needed when it was to be proved, or had changed by then; `stays` was
+    never to go; `failures` say what could not be looked at or removed, the rest being done."""
 
     removed: list[Redundant] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
+    stays: list[Kept] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """`why_not` is the whole proof: "", or what is wrong. `partition` goes from the catalog, too."""
+    """`held` as it was looked at. `why_not` is the whole proof: "", or what is wrong. `row`: of the archive that it
+    belongs to, None where none is known. `partition` goes from the catalog, too."""
 
+    held: Held
     found: Redundant
     why_not: Callable[[], str]
+    row: Download | None = None
     partition: Partition | None = None
 
 
@@ -147,14 +154,16 @@ class Cleaner:
         archives = [one.found.size for one in candidates if isinstance(one, _Candidate) and one.found.kind in _READ]
         self.storage.expect(sum(archives))
         for one in candidates:
-            if isinstance(one, Kept) or (one.found.kind == "bars" and not are_bars_ours):
+            if isinstance(one, Kept):
+                outcome.stays.append(one)
+                continue
+            if one.found.kind == "bars" and not are_bars_ours:
                 continue
             try:
-                why_not = one.why_not()
+                why_not = one.why_not() or self._unlink(one)
                 if why_not:
                     outcome.kept.append(Kept(one.found.path, one.found.kind, one.found.size, why_not))
                     continue
-                unlink(one.found.path)
             except DiskFull:
                 raise
             except StorageError as error:
@@ -163,6 +172,16 @@ class Cleaner:
             if one.partition is not None:
                 self.tracker.enter([], [(one.partition.series, one.partition.period)])
             outcome.removed.append(one.found)
+
+    def _unlink(self, one: _Candidate) -> str:
+        """Remove what has been proved; or why not, if it is not what it was when it was looked at."""
+        held = one.held
+        if held.what not in _FETCHED:
+            return _unlinked(held)
+        assert held.series is not None
+        assert held.period is not None
+        with self.tracker.steady(held.series, held.period, one.row) as is_as_read:
+            return _unlinked(held) if is_as_read else "a run has taken it up meanwhile"
 
     def _of_series(self, series: Series) -> Iterator[_Found]:
         looked = _Series(self, series)
@@ -199,12 +218,12 @@ class Cleaner:
                 group = groups.get((like.market, like.dataset, like.interval))
                 if group is None or not is_current(sections, self.storage, group, period):
                     reason = "made of partitions that are others now; the loader does not use it"
-                    yield _Candidate(_redundant(held, "cross-sections", reason, "by what it was made of"), _sure)
+                    yield _Candidate(held, _redundant(held, "cross-sections", reason, "by what it was made of"), _sure)
 
     def _temporary(self, held: Held) -> _Found:
         if not is_left(held.path.name):
             return _kept(held, "temporary", "its process is at work")
-        return _Candidate(_redundant(held, "temporary", "its process is gone", "never finished"), _sure)
+        return _Candidate(held, _redundant(held, "temporary", "its process is gone", "never finished"), _sure)
 
     def _database(self, held: Held) -> _Found:
         """A database that was put aside, or was being made, with what SQLite keeps beside it."""
@@ -214,7 +233,7 @@ class Cleaner:
             if self.now_us - max(stamps, default=0) // 1000 < AT_REST_US:
                 return _kept(held, "databases", "a rebuild may be at work with it")
             reason = "left by a rebuild that was killed"
-            return _Candidate(_redundant(held, "databases", reason, "the next rebuild begins anew"), _sure)
+            return _Candidate(held, _redundant(held, "databases", reason, "the next rebuild begins anew"), _sure)
         reason = "put aside when it was rebuilt"
         found = _redundant(held, "databases", reason, "the present one knows all that it knows")
 
@@ -222,7 +241,7 @@ class Cleaner:
             return why_needed(main, self.layout.database) if main.exists() else ""
 
         why = why_not()
-        return _kept(held, "databases", why) if why else _Candidate(found, why_not)
+        return _kept(held, "databases", why) if why else _Candidate(held, found, why_not)
 
 
 class _Series:
@@ -252,10 +271,12 @@ class _Series:
             elif longer:
                 month = longer[0].source
                 reason = f"{month.period.label} is here and has its rows"
-                yield _Candidate(_redundant(held, kind, reason, _ROWS), self._why_not_stored(held, row, longer))
+                yield _Candidate(
+                    held, _redundant(held, kind, reason, _ROWS), self._why_not_stored(held, row, longer), row
+                )
             else:
                 reason = "its rows are stored, and archives are not kept"
-                yield _Candidate(_redundant(held, kind, reason, _ROWS), self._why_not_stored(held, row, ()))
+                yield _Candidate(held, _redundant(held, kind, reason, _ROWS), self._why_not_stored(held, row, ()), row)
 
     def _longer(self, held: Held, row: Download | None) -> list[Place]:
         """Where the rows of a day are, if only a longer archive has them."""
@@ -316,7 +337,7 @@ class _Series:
             if why:
                 yield _kept(held, "parts", why)
             else:
-                yield _Candidate(_redundant(held, "parts", reason, proof), self._why_not_whole(row))
+                yield _Candidate(held, _redundant(held, "parts", reason, proof), self._why_not_whole(row), row)
 
     def disputed(self) -> Iterator[_Found]:
         """Bytes that the exchange's own checksum contradicted."""
@@ -325,7 +346,7 @@ class _Series:
             is_right = row is not None and row.owner is None and row.state is State.STORED and row.proof in BY_CHECKSUM
             if is_right:
                 reason, proof = "the exchange has put it right since", "SHA-256 of the archive, or its rows"
-                yield _Candidate(_redundant(held, "revisions", reason, proof), self._why_not_whole(row))
+                yield _Candidate(held, _redundant(held, "revisions", reason, proof), self._why_not_whole(row), row)
             else:
                 yield _kept(held, "revisions", "nothing that the exchange vouches for has taken its place")
 
@@ -352,7 +373,7 @@ class _Series:
             held = by_path.get(one.path)
             if held is not None:
                 found = _redundant(held, "partitions", "a longer partition has its rows", _ROWS)
-                yield _Candidate(found, functools.partial(self._proof.why_not_partition, one), one)
+                yield _Candidate(held, found, functools.partial(self._proof.why_not_partition, one), partition=one)
         for period, error in self._survey.damaged.items():
             held = by_path.get(self._layout.processed(self._series, period))
             if held is not None:
@@ -361,7 +382,7 @@ class _Series:
             if path in by_path:
                 reason = "an earlier version wrote it, and its archives were stored anew"
                 found = _redundant(by_path[path], "partitions", reason, "the partitions name its archives")
-                yield _Candidate(found, _sure)
+                yield _Candidate(by_path[path], found, _sure)
 
     def texts(self) -> Iterator[_Found]:
         """Rows as text, under `extracted/`."""
@@ -391,7 +412,7 @@ class _Series:
                 else "made again of stored rows, and compared"
             )
             found = _redundant(held, "csv", reason, proof)
-            yield _Candidate(found, functools.partial(self._why_not_former, held, is_former))
+            yield _Candidate(held, found, functools.partial(self._why_not_former, held, is_former))
 
     def _why_not_former(self, held: Held, is_former: bool) -> str:
         """Whether the rows of a text are stored; of a former archive, whether the new one's are."""
@@ -418,7 +439,7 @@ class _Series:
                     yield _kept(held, "bars", "its trades are not stored any more, so nothing could make it again")
                 elif had is None or now[: len(had.origins)] != had.origins:
                     reason = "made of trades that were replaced; features makes it again"
-                    yield _Candidate(_redundant(held, "bars", reason, "its trades are stored"), _sure)
+                    yield _Candidate(held, _redundant(held, "bars", reason, "its trades are stored"), _sure)
 
     # looking
 
@@ -444,6 +465,21 @@ def _redundant(held: Held, kind: str, reason: str, proof: str) -> Redundant:
 
 def _kept(held: Held, kind: str, reason: str) -> Kept:
     return Kept(held.path, kind, held.size, reason)
+
+
+def _unlinked(held: Held) -> str:
+    """Remove a file if it is still the one that was looked at; else what became of it. Raises StorageError."""
+    try:
+        now = held.path.lstat()
+    except FileNotFoundError:
+        return ""  # somebody else has removed it
+    except OSError as error:
+        raise storage_error(error, held.path) from error
+    is_other = (now.st_ino, now.st_size, now.st_mtime_ns) != (held.inode, held.size, held.modified_ns)
+    if is_other and held.what is not What.FORMER_DATABASE:  # reading one changes what SQLite keeps beside it
+        return "it has changed meanwhile"
+    unlink(held.path)
+    return ""
 
 
 def _sure() -> str:

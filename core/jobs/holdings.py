@@ -60,6 +60,7 @@ class Held:
     series: Series | None = None
     period: Period | None = None
     detail: str = ""
+    inode: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +262,8 @@ def _held(layout: Layout, entry: "os.DirEntry[str]") -> Held | Foreign:
         status = entry.stat(follow_symlinks=False)
     except FileNotFoundError:
         return Held(path, found.what, 0, 0, found.series, found.period, found.detail)
-    return Held(path, found.what, status.st_size, status.st_mtime_ns, found.series, found.period, found.detail)
+    stamp = (status.st_size, status.st_mtime_ns)
+    return Held(path, found.what, *stamp, found.series, found.period, found.detail, status.st_ino)
 
 
 def _walk(folder: Path) -> Iterator["os.DirEntry[str]"]:

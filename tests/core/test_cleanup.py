@@ -2,7 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -19,6 +21,7 @@ from core.exchanges.binance.urls import parse_key
 from core.jobs.cleanup import KINDS, Cleaner, Kept, Outcome, Redundant
 from core.settings import Settings, StorageSettings
 from core.storage.manager import StorageManager
+from core.storage.proof import StoredProof
 from core.types import ArchiveFile, FetchedFile, Market, Period, Proof, Series, State
 
 JAN = Period.month(2024, 1)
@@ -56,6 +59,11 @@ def removed(outcome: Outcome) -> set[str]:
     return {each.path.name for each in outcome.removed}
 
 
+def changed(outcome: Outcome) -> Outcome:
+    """But for what was never to go."""
+    return replace(outcome, stays=[])
+
+
 def raw_names(vault: Vault) -> set[str]:
     return {path.name for path in (vault.layout.root / "raw").rglob("*") if path.is_file()}
 
@@ -75,7 +83,7 @@ def test_days_go_when_their_month_has_all_their_rows(vault: Vault, series: Serie
     assert removed(outcome) == {f"{stem}2024-01-02.zip", f"{stem}2024-01-03.zip"}
     assert before - raw_names(vault) == removed(outcome)
     assert vault.rows(series) == rows
-    assert cleaner(vault).remove() == Outcome()
+    assert changed(cleaner(vault).remove()) == Outcome()
 
 
 def test_a_day_stays_while_the_archive_of_its_month_is_not_whole(vault: Vault) -> None:
@@ -316,7 +324,7 @@ def test_a_former_database_goes_when_the_present_one_knows_all_of_it(vault: Vaul
     assert kept(cleaner(vault, "databases")) == {former.name: "it knows 1 archives that the present one does not"}
     former.write_bytes(b"SQLite format 3\0" + b"damaged" * 999)
     assert kept(cleaner(vault, "databases"))[former.name].startswith("it cannot be read")
-    assert cleaner(vault, "databases").remove() == Outcome()
+    assert changed(cleaner(vault, "databases").remove()) == Outcome()
     DownloadTracker(vault.layout.database.with_name("download_status.rebuilt.db")).close()
     shutil.move(vault.layout.database.with_name("download_status.rebuilt.db"), former)
     assert removed(cleaner(vault, "databases").remove()) == {former.name}
@@ -352,6 +360,92 @@ def test_a_series_that_is_not_readable_leaves_the_others_alone(vault: Vault) -> 
     outcome = cleaner(vault).remove()
     assert [one.path.name for one in outcome.removed] == ["BTCUSDT-1d-2024-01-02.zip"]
     assert "no partition of ours" in kept(cleaner(vault, "partitions"))["ODD-1d-2024.parquet"]
+
+
+def just_after(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, then: Callable[[], object]) -> None:
+    """What another process does after the first call of a method."""
+    whole, waiting = getattr(owner, name), [then]
+
+    def called(*arguments: object) -> object:
+        result = whole(*arguments)
+        while waiting:
+            waiting.pop()()
+        return result
+
+    monkeypatch.setattr(owner, name, called)
+
+
+def test_what_a_run_publishes_after_the_proof_stays(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its bytes are others than those that were proved, though its row is not yet."""
+    vault.put(CANDLES, [Archive(JAN, 1)])
+    raw = vault.layout.raw(CANDLES, JAN)
+    former = raw.stat()
+
+    def publish() -> None:
+        new = raw.with_name("new")
+        new.write_bytes(b"x" * former.st_size)
+        os.utime(new, ns=(former.st_atime_ns, former.st_mtime_ns))
+        new.replace(raw)
+
+    just_after(monkeypatch, StoredProof, "why_not_archive", publish)
+    outcome = cleaner(vault, keep_raw=False).remove()
+    assert (outcome.removed, outcome.failures) == ([], [])
+    assert [(left.path, left.reason) for left in outcome.kept] == [(raw, "it has changed meanwhile")]
+    assert raw.read_bytes() == b"x" * former.st_size
+
+
+@pytest.mark.parametrize("suffix", ["", ".part", ".disputed"])
+def test_what_a_run_takes_up_after_it_was_looked_at_stays(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """The exchange has published it anew: a run plans it, and has not written to any file yet."""
+    vault.put(CANDLES, [Archive(JAN, 1)])
+    raw = vault.layout.raw(CANDLES, JAN)
+    path = raw.with_name(raw.name + suffix)
+    if suffix:
+        path.write_bytes(b"x")
+    (row,) = vault.tracker.downloads(CANDLES).values()
+
+    def claim() -> None:
+        plan = vault.tracker.plan([replace(row.file, etag="another")])
+        assert [one.id for one in vault.tracker.claim(vault.run, list(plan.fetch))] == [row.id]
+
+    just_after(monkeypatch, StorageManager, "expect", claim)
+    outcome = cleaner(vault, {"": "raw", ".part": "parts", ".disputed": "revisions"}[suffix], keep_raw=False).remove()
+    assert (outcome.removed, outcome.failures) == ([], [])
+    assert [(left.path, left.reason) for left in outcome.kept] == [(path, "a run has taken it up meanwhile")]
+    assert path.exists()
+
+
+def test_a_beginning_that_nobody_knew_stays_when_a_run_plans_it_after_all(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = vault.archive(CANDLES, Archive(JAN, 1))
+    part = planned.path.with_name(f"{planned.path.name}.part")
+    planned.path.replace(part)
+    just_after(monkeypatch, StorageManager, "expect", lambda: vault.tracker.plan([planned.file]))
+    outcome = cleaner(vault, later_us=8 * DAY_US).remove()
+    assert [(left.path, left.reason) for left in outcome.kept] == [(part, "a run has taken it up meanwhile")]
+    assert part.exists()
+    assert outcome.removed == []
+
+
+def test_nobody_takes_a_row_while_its_file_goes(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by way of this process nor of another: the database is written to by one at a time."""
+    vault.put(CANDLES, [Archive(JAN, 1)])
+    seen: list[str] = []
+
+    def write(path: Path) -> None:
+        with closing(sqlite3.connect(vault.layout.database, timeout=0)) as other:
+            try:
+                other.execute("UPDATE files SET owner = 1")
+            except sqlite3.OperationalError as error:
+                seen.append(f"{path.name}: {error}")
+        path.unlink()
+
+    monkeypatch.setattr("core.jobs.cleanup.unlink", write)
+    assert removed(cleaner(vault, keep_raw=False).remove()) == {"BTCUSDT-1d-2024-01.zip"}
+    assert seen == ["BTCUSDT-1d-2024-01.zip: database is locked"]
 
 
 def test_rows_of_real_archives_are_proved(tmp_path: Path) -> None:
