@@ -27,7 +27,7 @@ class Labels:
     `rows`. `labels` (int8): 1 up, 0 neutral, -1 down; with a side 1 to act and 0 to leave it. `returns` (float64): what
     the price did over the span, as a fraction, not turned by the side. `touched` (int8): the barrier, 1 upper, -1
     lower, 0 the vertical one or none. `unfinished` events reach beyond the last row, `undefined` ones have no threshold
-    or width (NaN): both are left out.
+    (NaN) or width (NaN, or 0 as far as the price can tell): both are left out.
     """
 
     rows: Integers
@@ -80,6 +80,7 @@ def triple_barrier(
 
     The barriers of an event at row t are at `close[t] * (1 + width * profit)` and `close[t] * (1 - width * loss)`; a
     multiple of 0 means none. `width` is a fraction for all (fixed barriers) or for each row, such as `volatility`.
+    A width that puts a barrier at the entry itself is not known: a price that never moved would touch it.
     The first of the rows t + 1 to t + horizon counts whose price is at or beyond a barrier: the close, or with `high`
     and `low` the extremes of the row. Then the return is the barrier's, as nothing says at which price of the row one
     would have got out; a gap over the barrier is not seen.
@@ -103,13 +104,17 @@ def triple_barrier(
         raise ConfigError("high and low: give both, or none of them")
     widths = of_rows(width, rows, len(path), "width")
     _refuse_negative(widths, "width")
-    known = ~np.isnan(widths)
+    known = widths > 0  # NaN is not
+    undefined = int((~known).sum())
     rows, widths = rows[known], widths[known]
     sides = np.ones(len(rows)) if side is None else _sides(side, rows, len(path))
     ups, downs = (np.where(sides > 0, *order) for order in ((profit, loss), (loss, profit)))
     entry = path[rows]
     above = np.where(ups > 0, entry * (1 + widths * ups), np.inf)
     below = np.where(downs > 0, entry * (1 - widths * downs), -np.inf)
+    apart = (above > entry) & (below < entry)  # a width of 1e-17 is 0 beside any price
+    undefined += int((~apart).sum())
+    rows, sides, entry, above, below = (values[apart] for values in (rows, sides, entry, above, below))
     highs, lows = (path, path) if high is None or low is None else (_extremes(high, path, 1), _extremes(low, path, -1))
     ends, touched = np.empty(len(rows), np.int64), np.empty(len(rows), np.int8)
     first_touch(highs, lows, rows, rows + horizon, above, below, ends, touched)
@@ -121,7 +126,7 @@ def triple_barrier(
     labels = touched if vertical == "zero" else np.where(touched == 0, np.sign(returns), touched).astype(np.int8)
     if side is not None:
         labels = (labels * sides > 0).astype(np.int8)
-    return Labels(rows, ends, labels, returns, touched, unfinished, int((~known).sum()))
+    return Labels(rows, ends, labels, returns, touched, unfinished, undefined)
 
 
 def volatility(close: npt.ArrayLike, span: int) -> Floats:

@@ -53,7 +53,7 @@ def twin_of_barriers(
     highs, lows = extremes or (path, path)
     found = []
     for row in rows:
-        if row + horizon >= len(path) or math.isnan(widths[row]):
+        if row + horizon >= len(path) or not widths[row] > 0:
             continue
         side = 1 if sides is None else sides[row]
         up, down = multiples if side == 1 else multiples[::-1]
@@ -86,7 +86,7 @@ def test_barriers_are_touched_where_a_literal_twin_touches_them(
     path: list[float], horizon: int, multiples: tuple[float, float], ties: str, kind: str, data: st.DataObject
 ) -> None:
     count = len(path)
-    widths = data.draw(st.lists(st.sampled_from([0.005, 0.01, 0.02, math.nan]), min_size=count, max_size=count))
+    widths = data.draw(st.lists(st.sampled_from([0.0, 0.005, 0.01, 0.02, math.nan]), min_size=count, max_size=count))
     rows = sorted(data.draw(st.sets(st.integers(0, count - 1))))
     sides = extremes = None
     if kind in ("sides", "all"):
@@ -118,6 +118,16 @@ def test_a_row_that_touches_both_barriers_loses_unless_told_otherwise() -> None:
         found = triple_barrier(path, 2, 0.01, events=[0], side=side, high=high, low=low, ties=ties)
         assert (found.labels.tolist(), found.ends.tolist()) == ([label], [1])
         assert found.returns.tolist() == pytest.approx([gained])
+
+
+@pytest.mark.parametrize("width", [0.0, 1e-17])
+def test_barriers_at_the_entry_itself_are_none(width: float) -> None:
+    found = triple_barrier([100.0] * 5, 2, width)
+    assert (len(found), found.unfinished, found.undefined) == (0, 2, 3)
+    flat = [100.0] * 30 + [100.0, 101.0, 100.0, 101.0, 100.0, 101.0]
+    found = triple_barrier(flat, 3, volatility(flat, 10))
+    assert found.rows.tolist() == [31, 32]
+    assert found.undefined == 31
 
 
 def test_the_end_is_neutral_or_the_sign_of_the_return() -> None:
