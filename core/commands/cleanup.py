@@ -89,7 +89,8 @@ def cleanup(options: argparse.Namespace) -> int:
         else:
             found = list(cleaner.look())
             outcome = Outcome(
-                [one for one in found if isinstance(one, Redundant)], [one for one in found if isinstance(one, Kept)]
+                [one for one in found if isinstance(one, Redundant)],
+                stays=[one for one in found if isinstance(one, Kept)],
             )
     _report(options, layout, outcome, time.monotonic() - began)
     return 1 if outcome.failures or (options.apply and outcome.kept) else 0
@@ -126,14 +127,17 @@ def _print(options: argparse.Namespace, layout: Layout, outcome: Outcome, size: 
         if outcome.removed:
             title = "Why, and what proves it" if options.apply else "Why, and what is proved before it goes"
             console.print(_table(layout, title, _grouped(layout, outcome.removed, _reason_and_proof)))
-        console.print(_table(layout, "Kept", _grouped(layout, outcome.kept, lambda one: one.reason)))
+        for title, kept in (("Stays", outcome.stays), ("Kept after all", outcome.kept)):
+            if kept:
+                console.print(_table(layout, title, _grouped(layout, kept, lambda one: one.reason)))
     files = f"{len(outcome.removed):,} files, {decimal(size)}"
     if options.apply:
-        console.print(f"{files} removed; {len(outcome.kept):,} kept after all; {seconds:.1f} seconds")
+        said = f"{files} removed; {len(outcome.kept):,} kept after all"
     elif outcome.removed:
-        console.print(f"{files} could go; nothing was changed, --apply removes them; {seconds:.1f} seconds")
+        said = f"{files} could go; nothing was changed, --apply removes them"
     else:
-        console.print(f"Nothing to remove; {seconds:.1f} seconds")
+        said = "Nothing to remove"
+    console.print(f"{said}; {seconds:.1f} seconds", soft_wrap=True)
 
 
 def _reason_and_proof(one: Redundant) -> str:
@@ -181,14 +185,17 @@ def _table(layout: Layout, title: str, groups: Sequence[_Group]) -> Table:
 def _as_json(options: argparse.Namespace, outcome: Outcome, size: int, seconds: float) -> Mapping[str, object]:
     return {
         "applied": options.apply,
-        "files": [asdict(one) | {"path": str(one.path)} for one in outcome.removed],
+        "files": _listed(outcome.removed),
         "bytes": size,
-        "kept": [asdict(one) | {"path": str(one.path)} for one in outcome.kept]
-        if options.explain or options.apply
-        else None,
+        "stays": _listed(outcome.stays) if options.explain or options.apply else None,
+        "kept_after_all": _listed(outcome.kept),
         "failures": outcome.failures,
         "seconds": round(seconds, 3),
     }
+
+
+def _listed(found: Iterable[Redundant] | Iterable[Kept]) -> list[Mapping[str, object]]:
+    return [asdict(one) | {"path": str(one.path)} for one in found]
 
 
 def add_options(command: argparse.ArgumentParser) -> None:

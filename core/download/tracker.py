@@ -13,7 +13,7 @@ released by the next run: to `fetched` if verified bytes are on disk, else to `p
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from itertools import groupby
 from pathlib import Path
@@ -352,6 +352,13 @@ class DownloadTracker:
         with self._read() as connection:
             return leaving.downloads(connection, series)
 
+    def ownerless(self, series: Series) -> Mapping[Period, Download]:
+        """The archives of one series as the next run finds them: what dead runs held is released."""
+        with self._read() as connection:
+            dead = {run.id for run in _holding(connection) if not is_alive(run)}
+            found = leaving.downloads(connection, series)
+        return {period: _released(row) if row.owner in dead else row for period, row in found.items()}
+
     @contextmanager
     def steady(self, series: Series, period: Period, read: Download | None) -> Iterator[bool]:
         """Whether the row of an archive is still as it was read (None: there was none). While this lasts nobody takes
@@ -583,6 +590,17 @@ def _ids(connection: Connection, statement: Select[Any], values: dict[str, Any])
     return (row[0] for row in connection.execute(statement, values))
 
 
+def _released(row: Download) -> Download:
+    """What `_release` makes of a row."""
+    return replace(row, state=State.PLANNED if row.sha256 is None else State.FETCHED, owner=None)
+
+
+def _holding(connection: Connection) -> Sequence[Row[Any]]:
+    """Runs that are not finished or hold rows."""
+    held = select(FILES.c.owner).where(FILES.c.owner.is_not(None))
+    return connection.execute(select(RUNS).where(or_(RUNS.c.finished_us.is_(None), RUNS.c.id.in_(held)))).all()
+
+
 def _release(connection: Connection, runs: Sequence[int]) -> int:
     rest = case((FILES.c.sha256.is_(None), State.PLANNED.value), else_=State.FETCHED.value)
     done = connection.execute(
@@ -592,9 +610,7 @@ def _release(connection: Connection, runs: Sequence[int]) -> int:
 
 
 def _release_dead(connection: Connection) -> int:
-    held = select(FILES.c.owner).where(FILES.c.owner.is_not(None))
-    runs = connection.execute(select(RUNS).where(or_(RUNS.c.finished_us.is_(None), RUNS.c.id.in_(held)))).all()
-    dead = [run.id for run in runs if not is_alive(run)]
+    dead = [run.id for run in _holding(connection) if not is_alive(run)]
     if not dead:
         return 0
     over = {"finished_us": RUNS.c.heartbeat_us, "ended": Ending.KILLED.value}

@@ -252,7 +252,7 @@ class _Series:
         self._series = series
         self._layout = cleaner.layout
         self._held = held_of(cleaner.layout, series)
-        self._rows = cleaner.tracker.downloads(series)
+        self._rows = cleaner.tracker.ownerless(series)
         self._survey: Survey = survey(cleaner.layout, series)
         self._proof = cleaner.storage.proof(self._survey.partitions)
         self._digests: dict[Path, str] = {}

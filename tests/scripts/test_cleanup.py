@@ -2,8 +2,11 @@
 at any point loses nothing."""
 
 import gc
+import re
 import shutil
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
@@ -116,7 +119,7 @@ def assert_nothing_to_do(server: ArchiveServer, data: Path, *options: str) -> No
 def test_days_go_behind_their_month_and_everything_else_is_as_it_was(data: Path, server: ArchiveServer) -> None:
     before, wanted = files(data), frames(data)
     dry = cleanup(data, "--json")
-    assert (dry.code, dry.json["applied"], dry.json["kept"]) == (0, False, None)
+    assert (dry.code, dry.json["applied"], dry.json["stays"], dry.json["kept_after_all"]) == (0, False, None, [])
     days = {f"raw/um/klines/BTCUSDT/1h/BTCUSDT-1h-2025-01-{day}.zip" for day in range(27, 32)}
     days |= {f"raw/um/trades/BTCUSDT/BTCUSDT-trades-2025-01-{day}.zip" for day in range(27, 32)}
     assert {str(Path(one["path"]).relative_to(data)) for one in dry.json["files"]} == days
@@ -124,7 +127,7 @@ def test_days_go_behind_their_month_and_everything_else_is_as_it_was(data: Path,
     assert {one["proof"] for one in dry.json["files"]} == {"rows of both read and compared"}
     assert files(data) == before
     done = cleanup(data, "--apply", "--json")
-    assert (done.code, done.json["applied"], done.json["kept"], done.json["failures"]) == (0, True, [], [])
+    assert (done.code, done.json["applied"], done.json["kept_after_all"], done.json["failures"]) == (0, True, [], [])
     assert done.json["bytes"] == dry.json["bytes"]
     assert files(data) == {name: content for name, content in before.items() if name not in days}
     assert_same(frames(data), wanted)
@@ -137,7 +140,7 @@ def test_archives_that_are_gone_by_policy_do_not_come_again(data: Path, server: 
     """Neither for the next run, nor with a new database, nor for one that is made again of what is here."""
     before, wanted = files(data), frames(data)
     done = cleanup(data, "--settings", str(no_raw), "--apply", "--json")
-    assert (done.code, done.json["kept"]) == (0, [])
+    assert (done.code, done.json["kept_after_all"]) == (0, [])
     assert not list((data / "raw").rglob("*.zip"))
     stayed = {name: content for name, content in before.items() if not name.startswith("raw/")}
     assert files(data) == stayed
@@ -188,7 +191,7 @@ def test_what_the_exchange_replaces_comes_though_the_former_archive_is_gone(
         done = command(server, data).run(*REQUEST, "--settings", str(no_raw))
     assert (done.code, done.json["replaced"], done.json["downloaded"]) == (0, 8, 8), done.err
     cleaned = cleanup(data, "--settings", str(no_raw), "--apply", "--json")
-    assert cleaned.json["kept"] == []
+    assert cleaned.json["kept_after_all"] == []
     of_kind = Counter(one["kind"] for one in cleaned.json["files"])
     assert of_kind == {"raw": 8, "bars": 2, "cross-sections": 2}
     assert derived() == [0, 0]
@@ -231,7 +234,7 @@ def test_kill_9_loses_nothing_and_a_second_call_finishes(
     assert len(gone) == at - (not is_gone)
     assert_same(frames(data), wanted)
     done = cleanup(data, *options[2:])
-    assert (done.code, done.json["kept"], done.json["failures"]) == (0, [], [])
+    assert (done.code, done.json["kept_after_all"], done.json["failures"]) == (0, [], [])
     assert not list((data / "raw").rglob("*.zip"))
     assert_same(frames(data), wanted)
     assert_nothing_to_do(server, data)
@@ -269,6 +272,60 @@ def test_people_get_a_table_with_sizes(data: Path) -> None:
     assert "10 files" in cleanup(data, "--apply").out
     assert cleanup(data).out.startswith("Nothing to remove")
     assert cleanup(data, "--quiet").out == ""
+
+
+def test_what_stays_is_told_alike_before_and_after(data: Path) -> None:
+    dry = cleanup(data, "--explain", "--json")
+    explained = cleanup(data, "--explain").out
+    raw = Layout(data).raw(KLINES, Period.day(date(2025, 1, 28)))
+    raw.write_bytes(raw.read_bytes()[:-1] + b"?")
+    shutil.copytree(data, data.with_name("other"))
+    told = cleanup(data, "--explain", "--apply")
+    done = cleanup(data.with_name("other"), "--apply", "--json")
+    stays = {Path(one["path"]).name: one["reason"] for one in dry.json["stays"]}
+    assert stays["BTCUSDT-1h-2025-01.zip"] == "archives are kept (storage.keep_raw)"
+    assert {Path(one["path"]).name: one["reason"] for one in done.json["stays"]} == stays
+    assert [Path(one["path"]).name for one in done.json["kept_after_all"]] == [raw.name]
+    before, after = (shown.partition("Stays")[2].partition("└")[0] for shown in (explained, told.out))
+    assert "archives are kept (storage.keep_raw)" in before
+    assert after == before
+    assert "Kept after all" not in explained
+    assert "its bytes are no longer those that were verified" in told.out.partition("Kept after all")[2]
+    none = cleanup(data, "--explain", "--apply", "--kinds", "databases")
+    assert none.out.startswith("0 files, 0 bytes removed; 0 kept after all; ")
+
+
+def test_what_a_killed_run_held_is_nobodys(data: Path) -> None:
+    """A dry run says what `--apply` would come to, and changes nothing."""
+    layout = Layout(data)
+    hold = (
+        "import os, sys; from pathlib import Path; from core.download.tracker import DownloadTracker\n"
+        "from core.types import Market, Series\n"
+        f"with DownloadTracker(Path({str(layout.database)!r})) as tracker:\n"
+        "    rows = list(tracker.downloads(Series(Market.UM, 'klines', 'BTCUSDT', '1h')).values())\n"
+        "    tracker.demote([row.id for row in rows], rows[0].state.FETCHED)\n"
+        "    assert tracker.claim(tracker.begin_run('download_all'), [row.id for row in rows])\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", hold], cwd=ROOT, check=False).returncode == -signal.SIGKILL
+
+    def stays(*options: str) -> set[str]:
+        found = cleanup(data, "--kinds", "raw,days", "--json", *options).json["stays"]
+        return {one["reason"] for one in found if "-1h-" in one["path"]}
+
+    assert stays("--explain") == {"it is not stored (fetched)"}
+    with DownloadTracker(layout.database) as tracker:
+        assert all(row.owner is not None for row in tracker.downloads(KLINES).values())
+    assert stays("--apply") == {"it is not stored (fetched)"}
+
+
+def test_the_last_sentence_is_one_line(data: Path) -> None:
+    """However narrow; a pipe is taken for 80 columns."""
+    piped = Command("scripts/cleanup.py", ["--data-dir", str(data)]).run()
+    assert re.fullmatch(
+        r"10 files, [\d.]+ \w+ could go; nothing was changed, --apply removes them; [\d.]+ seconds",
+        piped.out.splitlines()[-1],
+    )
 
 
 def test_another_name_does_the_same(data: Path) -> None:
