@@ -36,8 +36,9 @@ EXAMPLES = """examples:
   python scripts/pipeline.py delete --dry-run                         what would go, and how large it is
   python scripts/pipeline.py delete                                   all data: asks for the name of the data folder
   python scripts/pipeline.py delete --symbols DOGEUSDT --dry-run
-  python scripts/pipeline.py delete --symbols DOGEUSDT --market um --confirm DOGEUSDT
+  python scripts/pipeline.py delete --symbols DOGEUSDT --market um --confirm um/DOGEUSDT
 
+The name says all that was chosen: market/data types/symbols/interval, those that were given; the folder's for all data.
 Archives, rows, bars, logs and what the status database knows of them are deleted; only files of Tapevault's own, and
 none behind a link: what stays is listed with the reason. Killed in the middle, the same command goes on.
 exit codes: 0 all well, 1 something could not be deleted, 2 wrong usage or another name, 3 nothing is here,
@@ -110,7 +111,10 @@ def _choice(options: argparse.Namespace, layout: Layout) -> _Choice:
     chosen = [one for one in of_kind if symbols is None or any(is_of(one, symbol) for symbol in symbols)]
     if not chosen:
         raise NoData("nothing of that is here")
-    return _Choice(chosen, ",".join(symbols) if symbols else layout.root.name)
+    parts = (options.market, ",".join(kinds), ",".join(symbols or ()), options.interval)
+    name = "/".join(part for part in parts if part)
+    # No folder's name has a slash: where one is called like a part of what it has, that part is named otherwise.
+    return _Choice(chosen, f"{layout.root.name}/{name}" if name == layout.root.name else name)
 
 
 def _confirm(options: argparse.Namespace, layout: Layout, extent: Extent, choice: _Choice) -> None:
@@ -121,7 +125,7 @@ def _confirm(options: argparse.Namespace, layout: Layout, extent: Extent, choice
             raise ConfigError(f"deleting wants the name of what goes: --confirm {choice.name}; --dry-run shows it")
         console = Console(stderr=True)
         console.print(_table(layout, extent, "Goes"))
-        console.print(_stays(layout, extent))
+        _print_stays(console, layout, extent)
         typed = Prompt.ask(f"Type [bold]{choice.name}[/bold] to delete this for ever", console=console)
     if typed != choice.name:
         raise ConfigError(f"{typed!r} is not {choice.name!r}; nothing was deleted")
@@ -147,9 +151,9 @@ def _report(options: argparse.Namespace, layout: Layout, extent: Extent, choice:
     elif not options.quiet:
         console = Console()
         console.print(_table(layout, extent, "Would go" if options.dry_run else "Deleted"))
-        console.print(_stays(layout, extent))
+        _print_stays(console, layout, extent)
         done = f"would go; nothing was changed, --confirm {choice.name} deletes it" if options.dry_run else "deleted"
-        console.print(f"{files:,} files, {decimal(size)} {done}; {seconds:.1f} seconds", markup=False)
+        console.print(f"{files:,} files, {decimal(size)} {done}; {seconds:.1f} seconds", markup=False, soft_wrap=True)
 
 
 def _table(layout: Layout, extent: Extent, title: str) -> Table:
@@ -162,13 +166,12 @@ def _table(layout: Layout, extent: Extent, title: str) -> Table:
     return table
 
 
-def _stays(layout: Layout, extent: Extent) -> str:
-    """What stays, and why; "" where nothing does."""
+def _print_stays(console: Console, layout: Layout, extent: Extent) -> None:
+    """What stays, and why, in a line each."""
     lines = [f"stays: {_under(layout, path)}: {why}" for path, why in list(extent.stays.items())[:_SHOWN]]
     more = len(extent.stays) - _SHOWN
-    return "\n".join([*lines, *([f"and {more:,} more; --json has all of them"] if more > 0 else [])]).replace(
-        "[", "\\["
-    )
+    for line in [*lines, *([f"and {more:,} more; --json has all of them"] if more > 0 else [])]:
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def _under(layout: Layout, path: Path) -> str:

@@ -254,7 +254,9 @@ def _chosen(console: Console, layout: Layout) -> str:
     names = [*_ACTIONS, _LEAVE]
     table = Table.grid(padding=(0, 2))
     for number, name in enumerate(names, 1):
-        table.add_row(f"{number}", f"[bold]{name}[/bold]", _ACTIONS[name].says if name in _ACTIONS else "")
+        table.add_row(
+            f"{number}", f"[bold]{name}[/bold]", _ACTIONS[name].says if name in _ACTIONS else f"or {_LEAVE[0]}"
+        )
     console.print(f"\nTapevault, data in {layout.root}", highlight=False, markup=False)
     console.print(table)
     while True:
@@ -263,6 +265,8 @@ def _chosen(console: Console, layout: Layout) -> str:
             return names[int(said) - 1]
         if said in names:
             return said
+        if said == _LEAVE[0]:
+            return _LEAVE
         near = did_you_mean(said, names) or "; the numbers are on the left"
         console.print(Text(f"there is no {said!r}{near}", style="red"))
 

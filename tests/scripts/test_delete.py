@@ -1,6 +1,7 @@
 """`pipeline.py delete`: all data or some, after its name was typed; nothing that is not ours; killed and finished."""
 
 import gc
+import re
 import shutil
 import signal
 import sqlite3
@@ -121,7 +122,7 @@ def test_one_symbol_goes_with_all_that_is_known_of_it(data: Path, server: Archiv
 
 def test_one_kind_of_data_goes_and_its_bars(data: Path) -> None:
     before = names(data)
-    done = delete(data, "--data-types", "trades", "--market", "um", "--confirm", "vault", "--json")
+    done = delete(data, "--data-types", "trades", "--market", "um", "--confirm", "um/trades", "--json")
     assert (done.code, done.json["series"]) == (0, ["um/trades/BTCUSDT", "um/trades/ETHUSDT"])
     gone = before - names(data)
     assert {name.split("/")[0] for name in gone} == {"raw", "processed"}
@@ -240,6 +241,13 @@ def test_kill_9_in_a_symbol_leaves_a_database_that_a_download_puts_right(
         (["--confirm", "valut"], 2, "'valut' is not 'vault'; nothing was deleted"),
         (["--symbols", "ETHUSDT", "--confirm", "vault"], 2, "'vault' is not 'ETHUSDT'"),
         (["--symbols", "ETHUSD", "--confirm", "ETHUSD"], 3, "nothing of ETHUSD is here; did you mean 'ETHUSDT'?"),
+        (["--confirm", "um/trades"], 2, "'um/trades' is not 'vault'; nothing was deleted"),
+        (["--market", "um", "--confirm", "um/trades"], 2, "'um/trades' is not 'um'"),
+        (["--market", "um", "--confirm", "vault"], 2, "'vault' is not 'um'"),
+        (["--data-types", "trades,klines"], 2, "--confirm trades,klines;"),
+        (["--market", "um", "--interval", "1h"], 2, "--confirm um/1h;"),
+        (["--interval", "1h", "--symbols", "BTCUSDT,ETHUSDT"], 2, "--confirm BTCUSDT,ETHUSDT/1h;"),
+        (["--symbols", "ETHUSDT", "--market", "um", "--confirm", "ETHUSDT"], 2, "'ETHUSDT' is not 'um/ETHUSDT'"),
         (["--market", "cm", "--confirm", "vault"], 3, "nothing of that is here"),
         (["--market", "umm"], 2, "unknown market 'umm'; did you mean 'um'?"),
         (["--data-types", "trade"], 2, "unknown data type 'trade'; did you mean 'trades'?"),
@@ -258,8 +266,21 @@ def test_people_see_what_goes_and_how_large_it_is(stored: Path) -> None:
     shown = delete(stored, "--dry-run")
     for what in ("Would go, under", "archive", "partition", "bars", "cross-section", "status database", "rows as text"):
         assert what in shown.out
-    assert "would go; nothing was changed, --confirm vault deletes it" in " ".join(shown.out.split())
+    assert "would go; nothing was changed, --confirm vault deletes it" in shown.out
+    piped = Command("scripts/pipeline.py", ["delete", "--data-dir", str(stored), "--dry-run"]).run()
+    assert re.fullmatch(
+        r"\d+ files, [\d.]+ \w+ would go; nothing was changed, --confirm vault deletes it; [\d.]+ seconds",
+        piped.out.splitlines()[-1],
+    )
     assert delete(stored, "--dry-run", "--quiet").out == ""
+
+
+def test_the_name_of_a_part_is_never_that_of_all_data(data: Path) -> None:
+    """Though the folder is called like it."""
+    folder = data.rename(data.with_name("trades"))
+    assert delete(folder, "--dry-run", "--json").json["confirm"] == "trades"
+    part = delete(folder, "--dry-run", "--json", "--data-types", "trades")
+    assert (part.code, part.json["confirm"]) == (0, "trades/trades")
 
 
 def test_an_empty_folder_stays_empty(tmp_path: Path) -> None:

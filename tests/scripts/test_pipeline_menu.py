@@ -155,7 +155,7 @@ def test_questions_become_a_command_that_is_shown_and_done(server: ArchiveServer
         words = ["download", "--market", "um", "--symbols", "BTCUSDT", "--data-types", "klines,trades"]
         words += ["--start", "2025-01-29", "--data-dir", str(data), "--source", server.url]
         assert line_of(shown) == ["python", "scripts/pipeline.py", *words]
-        terminal.answer(ASKED, "quit")
+        terminal.answer(ASKED, "q")
         assert terminal.ended()[0] == 0
     again = Command("scripts/pipeline.py", words).run("--json")
     assert (again.code, again.json["downloaded"], again.json["planned"]) == (0, 0, 5 + 5)
