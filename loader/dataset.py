@@ -32,7 +32,7 @@ from core.learning.scaling import Scaler
 from core.snapshot.lock import Lock
 from core.snapshot.text import DEFAULT_NAME, load, to_text
 from core.storage.draft import is_left
-from loader.recipe import Recipe, recipe_of
+from loader.recipe import QUARANTINE_DAYS, Recipe, recipe_of
 from loader.samples import (
     OF_SAMPLES,
     InMemory,
@@ -229,13 +229,14 @@ def dataset_of(
     """A dataset of rows of your own, in order of time: `timestamp`, `close` (and `high`, `low`), features.
 
     `available_at` says when a row was known, without it its `timestamp`. All columns but the times are features, unless
-    `features` names them. With `folder` it is written there day by day and read from there."""
+    `features` names them. With `folder` it is written there day by day and read from there. With `quarantine` the rows
+    that were known only in the last 30 UTC days of these are kept out, and labels end before them."""
     recipe = recipe_of(label_horizon, options)
     each = [frames] if isinstance(frames, pd.DataFrame) else frames
     names = None if features is None else list(features)
     if folder is not None:
-        return _written(Path(folder), each, names, recipe, {}, lambda: None).load()
-    return _Made(each, names, recipe, InMemory()).in_memory({}, None)
+        return _written(Path(folder), each, names, recipe, {}, lambda: None, recipe.quarantine).load()
+    return _Made(each, names, recipe, InMemory(), recipe.quarantine).in_memory({}, None)
 
 
 def open_ml_dataset(folder: str | Path) -> StoredDataset:
@@ -257,14 +258,22 @@ _NUMBERS: Final = ("centers", "scales", "fills")
 
 
 class _Made:
-    """Rows that were read, and what becomes of them."""
+    """Rows that were read, and what becomes of them. `keeps_out`: the last days of these rows are the quarantine; what
+    comes from the store was not read in it."""
 
     def __init__(
-        self, frames: Iterable[pd.DataFrame], features: Sequence[str] | None, recipe: Recipe, matrix: Matrix
+        self,
+        frames: Iterable[pd.DataFrame],
+        features: Sequence[str] | None,
+        recipe: Recipe,
+        matrix: Matrix,
+        keeps_out: bool = False,
     ) -> None:
         rows = Rows(matrix)
         for frame in by_day(frames):
             rows.add(frame, features)
+        if keeps_out:
+            rows.keep_out(QUARANTINE_DAYS)
         self.rows, self.recipe = rows, recipe
         self.plan: Plan = plan_of(rows, recipe)
         self.scaler = fit_scaler(rows, self.plan, recipe.scaler)
@@ -304,9 +313,10 @@ def _written(
     recipe: Recipe,
     said: Mapping[str, Any],
     lock: Callable[[], Lock | None],
+    keeps_out: bool = False,
 ) -> StoredDataset:
     with _Folder(folder) as draft:
-        made = _Made(frames, features, recipe, OnDisk(draft.make(_ROWS)))
+        made = _Made(frames, features, recipe, OnDisk(draft.make(_ROWS)), keeps_out)
         locked = lock()
         for part in made.plan.parts:
             for about, values in made.days(part):

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.dates import DAY_US
+from core.dates import DAY_US, format_us
 from core.errors import ConfigError, NoData, StorageError, storage_error
 from core.learning.arrays import Floats, Integers
 from core.learning.events import cusum_events
@@ -105,6 +105,7 @@ class Rows:
     """Where each chunk begins, and where the last one ends."""
     first_known: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
     """Of each feature its first row with a value; the number of rows if there is none."""
+    quarantined: int = 0
     _parts: dict[str, list[npt.NDArray[Any]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -112,7 +113,23 @@ class Rows:
 
     def values(self, name: str) -> npt.NDArray[Any]:
         """`timestamp` or `available_at` (int64, microseconds), `close`, `high` or `low` of all rows."""
-        return np.concatenate(self._parts[name])
+        return np.concatenate(self._parts[name])[: len(self)]
+
+    def keep_out(self, days: int) -> None:
+        """Forget the rows that were known only in the last so many UTC days of them. Raises NoData if all were."""
+        if not len(self):
+            return
+        available = self.values("available_at")
+        cut_us = ((int(available[-1]) - 1) // DAY_US - days + 1) * DAY_US
+        count = int(np.searchsorted(available, cut_us, side="right"))
+        if not count:
+            raise NoData(
+                f"the quarantine keeps out everything from {format_us(cut_us)} on, and no row with a price was known "
+                "before; give earlier rows, or leave out quarantine"
+            )
+        self.quarantined = len(self) - count
+        self.chunks = [*(bound for bound in self.chunks if bound < count), count]
+        self.first_known = np.minimum(self.first_known, count)
 
     def has(self, name: str) -> bool:
         return name in self._parts
@@ -201,8 +218,9 @@ def plan_of(rows: Rows, recipe: Recipe) -> Plan:
         raise NoData("there is no row with a price, so nothing can be labelled; take a longer time")
     labels = _labels(rows, recipe)
     counts = {
-        "rows": len(rows) + rows.without_price,
+        "rows": len(rows) + rows.without_price + rows.quarantined,
         "without_price": rows.without_price,
+        "quarantined": rows.quarantined,
         "not_events": len(rows) - len(labels) - labels.unfinished - labels.undefined,
         "unfinished": labels.unfinished,
         "undefined": labels.undefined,

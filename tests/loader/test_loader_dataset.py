@@ -256,6 +256,31 @@ def test_the_quarantine_counts_from_the_end_of_what_is_stored(tmp_path: Path) ->
         build_ml_dataset("BTCUSDT", "2024-03-05", "2024-03-09", quarantine=True, **how)
 
 
+@pytest.mark.parametrize("folder", [False, True])
+@pytest.mark.parametrize("has_available", [False, True])
+def test_the_quarantine_of_rows_of_ones_own_is_their_last_thirty_days(
+    folder: bool, has_available: bool, tmp_path: Path
+) -> None:
+    frame = rows_of(4000, step="20min")  # 2024-01-01 22:00 to 2024-02-26 11:00
+    if not has_available:
+        frame = frame.drop(columns="available_at")
+    where = tmp_path / "made" if folder else None
+    cut = pd.Timestamp("2024-01-28", tz="UTC")
+    dataset = dataset_of(frame, 20, quarantine=True, folder=where)
+    known = frame["available_at" if has_available else "timestamp"]
+    expected = dataset_of(frame[known <= cut], 20)
+    for name, values, labels, times in parts_of(dataset):
+        pd.testing.assert_frame_equal(values, expected.part(name)[0], check_exact=True)
+        pd.testing.assert_series_equal(labels, expected.part(name)[1])
+        pd.testing.assert_frame_equal(times, expected.times[name], check_exact=True)
+        assert times["label_end"].max() <= cut
+    counts = dataset.meta["counts"]
+    assert counts["quarantined"] == int((known > cut).sum()) > 0
+    assert counts["rows"] == 4000 == sum(count for name, count in counts.items() if name != "rows")
+    with pytest.raises(NoData, match="the quarantine keeps out everything from 2023-12-05 00:00:00 on"):
+        dataset_of(rows_of(3000), 20, quarantine=True)
+
+
 # from disk
 
 
