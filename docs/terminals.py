@@ -152,7 +152,7 @@ def shots() -> dict[str, Shot]:
         "menu": Shot(
             lambda place: ["scripts/pipeline.py", *place.options],
             "python scripts/pipeline.py",
-            r"(?i)delete all data",
+            r"9 +quit[\s\S]*number or name",
             rows=24,
         ),
         "doctor": Shot(
@@ -294,6 +294,8 @@ def main(names: list[str]) -> None:
     PICTURES.mkdir(exist_ok=True)
     with _place() as place:
         for name, shot in shots().items():
+            if names and name not in names and name != "downloaded":  # what the others are of
+                continue
             screen = take(shot, place)
             if not names or name in names:
                 paths = {str(place.data.parent): "/home/you/tapevault", str(CHECKOUT): "/home/you/tapevault"}

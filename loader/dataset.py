@@ -32,6 +32,7 @@ from core.learning.scaling import Scaler
 from core.snapshot.lock import Lock
 from core.snapshot.text import DEFAULT_NAME, load, to_text
 from core.storage.draft import is_left
+from core.types import Span
 from loader.recipe import QUARANTINE_DAYS, Recipe, recipe_of
 from loader.samples import (
     OF_SAMPLES,
@@ -67,8 +68,8 @@ class MLDataset:
     features were known), `label_end` (when the label was), `row` and `end_row` (the same as numbers of rows, for
     `PurgedKFold(times.row, times.end_row)`) and `label_return`; `weights["train"]` is a series of float64.
 
-    `meta` is plain JSON: `recipe`, `counts` (what became of each row), `left_out` features, `not_known` values by
-    feature, `source` and `content` of the lock. `lock` names the stored rows; None if the rows were a caller's own.
+    `meta` is plain JSON: `recipe`, `counts` (what became of each row), `left_out` features, the `slowest` of
+    the others with its first row, `not_known` values by feature, `source` and `content` of the lock. `lock` names the stored rows; None if the rows were a caller's own.
     """
 
     X_train: pd.DataFrame
@@ -185,7 +186,7 @@ def build_ml_dataset(
     recipe = recipe_of(label_horizon, options)
     which = (features, include_advanced_features, market, data_type, recipe, loader, data_dir, on_missing)
     with Source.opened(symbol, start_date, end_date, interval, *which) as source:
-        made = _Made(source.frames(), source.names, recipe, InMemory())
+        made = _Made(source.frames(), source.names, recipe, InMemory(), gaps=source.gaps)
         lock = source.lock()
         return made.in_memory({**source.said, "content": lock.content}, lock)
 
@@ -216,7 +217,7 @@ def write_ml_dataset(
     recipe = recipe_of(label_horizon, options)
     which = (features, include_advanced_features, market, data_type, recipe, loader, data_dir, on_missing)
     with Source.opened(symbol, start_date, end_date, interval, *which) as source:
-        return _written(Path(folder), source.frames(), source.names, recipe, source.said, source.lock)
+        return _written(Path(folder), source.frames(), source.names, recipe, source.said, source.lock, gaps=source.gaps)
 
 
 def dataset_of(
@@ -268,6 +269,7 @@ class _Made:
         recipe: Recipe,
         matrix: Matrix,
         keeps_out: bool = False,
+        gaps: Sequence[Span] = (),
     ) -> None:
         rows = Rows(matrix)
         for frame in by_day(frames):
@@ -275,7 +277,7 @@ class _Made:
         if keeps_out:
             rows.keep_out(QUARANTINE_DAYS)
         self.rows, self.recipe = rows, recipe
-        self.plan: Plan = plan_of(rows, recipe)
+        self.plan: Plan = plan_of(rows, recipe, gaps)
         self.scaler = fit_scaler(rows, self.plan, recipe.scaler)
         self.names = tuple(rows.names[int(place)] for place in self.plan.columns)
         self._unknown = np.zeros(len(self.names), np.int64)
@@ -292,6 +294,7 @@ class _Made:
             "recipe": self.recipe.as_dict(),
             "counts": dict(self.plan.counts),
             "left_out": list(self.plan.left_out),
+            "slowest": dict(self.plan.slowest),
             "not_known": {name: count for name, count in unknown if count},
             **said,
         }
@@ -314,9 +317,10 @@ def _written(
     said: Mapping[str, Any],
     lock: Callable[[], Lock | None],
     keeps_out: bool = False,
+    gaps: Sequence[Span] = (),
 ) -> StoredDataset:
     with _Folder(folder) as draft:
-        made = _Made(frames, features, recipe, OnDisk(draft.make(_ROWS)), keeps_out)
+        made = _Made(frames, features, recipe, OnDisk(draft.make(_ROWS)), keeps_out, gaps)
         locked = lock()
         for part in made.plan.parts:
             for about, values in made.days(part):

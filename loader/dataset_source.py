@@ -37,6 +37,7 @@ class Source:
         self._series = self._sources()
         self._stamps = [loader._storage.stamps(one) for one in self._series]
         span = request.trades.span
+        self.gaps = self._without_file()
         self.names = tuple(one.name for one in request.features)
         self.said: dict[str, Any] = {
             "source": {
@@ -48,6 +49,7 @@ class Source:
                 "end": format_us(span.end_us),
                 "features": list(self.names),
                 "series": [str(one) for one in self._series],
+                "no_file": [f"{format_us(gap.start_us)} to {format_us(gap.end_us)}" for gap in self.gaps],
                 **asked,
             }
         }
@@ -107,6 +109,20 @@ class Source:
         if [self._loader._storage.stamps(one) for one in self._series] != self._stamps:
             raise FilesChanged("an update replaced files of the dataset while it was built; build it again")
         return lock
+
+    def _without_file(self) -> list[Span]:
+        """Days of the request, between stored ones, of which no file of trades is stored."""
+        asked = self._request.trades.span
+        (parts,) = self._loader._storage.facts(self._series[:1])
+        spans = [period.span for part in parts for period in (*part.plain, *part.beside)]
+        held = sorted(spans or (Span(part.first_us // DAY_US * DAY_US, part.last_us + 1) for part in parts))
+        gaps, until_us = [], held[0].start_us if held else 0
+        for span in held:
+            if span.start_us > until_us:
+                gaps.append(Span(until_us, span.start_us))
+            until_us = max(until_us, -(-span.end_us // DAY_US) * DAY_US)
+        cut = ((max(gap.start_us, asked.start_us), min(gap.end_us, asked.end_us)) for gap in gaps)
+        return [Span(start_us, end_us) for start_us, end_us in cut if start_us < end_us]
 
     def _sources(self) -> Sequence[Series]:
         """The series that these features are made of; those that are not stored are locked as having no rows."""

@@ -1,6 +1,7 @@
 """How rows of features become samples: every choice, as one value that is kept with the dataset."""
 
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from typing import Any, Final
 
 from core.errors import ConfigError
@@ -61,12 +62,34 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise ConfigError(f"{name}: {value!r} is not a number")
+        self._check_ranges()
         if not isinstance(self.quarantine, bool):
             raise ConfigError(f"quarantine is yes or no, not {self.quarantine!r}; it keeps {QUARANTINE_DAYS} days out")
         if not (0 < self.val_share < 1 and 0 <= self.test_share < 1 and self.val_share + self.test_share < 1):
             raise ConfigError(
                 f"val_share {self.val_share} and test_share {self.test_share}: parts of 1 that leave some to train on"
             )
+
+    def _check_ranges(self) -> None:
+        """Raises ConfigError by the option's own name, before anything is read."""
+        ranges = (
+            ("threshold", self.threshold >= 0, "a fraction of the price from 0 on"),
+            ("width", self.width is None or self.width > 0, "a fraction of the price above 0"),
+            ("profit", self.profit >= 0, "a multiple of the width from 0 on"),
+            ("loss", self.loss >= 0, "a multiple of the width from 0 on"),
+            ("cusum", self.cusum is None or self.cusum > 0, "a change of the log price above 0"),
+            ("oldest_weight", -1 < self.oldest_weight <= 1, "above -1 and up to 1"),
+        )
+        for name, is_right, what in ranges:
+            value = getattr(self, name)
+            if not is_right or (value is not None and not isfinite(value)):
+                raise ConfigError(f"{name}: {value} is not {what}")
+        for name, least in (("embargo", 0), ("volatility_span", 2)):
+            value = getattr(self, name)
+            if value is None and name == "embargo":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ConfigError(f"{name}: {value!r} is not a whole number of rows from {least} on")
 
     @property
     def gap(self) -> int:

@@ -17,14 +17,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.dates import DAY_US, format_us
+from core.dates import DAY_US, HOUR_US, format_us
 from core.errors import ConfigError, NoData, StorageError, storage_error
+from core.features import FEATURES
 from core.learning.arrays import Floats, Integers
 from core.learning.events import cusum_events
 from core.learning.labels import Labels, fixed_horizon, triple_barrier, volatility
 from core.learning.scaling import Scaler, robust, standard
 from core.learning.splits import split_by_time
 from core.learning.weights import average_uniqueness, return_attribution, time_decay
+from core.types import Span
 from loader.recipe import Recipe
 
 OF_ROWS: Final = ("timestamp", "symbol", "available_at")
@@ -33,7 +35,9 @@ OF_SAMPLES: Final = ("timestamp", "available_at", "label_end", "row", "end_row",
 """Columns of a file of samples before its features."""
 PRICES: Final = ("close", "high", "low")
 _LATEST_START: Final = 0.5
-"""Of the train part's rows: a feature that has no value in the first half of them is left out."""
+"""Of the train part's samples: a feature that has no value in the first half of them is left out."""
+_LATE: Final = 0.05
+"""Of the train part's samples: so much later than its warm-up says may a feature begin; each one would cost them all."""
 
 
 class Matrix(Protocol):
@@ -195,6 +199,8 @@ class Plan:
     weights: Mapping[str, Floats]
     counts: Mapping[str, int]
     left_out: tuple[str, ...]
+    slowest: Mapping[str, int]
+    """The kept feature that begins last, and its first row with a value, as `times` number rows."""
 
 
 def by_day(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
@@ -212,8 +218,9 @@ def by_day(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         yield pd.concat(waiting, ignore_index=True) if len(waiting) > 1 else waiting[0]
 
 
-def plan_of(rows: Rows, recipe: Recipe) -> Plan:
-    """What becomes of the rows. Raises NoData if nothing does, ConfigError if too little does for these parts."""
+def plan_of(rows: Rows, recipe: Recipe, gaps: Sequence[Span] = ()) -> Plan:
+    """What becomes of the rows. `gaps`: times in order of which no file is stored; no sample touches one. Raises NoData
+    if nothing becomes of them, ConfigError if too little does for these parts."""
     if not len(rows):
         raise NoData("there is no row with a price, so nothing can be labelled; take a longer time")
     labels = _labels(rows, recipe)
@@ -232,11 +239,15 @@ def plan_of(rows: Rows, recipe: Recipe) -> Plan:
         )
     columns, left_out = _columns(rows, labels, recipe)
     warm_up = int(rows.first_known[columns].max(initial=0))
-    known = np.flatnonzero(labels.rows >= warm_up)
-    counts["warm_up"] = len(labels) - len(known)
-    if not len(known):
-        slowest = rows.names[int(columns[rows.first_known[columns].argmax()])]
+    slowest = rows.names[int(columns[rows.first_known[columns].argmax()])]
+    is_warm = labels.rows >= warm_up
+    counts["warm_up"] = len(labels) - int(is_warm.sum())
+    if not is_warm.any():
         raise NoData(f"no row is left behind the warm-up: {slowest} has no value in the first {warm_up} rows")
+    known = np.flatnonzero(is_warm & ~_in_gaps(rows, labels, gaps))
+    counts["no_file"] = int(is_warm.sum()) - len(known)
+    if not len(known):
+        raise NoData(f"each sample meets one of {len(gaps)} times of which no file is stored; download them")
     shares = recipe.parts
     try:
         parts = split_by_time(labels.rows[known], labels.ends[known], tuple(shares.values()), recipe.gap)
@@ -256,7 +267,8 @@ def plan_of(rows: Rows, recipe: Recipe) -> Plan:
                 f"the {name} part is empty: each of its rows lacks a value; choose features, or missing='fill'"
             )
     weights = {name: _weights(rows, labels, part, recipe) for name, part in by_part.items()}
-    return Plan(columns, labels, by_part, weights, counts, left_out)
+    begins = {slowest: warm_up + rows.without_price}
+    return Plan(columns, labels, by_part, weights, counts, left_out, begins)
 
 
 def fit_scaler(rows: Rows, plan: Plan, kind: str) -> Scaler:
@@ -321,12 +333,38 @@ def _labels(rows: Rows, recipe: Recipe) -> Labels:
 def _columns(rows: Rows, labels: Labels, recipe: Recipe) -> tuple[Integers, tuple[str, ...]]:
     """The features that have values soon enough to learn from, and the names of those that have not. Decided by rows of
     the train part alone."""
-    last = labels.rows[min(len(labels) - 1, int(len(labels) * recipe.parts["train"] * _LATEST_START))]
+    train = len(labels) * recipe.parts["train"]
+    latest = labels.rows[min(len(labels) - 1, int(train * _LATEST_START))]
+    warm = np.searchsorted(labels.rows, [_declared(rows, name) for name in rows.names]) + int(train * _LATE)
+    last = np.minimum(labels.rows[np.minimum(warm, len(labels) - 1)], latest)
     is_soon = rows.first_known <= last
     left_out = tuple(name for name, soon in zip(rows.names, is_soon, strict=True) if not soon)
     if not is_soon.any():
-        raise NoData(f"no feature has a value in the first {last} rows; take a longer time")
+        raise NoData(f"no feature has a value in the first {last.max()} rows; take a longer time")
     return np.flatnonzero(is_soon), left_out
+
+
+def _declared(rows: Rows, name: str) -> int:
+    """The first row that has a value by what is said of the feature; 0 for one of a caller's own."""
+    if name not in FEATURES:
+        return 0
+    feature = FEATURES[name]
+    if not feature.hours:
+        return feature.warm_up
+    times = rows.values("timestamp")
+    begins_us = -(-int(times[0]) // HOUR_US) * HOUR_US + feature.hours * HOUR_US
+    return max(feature.warm_up, int(np.searchsorted(times, begins_us)))
+
+
+def _in_gaps(rows: Rows, labels: Labels, gaps: Sequence[Span]) -> npt.NDArray[np.bool_]:
+    """Of each label, whether its row, or one up to its end, has any of these times in it."""
+    if not gaps:
+        return np.zeros(len(labels), np.bool_)
+    starts = np.array([*(gap.start_us for gap in gaps), np.iinfo(np.int64).max])
+    ends = np.array([gap.end_us for gap in gaps])
+    next_gap = np.searchsorted(ends, rows.values("timestamp")[labels.rows], side="right")
+    found: npt.NDArray[np.bool_] = starts[next_gap] < rows.values("available_at")[labels.ends]
+    return found
 
 
 def _whole(rows: Rows, columns: Integers) -> npt.NDArray[np.bool_]:

@@ -243,6 +243,34 @@ def test_a_feature_that_comes_too_late_is_left_out_by_the_train_part_alone() -> 
     assert "new" not in dataset.X_train
 
 
+def test_a_late_feature_does_not_cost_the_samples_of_all_others() -> None:
+    frame = rows_of()
+    frame["soon"] = np.where(np.arange(len(frame)) < 159, np.nan, 1.0)
+    frame["late_by_half"] = np.where(np.arange(len(frame)) < 200, np.nan, 1.0)
+    frame["vpin"] = np.where(np.arange(len(frame)) < 240, np.nan, 1.0)  # its warm-up are four hours
+    dataset = dataset_of(frame, 20)
+    assert dataset.meta["left_out"] == ["late_by_half"]
+    assert dataset.meta["slowest"] == {"vpin": 240}
+    assert dataset.meta["counts"]["warm_up"] == 240 == dataset.times["train"]["row"].iloc[0]
+
+
+def test_a_day_without_a_file_is_in_no_sample(tmp_path: Path) -> None:
+    world = World(tmp_path / "data")
+    for start in ("2024-03-01", "2024-03-03", "2024-03-04"):
+        world.put(series("trades", "BTCUSDT"), trades(start, 1), Cadence.DAILY)
+    how = {"interval": "1m", "label_horizon": 10, "features": ["log_return", "volume"], "on_missing": "ignore"}
+    dataset = build_ml_dataset("BTCUSDT", "2024-03-01", "2024-03-04", data_dir=world.root, **how)
+    assert dataset.meta["source"]["no_file"] == ["2024-03-02 00:00:00 to 2024-03-03 00:00:00"]
+    assert dataset.meta["counts"]["no_file"] == 1440 + 10
+    start, end = pd.Timestamp("2024-03-02", tz="UTC"), pd.Timestamp("2024-03-03", tz="UTC")
+    for _, _, _, times in parts_of(dataset):
+        assert ((times["label_end"] <= start) | (times["timestamp"] >= end)).all()
+    counts = dataset.meta["counts"]
+    assert counts["rows"] == sum(count for name, count in counts.items() if name != "rows")
+    part = build_ml_dataset("BTCUSDT", "2024-03-02", "2024-03-03", data_dir=world.root, **how)
+    assert part.times["train"]["timestamp"].min() >= end
+
+
 def test_the_quarantine_counts_from_the_end_of_what_is_stored(tmp_path: Path) -> None:
     world = World(tmp_path / "data")
     world.put(series("trades", "BTCUSDT"), trades("2024-03-01", 34, 60), Cadence.MONTHLY)
