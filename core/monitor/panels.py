@@ -291,12 +291,13 @@ def _symbols(view: View, marks: Marks) -> _Panel:
 
 
 def _flying(view: View, marks: Marks) -> _Panel:
-    files = sorted(view.active, key=_name_of)
+    files = sorted(view.active, key=_by_progress)
     return _Panel(f"in flight: {len(files):,}", files, marks)
 
 
-def _name_of(file: Active) -> str:
-    return file.name
+def _by_progress(file: Active) -> tuple[bool, str]:
+    """Those of which bytes have come first: a small screen shows few, and the others may still wait for their turn."""
+    return not file.bytes_done, file.name
 
 
 def _troubles(view: View, marks: Marks) -> _Panel:
