@@ -279,8 +279,8 @@ def _shuffled(name: str, taught: _Part, tested: _Part, seed: int) -> tuple[Any, 
     whatever direction it takes by chance may be one that tells something.
     """
     random = np.random.default_rng(seed)
-    labels = random.permutation(taught.labels)
-    model, _ = _fit(name, _Part(taught.values, labels, np.ones(len(labels))), seed)
+    order = random.permutation(len(taught.labels))  # a label keeps its weight
+    model, _ = _fit(name, _Part(taught.values, taught.labels[order], taught.weights[order]), seed)
     return model, random.permutation(tested.labels)
 
 

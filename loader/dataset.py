@@ -68,8 +68,9 @@ class MLDataset:
     features were known), `label_end` (when the label was), `row` and `end_row` (the same as numbers of rows, for
     `PurgedKFold(times.row, times.end_row)`) and `label_return`; `weights["train"]` is a series of float64.
 
-    `meta` is plain JSON: `recipe`, `counts` (what became of each row), `left_out` features, the `slowest` of
-    the others with its first row, `not_known` values by feature, `source` and `content` of the lock. `lock` names the stored rows; None if the rows were a caller's own.
+    `meta` is plain JSON: `recipe`, `counts` (what became of each row), `left_out` features, the `slowest` of the others
+    with its first row, `not_known` values by feature, `source` and `content` of the lock. `lock` names the stored rows;
+    None if the rows were a caller's own.
     """
 
     X_train: pd.DataFrame

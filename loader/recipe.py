@@ -5,7 +5,6 @@ from math import isfinite
 from typing import Any, Final
 
 from core.errors import ConfigError
-from core.learning.labels import checked_horizon
 from core.learning.scaling import checked_scaler
 from core.nearest import one_of
 
@@ -53,7 +52,6 @@ class Recipe:
     oldest_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        checked_horizon(self.label_horizon)
         checked_scaler(self.scaler)
         for name, words in (("label", LABELS), ("weights", WEIGHTS), ("missing", MISSING)):
             if getattr(self, name) not in words:
@@ -84,7 +82,7 @@ class Recipe:
             value = getattr(self, name)
             if not is_right or (value is not None and not isfinite(value)):
                 raise ConfigError(f"{name}: {value} is not {what}")
-        for name, least in (("embargo", 0), ("volatility_span", 2)):
+        for name, least in (("label_horizon", 1), ("embargo", 0), ("volatility_span", 2)):
             value = getattr(self, name)
             if value is None and name == "embargo":
                 continue

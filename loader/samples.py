@@ -37,7 +37,7 @@ PRICES: Final = ("close", "high", "low")
 _LATEST_START: Final = 0.5
 """Of the train part's samples: a feature that has no value in the first half of them is left out."""
 _LATE: Final = 0.05
-"""Of the train part's samples: so much later than its warm-up says may a feature begin; each one would cost them all."""
+"""Of the train part's samples: so much later than its warm-up says may a feature begin; it costs all the others these."""
 
 
 class Matrix(Protocol):
@@ -374,14 +374,17 @@ def _whole(rows: Rows, columns: Integers) -> npt.NDArray[np.bool_]:
 
 
 def _weights(rows: Rows, labels: Labels, part: Integers, recipe: Recipe) -> Floats:
-    """By the labels of the same part alone, so that those of the train part do not depend on what comes later."""
+    """By the labels of the same part alone, so that those of the train part do not depend on what comes later. 1 on
+    average: what a model's regularization comes to must not depend on how far labels overlap."""
     at, ends = labels.rows[part], labels.ends[part]
     unique = average_uniqueness(at, ends)
     if recipe.weights == "return":
         own = return_attribution(rows.values("close")[: int(ends.max()) + 1], at, ends)
     else:
         own = unique if recipe.weights == "uniqueness" else np.ones(len(part))
-    return own * time_decay(unique, recipe.oldest_weight)
+    found = own * time_decay(unique, recipe.oldest_weight)
+    mean = float(found.mean())
+    return found / mean if mean > 0 else found
 
 
 def _by_chunk(rows: Rows, at: Integers) -> Iterator[tuple[int, slice]]:

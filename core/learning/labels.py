@@ -114,7 +114,8 @@ def triple_barrier(
     below = np.where(downs > 0, entry * (1 - widths * downs), -np.inf)
     apart = (above > entry) & (below < entry)  # a width of 1e-17 is 0 beside any price
     undefined += int((~apart).sum())
-    rows, sides, entry, above, below = (values[apart] for values in (rows, sides, entry, above, below))
+    rows, sides = rows[apart], sides[apart]
+    entry, above, below = entry[apart], above[apart], below[apart]
     highs, lows = (path, path) if high is None or low is None else (_extremes(high, path, 1), _extremes(low, path, -1))
     ends, touched = np.empty(len(rows), np.int64), np.empty(len(rows), np.int8)
     first_touch(highs, lows, rows, rows + horizon, above, below, ends, touched)

@@ -178,7 +178,8 @@ def test_barriers_events_and_weights_are_those_of_core_learning() -> None:
         assert times["end_row"].tolist() == whole.ends[chosen].tolist()
         rows, ends = times["row"].to_numpy(), times["end_row"].to_numpy()
         expected = return_attribution(close, rows, ends) * time_decay(uniqueness(rows, ends), 0.3)
-        np.testing.assert_allclose(dataset.weights[name], expected, rtol=1e-12)
+        np.testing.assert_allclose(dataset.weights[name], expected / expected.mean(), rtol=1e-12)
+        assert dataset.weights[name].mean() == pytest.approx(1, rel=1e-12)
     assert set(dataset.y_train) == {-1, 0, 1}
 
 
@@ -256,8 +257,9 @@ def test_a_late_feature_does_not_cost_the_samples_of_all_others() -> None:
 
 def test_a_day_without_a_file_is_in_no_sample(tmp_path: Path) -> None:
     world = World(tmp_path / "data")
-    for start in ("2024-03-01", "2024-03-03", "2024-03-04"):
-        world.put(series("trades", "BTCUSDT"), trades(start, 1), Cadence.DAILY)
+    missing = us("2024-03-02"), us("2024-03-03")
+    rows = [row for row in trades("2024-03-01", 4) if not missing[0] <= row["timestamp"] < missing[1]]
+    world.put(series("trades", "BTCUSDT"), rows, Cadence.DAILY)
     how = {"interval": "1m", "label_horizon": 10, "features": ["log_return", "volume"], "on_missing": "ignore"}
     dataset = build_ml_dataset("BTCUSDT", "2024-03-01", "2024-03-04", data_dir=world.root, **how)
     assert dataset.meta["source"]["no_file"] == ["2024-03-02 00:00:00 to 2024-03-03 00:00:00"]
@@ -471,7 +473,7 @@ def test_the_plain_features_alone(stored: World) -> None:
     ("options", "error", "message"),
     [
         ({"label_horizn": 3}, ConfigError, "a dataset has no option 'label_horizn'; did you mean 'label_horizon'?"),
-        ({"label_horizon": 0}, ConfigError, "horizon: 0 is not a number of rows"),
+        ({"label_horizon": 0}, ConfigError, "label_horizon: 0 is not a whole number of rows from 1 on"),
         ({"label": "tripple_barrier"}, ConfigError, "label: 'tripple_barrier'; did you mean 'triple_barrier'?"),
         ({"scaler": "standart"}, ConfigError, "scaler: 'standart'; did you mean 'standard'?"),
         ({"missing": "x"}, ConfigError, "missing: 'x'"),
@@ -480,7 +482,16 @@ def test_the_plain_features_alone(stored: World) -> None:
         ({"val_share": 0.6, "test_share": 0.4}, ConfigError, "parts of 1 that leave some to train on"),
         ({"threshold": "1"}, ConfigError, "threshold: '1' is not a number"),
         ({"quarantine": 30}, ConfigError, "quarantine is yes or no, not 30"),
-        ({"embargo": -1}, ConfigError, "embargo: -1 is not a whole number from 0 on"),
+        ({"embargo": -5}, ConfigError, "embargo: -5 is not a whole number of rows from 0 on"),
+        ({"embargo": 2.5}, ConfigError, "embargo: 2.5 is not a whole number of rows from 0 on"),
+        ({"embargo": True}, ConfigError, "embargo: True is not a whole number of rows from 0 on"),
+        ({"cusum": -1}, ConfigError, "cusum: -1 is not a change of the log price above 0"),
+        ({"width": 0.0}, ConfigError, "width: 0.0 is not a fraction of the price above 0"),
+        ({"profit": -1}, ConfigError, "profit: -1 is not a multiple of the width from 0 on"),
+        ({"threshold": math.nan}, ConfigError, "threshold: nan is not a fraction of the price from 0 on"),
+        ({"cusum": math.inf}, ConfigError, "cusum: inf is not a change of the log price above 0"),
+        ({"volatility_span": 1}, ConfigError, "volatility_span: 1 is not a whole number of rows from 2 on"),
+        ({"oldest_weight": 3}, ConfigError, "oldest_weight: 3 is not above -1 and up to 1"),
         ({"features": ["noise", "nois"]}, ConfigError, "there is no feature 'nois'"),
         ({"label_horizon": 5000}, NoData, "none of 4000 rows has a label: 4000 reach beyond the last row"),
         ({"label_horizon": 3600}, ConfigError, "too few samples for the parts train, val: part 1 of 2 is empty"),
