@@ -37,7 +37,7 @@ PRICES: Final = ("close", "high", "low")
 _LATEST_START: Final = 0.5
 """Of the train part's samples: a feature that has no value in the first half of them is left out."""
 _LATE: Final = 0.05
-"""Of the train part's samples: so much later than its warm-up says may a feature begin; it costs all the others these."""
+"""Of the train part's samples: so much later than its warm-up says may a feature begin; the others lose these."""
 
 
 class Matrix(Protocol):

@@ -163,7 +163,9 @@ def _is_missing(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     if values.dtype.kind in "mM":
         return np.asarray(np.isnat(values))
     if values.dtype.kind == "O":
-        return np.array([bool(value is None or value != value) for value in values.tolist()], dtype=np.bool_)
+        import pandas as pd
+
+        return np.asarray(pd.isna(values), dtype=np.bool_)  # pandas.NA is neither the same as itself nor another
     return np.zeros(len(values), dtype=np.bool_)
 
 

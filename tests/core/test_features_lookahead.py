@@ -139,6 +139,22 @@ def test_what_cannot_be_checked_is_refused() -> None:
             check_lookahead(function, given, **options)
 
 
+@pytest.mark.parametrize("kind", ["Int64", "Float64", "string", "boolean"])
+def test_columns_of_pandas_with_na_are_compared(kind: str) -> None:
+    given = pd.DataFrame({"x": np.arange(40.0)})
+    values = {"Int64": [1, 2], "Float64": [0.5, 2.0], "string": ["a", "b"], "boolean": [True, False]}[kind]
+
+    def clean(frame: pd.DataFrame) -> pd.DataFrame:
+        places = frame["x"].astype(int).to_numpy()
+        return pd.DataFrame(
+            {"made": pd.array([pd.NA if n % 3 == 0 else values[n % 2] for n in places], kind)}, frame.index
+        )
+
+    assert check_lookahead(clean, given, cuts=20) == ()
+    found = check_lookahead(lambda frame: clean(frame).shift(-1), given, cuts=39)
+    assert [one.column for one in found] == ["made"]
+
+
 def test_our_own_features_pass() -> None:
     tape = tape_of(random_trades(20_000, 1200, seed=4))
     columns = {name: getattr(tape, name) for name in Tape.__dataclass_fields__ if name != "first"}
