@@ -1,7 +1,8 @@
 """Features of stored trades, a stretch of rows at a time, each with what its windows need from before it.
 
 Whatever the request, rows are made of the same trades in the same way: of intervals of the clock each value is, bit for
-bit, the one that any other request would give, where the data reach back as far as the feature's warm-up.
+bit, the one that any other request would give, where the data reach back as far as the feature's warm-up. Where a row
+is more than 2**53 units, or a tape sums to more than 2**62, it is so up to about 1e-15 of the value.
 """
 
 from collections import deque

@@ -26,7 +26,8 @@ class Recipe:
     volatility_span   rows of the exponential window of that volatility
     cusum             samples only where the log price has moved by this; None: every row
     val_share, test_share   of the samples, at the end of time; the test part comes last, 0 for none
-    embargo           rows that lie between the last label of a part and the next part; None: label_horizon
+    embargo           rows that lie between the last label of a part and the next part; None: label_horizon,
+                      which covers labels, not the rows that features look back to
     quarantine        keep out the last 30 days of what is stored, counted from the last stored day
     scaler            `standard`, `robust` or `none`, fitted on the train part
     missing           values that are not known: `fill` (the train part's center), `drop` their rows, or `keep` NaN

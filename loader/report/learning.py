@@ -82,6 +82,12 @@ def _labels(source: Source, dataset: MLDataset) -> Section:
         (Column("rows that are", "text"), Column("count", "count")),
         [(name.replace("_", " "), count) for name, count in dropped.items()],
     )
+    days = dataset.meta["source"]["no_file"]
+    if days:
+        text.append(
+            f"Of {', '.join(days)} no file of trades is stored: {dataset.meta['counts']['no_file']:,} rows that meet "
+            "these times before their label is decided are left out."
+        )
     return Section("labels", "Label balance", text, parts=(picture, table, told))
 
 
