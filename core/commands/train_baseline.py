@@ -38,7 +38,10 @@ exit codes: 0 all well, 2 wrong usage, or another dataset lies there, 3 nothing 
 """
 DATASET: Final = "dataset"
 RESULT: Final = "baseline.json"
-_CHOICES: Final = ("label", "threshold", "val_share", "test_share", "quarantine", "scaler", "weights")
+_CHOICES: Final = (
+    *("label", "threshold", "width", "cusum", "val_share", "test_share", "embargo", "quarantine", "scaler", "missing"),
+    *("weights", "oldest_weight"),
+)
 """Options that are fields of the recipe, where they are given."""
 _LIBRARIES: Final = ("scikit-learn", "numpy", "tapevault")
 
@@ -114,6 +117,7 @@ def _dataset(options: argparse.Namespace) -> tuple[Any, bool]:
             not options.plain,
             features,
             options.market or Market.UM.value,
+            options.data_type or "trades",
             loader=loader,
             **_recipe(options),
         )
@@ -128,7 +132,7 @@ def _recipe(options: argparse.Namespace) -> dict[str, Any]:
 def _refuse_others(options: argparse.Namespace, path: Path, meta: Mapping[str, Any]) -> None:
     """Raises ConfigError if an option that is given is not what the dataset was made with."""
     source, recipe = meta.get("source", {}), meta["recipe"]
-    asked = {name: getattr(options, name) for name in ("symbol", "market", "interval", "start", "end")}
+    asked = {name: getattr(options, name) for name in ("symbol", "market", "data_type", "interval", "start", "end")}
     pairs = [(name, value, source.get(_ASKED.get(name, name))) for name, value in asked.items()]
     pairs += [(name, value, recipe[name]) for name, value in _recipe(options).items()]
     pairs.append(("label_horizon", options.label_horizon, recipe["label_horizon"]))
@@ -179,19 +183,25 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for dataset and result")
     what.add_argument("--symbol", help="for example BTCUSDT")
     what.add_argument("--market", help="um (default), cm or spot")
+    what.add_argument("--data-type", help="trades (default) or agg_trades, of which features are made")
     what.add_argument("--start", metavar="YYYY-MM-DD", help="first UTC day, included")
     what.add_argument("--end", metavar="YYYY-MM-DD", help="last UTC day, included")
     what.add_argument("--interval", metavar="STEP", help="1s (default), 5m ..., or bars, such as dollar-1000000")
     what.add_argument("--label-horizon", type=positive, metavar="N", help="rows to the label's end (default 30)")
     what.add_argument("--label", help="fixed_horizon (default) or triple_barrier")
     what.add_argument("--threshold", type=_share, metavar="X", help="a change up to this fraction is neutral (0)")
+    what.add_argument("--width", type=_share, metavar="X", help="of barriers, a fraction (default: by volatility)")
+    what.add_argument("--cusum", type=_share, metavar="X", help="samples only where the log price moved by this")
     what.add_argument("--features", metavar="a,b", help="these alone (default: all; docs/features.md)")
     what.add_argument("--plain", action="store_true", help="without the advanced features")
     what.add_argument("--val-share", type=_share, metavar="X", help="of the samples, behind the train part (0.2)")
     what.add_argument("--test-share", type=_share, metavar="X", help="of the samples, at the end (0: none)")
+    what.add_argument("--embargo", type=_count, metavar="N", help="rows between parts (default: the label horizon)")
     what.add_argument("--quarantine", action="store_const", const=True, help="keep out the last 30 stored days")
     what.add_argument("--scaler", help="standard (default), robust or none")
+    what.add_argument("--missing", help="unknown values: fill (default), drop their rows, or keep")
     what.add_argument("--weights", help="of samples: uniqueness (default), return or none")
+    what.add_argument("--oldest-weight", type=_share, metavar="X", help="to what weights fall with age (1: not at all)")
     how = made.add_argument_group("training")
     how.add_argument("--models", default="logistic,boosting", metavar="a,b", help="(default logistic,boosting)")
     how.add_argument(

@@ -55,6 +55,12 @@ def test_a_dataset_is_built_taught_and_used_again(place: Place) -> None:
         (("--symbol", "ETHUSDT"), "--symbol: "),
         (("--quarantine",), "--quarantine: "),
         (("--plain",), "--features: "),
+        (("--embargo", "7"), "--embargo: "),
+        (("--missing", "drop"), "--missing: "),
+        (("--width", "0.01"), "--width: "),
+        (("--cusum", "0.01"), "--cusum: "),
+        (("--oldest-weight", "0.5"), "--oldest-weight: "),
+        (("--data-type", "agg_trades"), "--data-type: "),
     ):
         with pytest.raises(ConfigError, match="name another --out, or remove it") as caught:
             main(["--out", str(place.out), *options])
