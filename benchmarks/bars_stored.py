@@ -1,6 +1,7 @@
 """Bars from stored trades: how many a second from Parquet to stored bars, beside others, in rounds that take turns.
 
     python benchmarks/bars_stored.py --trades 20000000 --rounds 5
+    python benchmarks/bars_stored.py --trades 20000000 --peak
 
 The trades of `bars.py` lie in partitions by day, as a download leaves them. We run the job of `pipeline.py features`,
 files written and all, decoding and building at once and in turn. pyarrow only decodes the same columns; polars makes
@@ -9,6 +10,7 @@ bars of another kind (every 40 million dollars of the whole day, without a new b
 
 import argparse
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -41,25 +43,29 @@ DOLLARS = 40_000_000
 Timed = Callable[[], tuple[float, int]]
 
 
-def store(root: Path, count: int) -> list[Path]:
-    """The trades by day, with the product of price and quantity that the exchange has."""
-    trades = batch_of(trades_of(count))
+def store(root: Path, count: int, part: int = 0) -> list[Path]:
+    """The trades by day, with the product of price and quantity that the exchange has; of a later `part`, the same
+    some whole days later, under the next ids."""
+    arrays = trades_of(count)
+    length_us = int(arrays["time"][-1] - arrays["time"][0]) // DAY_US * DAY_US + 2 * DAY_US
+    trades = batch_of(arrays | {"time": arrays["time"] + part * length_us})
+    trades = trades.set_column(0, "id", pa.array(np.arange(part * count, (part + 1) * count)))
     layout, dataset = Layout(root), DATASETS["trades"]
     times = trades.column("timestamp").cast(pa.int64()).to_numpy()
     edges = np.flatnonzero(np.diff(times // DAY_US)) + 1
     bounds = [0, *edges.tolist(), count]
     paths = []
     for start, end in pairwise(bounds):
-        part = trades.slice(start, end - start)
-        price, qty = (part.column(name).to_numpy() for name in ("price", "qty"))
-        part = part.append_column("quote_qty", pa.array(np.rint(price * qty * 1e4) / 1e4))
-        part = part.select(schema_of(dataset, Market.UM).names).cast(schema_of(dataset, Market.UM))
+        rows = trades.slice(start, end - start)
+        price, qty = (rows.column(name).to_numpy() for name in ("price", "qty"))
+        rows = rows.append_column("quote_qty", pa.array(np.rint(price * qty * 1e4) / 1e4))
+        rows = rows.select(schema_of(dataset, Market.UM).names).cast(schema_of(dataset, Market.UM))
         period = Period.day(day_of(int(times[start])))
         path = layout.processed(SERIES, period)
         path.parent.mkdir(parents=True, exist_ok=True)
         first_us, last_us = int(times[start]), int(times[end - 1])
         writer = parquet.Writer(path, dataset, Market.UM, 131_072)
-        writer.write(part)
+        writer.write(rows)
         source = Source(period.label, period, "", Proof.UNVERIFIED, "us", end - start, first_us, last_us)
         writer.close(facts_of(SERIES, period, [source]))
         paths.append(path)
@@ -126,11 +132,37 @@ def polars_bars(paths: list[Path]) -> Timed:
     return run
 
 
+PEAK = """
+import sys
+sys.path[:0] = sys.argv[1:3]
+from pathlib import Path
+from bars_stored import ours
+seconds, bars = ours(Path(sys.argv[3]), sys.argv[4], True)()
+[peak] = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+print(f"{bars:,} bars in {seconds:.1f} s, peak {int(peak) * 1024 / 1e6:,.0f} MB")
+"""
+"""A process of its own, whose memory is only that of the job."""
+
+
+def peak(count: int) -> None:
+    """The memory of one job over five times so many trades."""
+    here = Path(__file__).resolve().parent
+    with tempfile.TemporaryDirectory() as folder:
+        days = sum(len(store(Path(folder), count, part)) for part in range(5))
+        print(f"{5 * count:,} trades in {days} days")
+        command = [sys.executable, "-c", PEAK, str(here.parent), str(here), folder, f"dollar-{DOLLARS}"]
+        subprocess.run(command, check=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trades", type=int, default=20_000_000, help="how many are made up")
     parser.add_argument("--rounds", type=int, default=5, help="how often each takes its turn")
+    parser.add_argument("--peak", action="store_true", help="only the memory of one job over five times so many trades")
     arguments = parser.parse_args()
+    if arguments.peak:
+        peak(arguments.trades)
+        return
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
         root = Path(folder)
