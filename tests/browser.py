@@ -8,13 +8,18 @@
         assert visit.complaints == []
 
 One browser serves all tests of a process. Where there is none they skip and say so; TAPEVAULT_CHROMIUM names another.
+
+Playwright keeps an event loop running in the thread it was started in for as long as the browser is open, and commands
+of other tests start loops of their own. So the browser has a thread to itself.
 """
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -37,10 +42,33 @@ def browser() -> Iterator[Browser]:
     path = os.environ.get("TAPEVAULT_CHROMIUM") or shutil.which("chromium")
     if path is None:
         pytest.skip("no chromium is installed (apt-get install chromium), so pages are not looked at")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
-        yield started
-        started.close()
+    with ThreadPoolExecutor(1, thread_name_prefix="browser") as thread:
+        playwright = thread.submit(sync_playwright().start).result()
+        there = _There(playwright, thread)
+        try:
+            started = there.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+            yield cast(Browser, started)
+            started.close()
+        finally:
+            there.stop()
+
+
+class _There:
+    """An object of Playwright's: everything asked of it is done in its own thread, what it gives likewise."""
+
+    def __init__(self, one: object, thread: Executor) -> None:
+        self._one = one
+        self._thread = thread
+
+    def __getattr__(self, name: str) -> Any:
+        found = self._done(lambda: getattr(self._one, name))
+        if not callable(found) or isinstance(found, _There):
+            return found
+        return lambda *values, **options: self._done(lambda: found(*values, **options))
+
+    def _done(self, work: Callable[[], object]) -> Any:
+        given = self._thread.submit(work).result()
+        return _There(given, self._thread) if type(given).__module__.startswith("playwright.") else given
 
 
 @dataclass
