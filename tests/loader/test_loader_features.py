@@ -15,7 +15,7 @@ import pytest
 from factories import real_folder
 from features_oracle import TWINS, Oracle, Trades, exactly, random_trades
 from features_tape import SECOND, rows_of, tape_of
-from loader_world import World, series, us
+from loader_world import World, made_up, opened, series, us, write_rows
 
 from core.datasets.metrics import known_from
 from core.errors import ConfigError, NoData
@@ -26,6 +26,7 @@ from loader import BacktestDataLoader, MissingDataWarning
 
 DAYS = ("2024-01-01", "2024-01-03")
 OF_TRADES = [name for name, feature in FEATURES.items() if feature.needs is None]
+CONTEXT = [name for name, feature in FEATURES.items() if feature.needs is not None]
 
 
 def put(world: World, trades: Trades, market: str = "um") -> None:
@@ -177,6 +178,61 @@ def test_what_else_was_known_is_the_last_that_was_known(tmp_path: Path) -> None:
     interest = frame["open_interest"].to_numpy()
     assert np.isnan(interest[:299]).all()
     assert interest[299:].tolist() == [11.0] * 300 + [12.0]
+
+
+def test_removing_what_was_not_yet_published_changes_nothing_that_is_told_of_other_data(tmp_path: Path) -> None:
+    """Funding, premium, index and open interest, stored up to each of many instants as the exchange had published them
+    by then: rows that were over by then are those of all that was stored later. Across the day on which the labels of
+    metrics change their meaning."""
+    begin, changed, minute = us("2026-06-24T20:00"), us("2026-06-25"), 60 * SECOND
+    minutes = [begin + n * minute for n in range(-1, 480)]
+    fives = [begin + n * 5 * minute for n in range(96)]
+    fundings = [begin + hour * 3600 * SECOND + 3000 for hour in range(-4, 8, 2)]
+    trade_times = (begin + np.sort(np.random.default_rng(5).integers(0, 480 * minute, 2000))).tolist()
+    published = [
+        *((time, "trades", None, time) for time in trade_times),
+        *((time, "funding_rate", None, time) for time in fundings),
+        *((time + minute, kind, "1m", time) for kind in ("premium_index", "index_price") for time in minutes),
+        *((time if time < changed else time + 5 * minute, "metrics", None, time) for time in fives),
+    ]
+    kinds = {
+        kind: made_up(
+            series(kind, "BTCUSDT", interval=interval or "1h"), [each[3] for each in published if each[1] == kind]
+        )
+        for kind, interval in {(kind, interval) for _, kind, interval, _ in published}
+    }
+    kinds["trades"] = [row | {"price": abs(row["price"]), "qty": abs(row["qty"])} for row in kinds["trades"]]
+
+    def frame_of(name: str, until: int) -> pd.DataFrame:
+        for kind, rows in kinds.items():
+            known = {time for at, its, _, time in published if its == kind and at <= until}
+            write_rows(
+                tmp_path / name,
+                series(kind, "BTCUSDT", interval="1m"),
+                [row for row in rows if row["timestamp"] in known and (kind != "trades" or row["timestamp"] < until)],
+            )
+        with opened(tmp_path / name) as loader:
+            frame: pd.DataFrame = loader.load_features(
+                "BTCUSDT", "2026-06-24", "2026-06-25", "10s", CONTEXT, on_missing="ignore"
+            )
+        return frame
+
+    whole = frame_of("whole", begin + 10 * 3600 * SECOND)
+    assert list(whole.columns[2:]) == CONTEXT
+    edges = [
+        *fundings[3:],
+        *(minutes[n] for n in (30, 200, 241, 400)),
+        *(fives[n] for n in (5, 46, 47, 48, 49, 50, 80)),
+    ]
+    cuts = [edge + shift for edge in edges for shift in (-1, 0, 1)]
+    cuts += np.random.default_rng(6).integers(begin + minute, begin + 480 * minute, 20).tolist()
+    for number, cut in enumerate(cuts):
+        found = frame_of(str(number), cut)
+        over = pd.Timestamp(cut * 1000, tz="UTC")
+        expected = whole[whole["available_at"] <= over].reset_index(drop=True)
+        pd.testing.assert_frame_equal(found[found["available_at"] <= over], expected, check_exact=True)
+        assert len(expected) >= 1
+    assert (whole.nunique()[CONTEXT] > 3).all()
 
 
 def test_since_when_metrics_were_known() -> None:
