@@ -1,9 +1,7 @@
 """How much was traded in the row."""
 
-import numpy as np
-
 from core.features.feature import Feature
-from core.features.tape import Floats, Tape
+from core.features.tape import Floats, Tape, positive
 
 _SOURCE = "definition"
 _BASE = "base (cm: contracts)"
@@ -11,7 +9,7 @@ _QUOTE = "quote (cm: USD)"
 
 
 def mean_trade(tape: Tape) -> Floats:
-    return tape.volume / np.where(tape.trades > 0, tape.trades, np.nan)
+    return tape.volume / positive(tape.trades)
 
 
 AMOUNTS = (

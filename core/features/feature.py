@@ -2,9 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, Protocol
 
 from core.features.tape import Floats, Tape
+
+
+class OverWindow(Protocol):
+    """A feature of the last `window` rows."""
+
+    def __call__(self, tape: Tape, window: int) -> Floats: ...
+
 
 SHORT: Final = 5
 MEDIUM: Final = 10
@@ -40,3 +48,32 @@ class Feature:
     since_midnight: bool = False
     needs: str | None = None
     is_proxy: bool = False
+
+
+def over(
+    name: str,
+    function: OverWindow,
+    windows: tuple[int, ...],
+    formula: str,
+    unit: str,
+    source: str,
+    inputs: tuple[str, ...],
+    before: int = 0,
+    is_proxy: bool = False,
+) -> tuple[Feature, ...]:
+    """The feature `name_w` of each window w. `before`: rows before the window that it is made of, too; a return needs
+    the close of one."""
+    return tuple(
+        Feature(
+            f"{name}_{window}",
+            partial(function, window=window),
+            formula,
+            unit,
+            source,
+            inputs,
+            window=window,
+            warm_up=window - 1 + before,
+            is_proxy=is_proxy,
+        )
+        for window in windows
+    )

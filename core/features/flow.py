@@ -1,12 +1,10 @@
 """Who was the more impatient: buyers or sellers."""
 
-from functools import partial
-
 import numpy as np
 
 from core.dates import DAY_US
-from core.features.feature import HALF_LIFE, LONG, MEDIUM, MEMORY, WINDOW, Feature
-from core.features.tape import Floats, Tape
+from core.features.feature import HALF_LIFE, LONG, MEDIUM, MEMORY, WINDOW, Feature, over
+from core.features.tape import Floats, Tape, positive
 from core.features.windows import amounts, sums
 
 _SOURCE = "definition"
@@ -16,31 +14,31 @@ _IMBALANCE = "Chordia, Roll & Subrahmanyam (2002), Order imbalance, liquidity, a
 
 
 def volume_imbalance(tape: Tape) -> Floats:
-    return tape.signed_volume / _some(tape.volume)
+    return tape.signed_volume / positive(tape.volume)
 
 
 def trade_imbalance(tape: Tape) -> Floats:
-    return (tape.buys - tape.sells) / _some(tape.trades)
+    return (tape.buys - tape.sells) / positive(tape.trades)
 
 
 def dollar_imbalance(tape: Tape) -> Floats:
-    return tape.signed_dollars / _some(tape.dollars)
+    return tape.signed_dollars / positive(tape.dollars)
 
 
 def volume_imbalance_over(tape: Tape, window: int) -> Floats:
-    return amounts(tape.signed_volume, window) / _some(amounts(tape.volume, window))
+    return amounts(tape.signed_volume, window) / positive(amounts(tape.volume, window))
 
 
 def trade_imbalance_over(tape: Tape, window: int) -> Floats:
-    return amounts(tape.buys - tape.sells, window) / _some(amounts(tape.trades, window))
+    return amounts(tape.buys - tape.sells, window) / positive(amounts(tape.trades, window))
 
 
 def imbalance_ewma(tape: Tape) -> Floats:
-    return faded(tape.signed_volume, tape) / _some(faded(tape.volume, tape))
+    return faded(tape.signed_volume, tape) / positive(faded(tape.volume, tape))
 
 
 def buy_ratio(tape: Tape) -> Floats:
-    return tape.buy_volume / _some(tape.volume)
+    return tape.buy_volume / positive(tape.volume)
 
 
 def cvd_change(tape: Tape, window: int) -> Floats:
@@ -68,41 +66,17 @@ def faded(values: Floats, tape: Tape) -> Floats:
 
 
 def max_run_share(tape: Tape) -> Floats:
-    return tape.max_run / _some(tape.trades)
-
-
-def _some(values: Floats) -> Floats:
-    """NaN for what is not above 0."""
-    return np.where(values > 0, values, np.nan)
+    return tape.max_run / positive(tape.trades)
 
 
 FLOW = (
     Feature("volume_imbalance", volume_imbalance, "b / v", "-1 to 1", _IMBALANCE, _INPUTS),
     Feature("trade_imbalance", trade_imbalance, "(nb - ns) / n", "-1 to 1", _IMBALANCE, ("side",)),
     Feature("dollar_imbalance", dollar_imbalance, "(db - ds) / d", "-1 to 1", _IMBALANCE, ("price", *_INPUTS)),
-    *(
-        Feature(
-            f"volume_imbalance_{window}",
-            partial(volume_imbalance_over, window=window),
-            "Σ b / Σ v",
-            "-1 to 1",
-            _IMBALANCE,
-            _INPUTS,
-            window=window,
-            warm_up=window - 1,
-        )
-        for window in (MEDIUM, LONG, WINDOW)
+    *over(
+        "volume_imbalance", volume_imbalance_over, (MEDIUM, LONG, WINDOW), "Σ b / Σ v", "-1 to 1", _IMBALANCE, _INPUTS
     ),
-    Feature(
-        f"trade_imbalance_{WINDOW}",
-        partial(trade_imbalance_over, window=WINDOW),
-        "Σ (nb - ns) / Σ n",
-        "-1 to 1",
-        _IMBALANCE,
-        ("side",),
-        window=WINDOW,
-        warm_up=WINDOW - 1,
-    ),
+    *over("trade_imbalance", trade_imbalance_over, (WINDOW,), "Σ (nb - ns) / Σ n", "-1 to 1", _IMBALANCE, ("side",)),
     Feature(
         "imbalance_ewma",
         imbalance_ewma,
@@ -123,19 +97,7 @@ FLOW = (
         _INPUTS,
         since_midnight=True,
     ),
-    *(
-        Feature(
-            f"cvd_change_{window}",
-            partial(cvd_change, window=window),
-            "Σ b",
-            _SIGNED,
-            _SOURCE,
-            _INPUTS,
-            window=window,
-            warm_up=window - 1,
-        )
-        for window in (MEDIUM, WINDOW)
-    ),
+    *over("cvd_change", cvd_change, (MEDIUM, WINDOW), "Σ b", _SIGNED, _SOURCE, _INPUTS),
     Feature(
         "signed_run",
         lambda tape: tape.signed_run,

@@ -1,12 +1,8 @@
 """How fast trading goes."""
 
-from functools import partial
-
-import numpy as np
-
 from core.features.buckets import LARGE
-from core.features.feature import WINDOW, Feature
-from core.features.tape import Floats, Tape
+from core.features.feature import WINDOW, Feature, over
+from core.features.tape import Floats, Tape, positive
 from core.features.windows import amounts
 
 _SOURCE = "definition"
@@ -29,42 +25,26 @@ def volume_momentum(tape: Tape, window: int) -> Floats:
 
 
 def gap_variation(tape: Tape) -> Floats:
-    return tape.gap_std / np.where(tape.gap_mean > 0, tape.gap_mean, np.nan)
+    return tape.gap_std / positive(tape.gap_mean)
 
 
 def large_trade_share(tape: Tape) -> Floats:
-    return tape.large_volume / np.where(tape.volume > 0, tape.volume, np.nan)
+    return tape.large_volume / positive(tape.volume)
 
 
 def _over_mean(values: Floats, tape: Tape, window: int) -> Floats:
     """The row's rate over that of the window, less 1."""
     whole = amounts(values, window)
     seconds = amounts(tape.seconds, window)
-    return values / tape.seconds * seconds / np.where(whole > 0, whole, np.nan) - 1.0
+    return values / tape.seconds * seconds / positive(whole) - 1.0
 
 
 INTENSITY = (
     Feature("trade_intensity", trade_intensity, "n / dt", "trades per s", _SOURCE, ("time",)),
     Feature("volume_intensity", volume_intensity, "v / dt", "base per s", _SOURCE, ("time", "quantity")),
-    Feature(
-        f"intensity_momentum_{WINDOW}",
-        partial(intensity_momentum, window=WINDOW),
-        "(n / dt) / (Σ n / Σ dt) - 1",
-        "1",
-        _SOURCE,
-        ("time",),
-        window=WINDOW,
-        warm_up=WINDOW - 1,
-    ),
-    Feature(
-        f"volume_momentum_{WINDOW}",
-        partial(volume_momentum, window=WINDOW),
-        "(v / dt) / (Σ v / Σ dt) - 1",
-        "1",
-        _SOURCE,
-        ("time", "quantity"),
-        window=WINDOW,
-        warm_up=WINDOW - 1,
+    *over("intensity_momentum", intensity_momentum, (WINDOW,), "(n / dt) / (Σ n / Σ dt) - 1", "1", _SOURCE, ("time",)),
+    *over(
+        "volume_momentum", volume_momentum, (WINDOW,), "(v / dt) / (Σ v / Σ dt) - 1", "1", _SOURCE, ("time", "quantity")
     ),
     Feature(
         "inter_trade_mean",

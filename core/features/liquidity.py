@@ -1,14 +1,13 @@
 """What it costs to trade, as far as trades tell."""
 
 import math
-from functools import partial
 from typing import Final
 
 import numpy as np
 
 from core.features.exact import less
-from core.features.feature import WINDOW, Feature
-from core.features.tape import Floats, Tape
+from core.features.feature import WINDOW, Feature, over
+from core.features.tape import Floats, Tape, positive
 from core.features.windows import Line, amounts, sums
 
 _ONE_AND_ROOT: Final = 1 + math.sqrt(2)
@@ -34,7 +33,7 @@ def roll_spread(tape: Tape, window: int) -> Floats:
 
 
 def roll_impact(tape: Tape, window: int) -> Floats:
-    return roll_spread(tape, window) / _some(amounts(tape.dollars, window))
+    return roll_spread(tape, window) / positive(amounts(tape.dollars, window))
 
 
 def corwin_schultz(tape: Tape, window: int) -> Floats:
@@ -61,7 +60,7 @@ def kyle_t(tape: Tape, window: int) -> Floats:
 def amihud(tape: Tape, window: int) -> Floats:
     is_traded = tape.dollars > 0
     each = np.where(is_traded, np.abs(tape.log_return) / np.where(is_traded, tape.dollars, 1.0), 0 * tape.log_return)
-    return sums(each, window, tape.first) / _some(sums(is_traded.astype(np.float64), window, tape.first))
+    return sums(each, window, tape.first) / positive(sums(is_traded.astype(np.float64), window, tape.first))
 
 
 def hasbrouck_lambda(tape: Tape, window: int) -> Floats:
@@ -73,7 +72,7 @@ def hasbrouck_t(tape: Tape, window: int) -> Floats:
 
 
 def price_impact(tape: Tape) -> Floats:
-    return np.abs(tape.log_return) / _some(np.abs(tape.signed_volume))
+    return np.abs(tape.log_return) / positive(np.abs(tape.signed_volume))
 
 
 def _kyle(tape: Tape, window: int) -> Line:
@@ -93,99 +92,123 @@ def _pairs(tape: Tape) -> tuple[Floats, Floats]:
     return np.append(nothing, square[1:] + square[:-1]), np.append(nothing, np.log1p(less(high, low) / low) ** 2)
 
 
-def _some(values: Floats) -> Floats:
-    return np.where(values > 0, values, np.nan)
-
-
-def _over_window(name: str, function: "partial[Floats]", formula: str, unit: str, source: str, inputs: str) -> Feature:
-    return Feature(
-        f"{name}_{WINDOW}",
-        function,
-        formula,
-        unit,
-        source,
-        tuple(inputs.split()),
-        window=WINDOW,
-        warm_up=WINDOW + (name.startswith("roll")) - (name in ("corwin_schultz", "becker_parkinson")),
-        is_proxy=name not in ("kyle_lambda", "kyle_t", "amihud", "hasbrouck_lambda", "hasbrouck_t"),
-    )
-
-
 LIQUIDITY = (
-    _over_window(
+    *over(
         "roll_spread",
-        partial(roll_spread, window=WINDOW),
+        roll_spread,
+        (WINDOW,),
         "2 sqrt(max(0, -cov(ΔC, ΔC-1))) over w pairs",
         "quote per base",
         _ROLL,
-        "price",
+        ("price",),
+        before=2,
+        is_proxy=True,
     ),
-    _over_window(
+    *over(
         "roll_impact",
-        partial(roll_impact, window=WINDOW),
+        roll_impact,
+        (WINDOW,),
         "roll_spread / Σ d",
         "quote per base per quote",
         f"{_ROLL}; over what was traded",
-        "price quantity",
+        (
+            "price",
+            "quantity",
+        ),
+        before=2,
+        is_proxy=True,
     ),
-    _over_window(
+    *over(
         "corwin_schultz",
-        partial(corwin_schultz, window=WINDOW),
+        corwin_schultz,
+        (WINDOW,),
         "mean over the w - 1 pairs of rows of max(0, 2 (e^α - 1) / (1 + e^α)), "
         "α = (sqrt(2β) - sqrt(β)) / (3 - 2 sqrt 2) - sqrt(γ / (3 - 2 sqrt 2)), "
         "β = ln(H/L)² + ln(H-1/L-1)², γ = ln(max H / min L)²",
         "share of the price",
         _CORWIN,
-        "price",
+        ("price",),
+        is_proxy=True,
     ),
-    _over_window(
+    *over(
         "becker_parkinson",
-        partial(becker_parkinson, window=WINDOW),
+        becker_parkinson,
+        (WINDOW,),
         "mean over the w - 1 pairs of rows of max(0, (2^-½ - 1) sqrt(β) / (k2 (3 - 2 sqrt 2)) + "
         "sqrt(γ / (k2² (3 - 2 sqrt 2))))",
         "1 per root row",
         _BECKER,
-        "price",
+        ("price",),
+        is_proxy=True,
     ),
-    _over_window(
+    *over(
         "kyle_lambda",
-        partial(kyle_lambda, window=WINDOW),
+        kyle_lambda,
+        (WINDOW,),
         "slope of ΔC on b, with an intercept",
         "quote per base per base",
         _KYLE,
-        "price quantity side",
+        (
+            "price",
+            "quantity",
+            "side",
+        ),
+        before=1,
     ),
-    _over_window(
+    *over(
         "kyle_t",
-        partial(kyle_t, window=WINDOW),
+        kyle_t,
+        (WINDOW,),
         "kyle_lambda over its standard error (w - 2 degrees of freedom); NaN where that is 0",
         "1",
         _KYLE,
-        "price quantity side",
+        (
+            "price",
+            "quantity",
+            "side",
+        ),
+        before=1,
     ),
-    _over_window(
+    *over(
         "amihud",
-        partial(amihud, window=WINDOW),
+        amihud,
+        (WINDOW,),
         "mean |r| / d over the rows with trades",
         "1 per quote",
         _AMIHUD,
-        "price quantity",
+        (
+            "price",
+            "quantity",
+        ),
+        before=1,
     ),
-    _over_window(
+    *over(
         "hasbrouck_lambda",
-        partial(hasbrouck_lambda, window=WINDOW),
+        hasbrouck_lambda,
+        (WINDOW,),
         "slope of r on Σ side · sqrt(p · q) of the row's trades, with an intercept",
         "1 per root quote",
         _HASBROUCK,
-        "price quantity side",
+        (
+            "price",
+            "quantity",
+            "side",
+        ),
+        before=1,
     ),
-    _over_window(
+    *over(
         "hasbrouck_t",
-        partial(hasbrouck_t, window=WINDOW),
+        hasbrouck_t,
+        (WINDOW,),
         "hasbrouck_lambda over its standard error (w - 2 degrees of freedom); NaN where that is 0",
         "1",
         _HASBROUCK,
-        "price quantity side",
+        (
+            "price",
+            "quantity",
+            "side",
+        ),
+        before=1,
     ),
     Feature(
         "price_impact",

@@ -1,12 +1,8 @@
 """Prices of the row, and how the close stands to means of them."""
 
-from functools import partial
-
-import numpy as np
-
 from core.features.exact import less, times
-from core.features.feature import LONG, MEDIUM, SHORT, WINDOW, Feature
-from core.features.tape import Floats, Tape
+from core.features.feature import LONG, MEDIUM, SHORT, WINDOW, Feature, over
+from core.features.tape import Floats, Tape, positive
 from core.features.windows import amounts, sums
 
 _PRICE = "quote per base"
@@ -17,20 +13,20 @@ _STOIKOV = (
 
 
 def vwap(tape: Tape) -> Floats:
-    return tape.dollars / _some(tape.volume)
+    return tape.dollars / positive(tape.volume)
 
 
 def buy_vwap(tape: Tape) -> Floats:
-    return tape.buy_dollars / _some(tape.buy_volume)
+    return tape.buy_dollars / positive(tape.buy_volume)
 
 
 def sell_vwap(tape: Tape) -> Floats:
-    return tape.sell_dollars / _some(tape.sell_volume)
+    return tape.sell_dollars / positive(tape.sell_volume)
 
 
 def microprice(tape: Tape) -> Floats:
     weighed = buy_vwap(tape) * tape.sell_volume + sell_vwap(tape) * tape.buy_volume
-    return weighed / _some(tape.volume)
+    return weighed / positive(tape.volume)
 
 
 def vwap_deviation(tape: Tape) -> Floats:
@@ -47,12 +43,7 @@ def mean_ratio(tape: Tape, window: int) -> Floats:
 
 def _apart(price: Floats, dollars: Floats, volume: Floats) -> Floats:
     """(price - mean) / mean, with the mean dollars / volume; exact where price and mean are the same."""
-    return less(times(price, volume), dollars) / _some(dollars)
-
-
-def _some(values: Floats) -> Floats:
-    """NaN for what is not above 0."""
-    return np.where(values > 0, values, np.nan)
+    return less(times(price, volume), dollars) / positive(dollars)
 
 
 PRICES = (
@@ -73,27 +64,14 @@ PRICES = (
         is_proxy=True,
     ),
     Feature("vwap_deviation", vwap_deviation, "(C - vwap) / vwap", "1", _PLAIN, ("price", "quantity")),
-    Feature(
-        f"vwap_deviation_{WINDOW}",
-        partial(vwap_deviation_over, window=WINDOW),
+    *over(
+        "vwap_deviation",
+        vwap_deviation_over,
+        (WINDOW,),
         "(C - V) / V with V = Σ d / Σ v",
         "1",
         _PLAIN,
         ("price", "quantity"),
-        window=WINDOW,
-        warm_up=WINDOW - 1,
     ),
-    *(
-        Feature(
-            f"mean_ratio_{window}",
-            partial(mean_ratio, window=window),
-            "C / mean C",
-            "1",
-            _PLAIN,
-            ("price",),
-            window=window,
-            warm_up=window - 1,
-        )
-        for window in (SHORT, MEDIUM, LONG)
-    ),
+    *over("mean_ratio", mean_ratio, (SHORT, MEDIUM, LONG), "C / mean C", "1", _PLAIN, ("price",)),
 )

@@ -5,8 +5,8 @@ from functools import partial
 import numpy as np
 
 from core.features.exact import less
-from core.features.feature import LONG, MEDIUM, SHORT, WINDOW, Feature
-from core.features.tape import Floats, Tape
+from core.features.feature import LONG, MEDIUM, SHORT, WINDOW, Feature, over
+from core.features.tape import Floats, Tape, positive
 from core.features.windows import Line, returns_around
 
 _SOURCE = "definition"
@@ -23,7 +23,7 @@ def relative_range(tape: Tape) -> Floats:
 
 def close_position(tape: Tape) -> Floats:
     reach = less(tape.high, tape.low)
-    return less(tape.close, tape.low) / np.where(reach > 0, reach, np.nan)
+    return less(tape.close, tape.low) / positive(reach)
 
 
 def momentum(tape: Tape, window: int) -> Floats:
@@ -40,20 +40,16 @@ def autocorrelation(tape: Tape, window: int) -> Floats:
 
 def skewness(tape: Tape, window: int) -> Floats:
     two, three, _ = returns_around(tape, window)
-    return three / window / (_some(two) / window) ** 1.5
+    return three / window / (positive(two) / window) ** 1.5
 
 
 def kurtosis(tape: Tape, window: int) -> Floats:
     two, _, four = returns_around(tape, window)
-    return four / window / (_some(two) / window) ** 2 - 3.0
+    return four / window / (positive(two) / window) ** 2 - 3.0
 
 
 def lag(tape: Tape, rows: int) -> Floats:
     return np.append(np.full(min(rows, len(tape)), np.nan), tape.log_return[:-rows])
-
-
-def _some(values: Floats) -> Floats:
-    return np.where(values > 0, values, np.nan)
 
 
 RETURNS = (
@@ -61,62 +57,22 @@ RETURNS = (
     Feature("open_return", open_return, "C / O - 1", "1", _SOURCE, _INPUTS),
     Feature("range", relative_range, "(H - L) / C", "1", _SOURCE, _INPUTS),
     Feature("close_position", close_position, "(C - L) / (H - L)", "0 to 1", _SOURCE, _INPUTS),
-    *(
-        Feature(
-            f"momentum_{window}",
-            partial(momentum, window=window),
-            "Σ r = ln(C / C-w)",
-            "1",
-            _SOURCE,
-            _INPUTS,
-            window=window,
-            warm_up=window,
-        )
-        for window in (SHORT, MEDIUM, LONG, WINDOW)
-    ),
-    *(
-        Feature(
-            f"return_autocorrelation_{window}",
-            partial(autocorrelation, window=window),
-            "correlation of r and r-1 over w pairs",
-            "-1 to 1",
-            _SOURCE,
-            _INPUTS,
-            window=window,
-            warm_up=window + 1,
-        )
-        for window in (LONG, WINDOW)
-    ),
-    Feature(
-        f"return_mean_{WINDOW}",
-        partial(mean_return, window=WINDOW),
-        "mean r",
-        "1",
+    *over("momentum", momentum, (SHORT, MEDIUM, LONG, WINDOW), "Σ r = ln(C / C-w)", "1", _SOURCE, _INPUTS, before=1),
+    *over(
+        "return_autocorrelation",
+        autocorrelation,
+        (LONG, WINDOW),
+        "correlation of r and r-1 over w pairs",
+        "-1 to 1",
         _SOURCE,
         _INPUTS,
-        window=WINDOW,
-        warm_up=WINDOW,
+        before=2,
     ),
-    Feature(
-        f"return_skewness_{WINDOW}",
-        partial(skewness, window=WINDOW),
-        "m3 / m2^1.5, mk = mean (r - mean r)^k",
-        "1",
-        _SOURCE,
-        _INPUTS,
-        window=WINDOW,
-        warm_up=WINDOW,
+    *over("return_mean", mean_return, (WINDOW,), "mean r", "1", _SOURCE, _INPUTS, before=1),
+    *over(
+        "return_skewness", skewness, (WINDOW,), "m3 / m2^1.5, mk = mean (r - mean r)^k", "1", _SOURCE, _INPUTS, before=1
     ),
-    Feature(
-        f"return_kurtosis_{WINDOW}",
-        partial(kurtosis, window=WINDOW),
-        "m4 / m2² - 3",
-        "1",
-        _SOURCE,
-        _INPUTS,
-        window=WINDOW,
-        warm_up=WINDOW,
-    ),
+    *over("return_kurtosis", kurtosis, (WINDOW,), "m4 / m2² - 3", "1", _SOURCE, _INPUTS, before=1),
     *(
         Feature(
             f"return_lag_{rows}",

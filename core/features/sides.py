@@ -1,11 +1,9 @@
 """How much order there is in the sequence of buys and sales."""
 
-from functools import partial
-
 import numpy as np
 
-from core.features.feature import WINDOW, Feature
-from core.features.tape import Floats, Tape
+from core.features.feature import WINDOW, Feature, over
+from core.features.tape import Floats, Tape, positive
 from core.features.windows import amounts
 
 _SHANNON = "Shannon (1948), A mathematical theory of communication; López de Prado (2018), 18.2"
@@ -24,7 +22,7 @@ def side_entropy_over(tape: Tape, window: int) -> Floats:
 
 
 def side_phrases(tape: Tape) -> Floats:
-    return tape.phrases / np.where(tape.trades > 0, tape.trades, np.nan)
+    return tape.phrases / positive(tape.trades)
 
 
 def side_complexity(tape: Tape) -> Floats:
@@ -34,8 +32,8 @@ def side_complexity(tape: Tape) -> Floats:
 
 def _entropy(part: Floats, whole: Floats) -> Floats:
     """Of a share and the rest, in bits; a share of 0 adds nothing."""
-    share = part / np.where(whole > 0, whole, np.nan)
-    rest = (whole - part) / np.where(whole > 0, whole, np.nan)
+    share = part / positive(whole)
+    rest = (whole - part) / positive(whole)
     return _bits(share) + _bits(rest)
 
 
@@ -47,15 +45,14 @@ SIDES = (
     Feature(
         "side_entropy", side_entropy, "-Σ s log2 s of the shares of buys and sales", "bits, 0 to 1", _SHANNON, ("side",)
     ),
-    Feature(
-        f"side_entropy_{WINDOW}",
-        partial(side_entropy_over, window=WINDOW),
+    *over(
+        "side_entropy",
+        side_entropy_over,
+        (WINDOW,),
         "the same of all trades of the window",
         "bits, 0 to 1",
         _SHANNON,
         ("side",),
-        window=WINDOW,
-        warm_up=WINDOW - 1,
     ),
     Feature(
         "side_phrases",

@@ -148,3 +148,8 @@ class Tape:
 
 
 COLUMNS = tuple(field.name for field in fields(Tape) if field.name != "first")
+
+
+def positive(values: Floats) -> Floats:
+    """NaN for what is not above 0: a denominator that is 0 gives no value."""
+    return np.where(values > 0, values, np.nan)

@@ -5,7 +5,7 @@ import numpy as np
 from core.features.buckets import BUCKETS, HOURS, LEAST
 from core.features.feature import HALF_LIFE, MEMORY, Feature
 from core.features.flow import faded
-from core.features.tape import Floats, Tape
+from core.features.tape import Floats, Tape, positive
 
 _VPIN = (
     "Easley, López de Prado & O'Hara (2012), Flow toxicity and liquidity in a high-frequency world; there "
@@ -15,12 +15,12 @@ _INPUTS = ("quantity", "side")
 
 
 def toxicity(tape: Tape) -> Floats:
-    return np.abs(tape.signed_volume) / np.where(tape.volume > 0, tape.volume, np.nan)
+    return np.abs(tape.signed_volume) / positive(tape.volume)
 
 
 def toxicity_ewma(tape: Tape) -> Floats:
     volume = faded(tape.volume, tape)
-    return faded(np.abs(tape.signed_volume), tape) / np.where(volume > 0, volume, np.nan)
+    return faded(np.abs(tape.signed_volume), tape) / positive(volume)
 
 
 TOXICITY = (

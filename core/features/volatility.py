@@ -1,16 +1,16 @@
 """How much prices moved."""
 
 import math
-from functools import partial
 
 import numpy as np
 
 from core.features.exact import less
-from core.features.feature import LONG, MEDIUM, SHORT, WINDOW, Feature
-from core.features.tape import Floats, Tape
+from core.features.feature import LONG, MEDIUM, SHORT, WINDOW, Feature, over
+from core.features.tape import Floats, Tape, positive
 from core.features.windows import returns_around, sums
 
 _INPUTS = ("price",)
+_ROOT = "1 per root row"
 _BNS = (
     "Barndorff-Nielsen & Shephard (2004), Power and bipower variation with stochastic volatility and jumps: μ1^-2 = π/2"
 )
@@ -39,7 +39,7 @@ def bipower_variation(tape: Tape, window: int) -> Floats:
 
 def jump_share(tape: Tape, window: int) -> Floats:
     whole = realized_variance(tape, window)
-    return np.maximum(0.0, 1.0 - bipower_variation(tape, window) / np.where(whole > 0, whole, np.nan))
+    return np.maximum(0.0, 1.0 - bipower_variation(tape, window) / positive(whole))
 
 
 def parkinson(tape: Tape) -> Floats:
@@ -73,48 +73,45 @@ def _ln(one: Floats, other: Floats) -> Floats:
 
 
 VOLATILITY = (
-    *(
-        Feature(
-            f"volatility_{window}",
-            partial(volatility, window=window),
-            "sqrt(Σ (r - mean r)² / (w - 1))",
-            "1 per root row",
-            "definition",
-            _INPUTS,
-            window=window,
-            warm_up=window,
-        )
-        for window in (SHORT, MEDIUM, LONG, WINDOW)
+    *over(
+        "volatility",
+        volatility,
+        (SHORT, MEDIUM, LONG, WINDOW),
+        "sqrt(Σ (r - mean r)² / (w - 1))",
+        _ROOT,
+        "definition",
+        _INPUTS,
+        before=1,
     ),
-    Feature(
-        f"realized_variance_{WINDOW}",
-        partial(realized_variance, window=WINDOW),
+    *over(
+        "realized_variance",
+        realized_variance,
+        (WINDOW,),
         "Σ r²",
         "1",
         "Andersen, Bollerslev, Diebold & Labys (2003), Modeling and forecasting realized volatility",
         _INPUTS,
-        window=WINDOW,
-        warm_up=WINDOW,
+        before=1,
     ),
-    Feature(
-        f"bipower_variation_{WINDOW}",
-        partial(bipower_variation, window=WINDOW),
+    *over(
+        "bipower_variation",
+        bipower_variation,
+        (WINDOW,),
         "(π / 2) Σ |r| · |r-1| over the w - 1 pairs of the window",
         "1",
         _BNS,
         _INPUTS,
-        window=WINDOW,
-        warm_up=WINDOW,
+        before=1,
     ),
-    Feature(
-        f"jump_share_{WINDOW}",
-        partial(jump_share, window=WINDOW),
+    *over(
+        "jump_share",
+        jump_share,
+        (WINDOW,),
         "max(0, 1 - bipower_variation / realized_variance)",
         "0 to 1",
         _BNS,
         _INPUTS,
-        window=WINDOW,
-        warm_up=WINDOW,
+        before=1,
     ),
     Feature("parkinson", parkinson, "ln(H / L)² / (4 ln 2)", "variance per row", _PARKINSON, _INPUTS),
     Feature(
@@ -133,21 +130,15 @@ VOLATILITY = (
         _ROGERS,
         _INPUTS,
     ),
-    *(
-        Feature(
-            f"{name}_volatility_{WINDOW}",
-            partial(function, window=WINDOW),
-            f"sqrt(mean {name})",
-            "1 per root row",
-            source,
-            _INPUTS,
-            window=WINDOW,
-            warm_up=WINDOW - 1,
-        )
-        for name, function, source in (
-            ("parkinson", parkinson_over, _PARKINSON),
-            ("garman_klass", garman_klass_over, _GARMAN),
-            ("rogers_satchell", rogers_satchell_over, _ROGERS),
-        )
+    *over("parkinson_volatility", parkinson_over, (WINDOW,), "sqrt(mean parkinson)", _ROOT, _PARKINSON, _INPUTS),
+    *over("garman_klass_volatility", garman_klass_over, (WINDOW,), "sqrt(mean garman_klass)", _ROOT, _GARMAN, _INPUTS),
+    *over(
+        "rogers_satchell_volatility",
+        rogers_satchell_over,
+        (WINDOW,),
+        "sqrt(mean rogers_satchell)",
+        _ROOT,
+        _ROGERS,
+        _INPUTS,
     ),
 )

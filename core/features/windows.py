@@ -10,7 +10,7 @@ import numpy as np
 from core.bars.compiled import kernel
 from core.features.compiled import reordered
 from core.features.exact import whole
-from core.features.tape import Floats, Tape
+from core.features.tape import Floats, Tape, positive
 
 NOTHING_LEFT: Final = 1e-24
 """Squares that are left of so small a share are what rounding left: the line goes through all points."""
@@ -71,7 +71,7 @@ class Line:
     @property
     def t_value(self) -> Floats:
         """The slope over its standard error; NaN where that is 0, as the line goes through all points."""
-        return self._slope / np.sqrt(_or_nan(self._rest) / (self._window - 2) / _or_nan(self._xx))
+        return self._slope / np.sqrt(positive(self._rest) / (self._window - 2) / positive(self._xx))
 
     @property
     def covariance(self) -> Floats:
@@ -81,11 +81,7 @@ class Line:
     @property
     def correlation(self) -> Floats:
         """NaN where all x or all y are the same."""
-        return self._xy / np.sqrt(_or_nan(self._xx) * _or_nan(self._yy))
-
-
-def _or_nan(values: Floats) -> Floats:
-    return np.where(values > 0, values, np.nan)
+        return self._xy / np.sqrt(positive(self._xx) * positive(self._yy))
 
 
 @kernel
