@@ -10,7 +10,6 @@ from typing import Any, Final, Self
 import pandas as pd
 
 from core.bars.spec import BarSpec
-from core.datasets import DATASETS
 from core.dates import DAY_US, format_us
 from core.errors import ConfigError, FilesChanged, NoData
 from core.features import SUBJECTS
@@ -18,7 +17,8 @@ from core.snapshot.lock import Lock
 from core.snapshot.take import take
 from core.types import Series, Span
 from loader.backtest_loader import BacktestDataLoader
-from loader.features import FeatureRequest, parse_features, shortest
+from loader.context import kinds_of
+from loader.features import FeatureRequest, parse_features
 from loader.lookup import stored_spans
 from loader.recipe import QUARANTINE_DAYS, Recipe
 from loader.samples import PRICES
@@ -34,6 +34,7 @@ class Source:
         self, loader: BacktestDataLoader, request: FeatureRequest, asked: Mapping[str, str], on_missing: str
     ) -> None:
         self._loader, self._request, self._on_missing = loader, request, on_missing
+        self._kinds = kinds_of(loader._storage, request.trades, request.needs, request.read_from_us)
         self._series = self._sources()
         self._stamps = [loader._storage.stamps(one) for one in self._series]
         span = request.trades.span
@@ -102,10 +103,9 @@ class Source:
         FilesChanged if a file is another one than before."""
         if self._loader._pins is not None:
             return self._loader._pins.lock
-        span = self._request.trades.span
-        start_us = (self._request.read_from_us // DAY_US - 1) * DAY_US
-        end_us = -(-span.end_us // DAY_US) * DAY_US + DAY_US  # trades that come late close the last row
-        lock = take(self._loader._storage, self._request.trades.market, Span(max(0, start_us), end_us), self._series)
+        trades = self._request.trades
+        end_us = -(-trades.span.end_us // DAY_US) * DAY_US + DAY_US  # trades that come late close the last row
+        lock = take(self._loader._storage, trades.market, Span(self._locked_from_us(), end_us), self._series)
         if [self._loader._storage.stamps(one) for one in self._series] != self._stamps:
             raise FilesChanged("an update replaced files of the dataset while it was built; build it again")
         return lock
@@ -127,12 +127,21 @@ class Source:
     def _sources(self) -> Sequence[Series]:
         """The series that these features are made of; those that are not stored are locked as having no rows."""
         trades = self._request.trades
-        found = [trades.series(self._request.dataset, trades.symbols[0])]
-        for kind in sorted({one.needs for one in self._request.features if one.needs is not None}):
-            dataset = DATASETS[kind]
-            interval = shortest(self._loader._storage, trades, dataset) if dataset.has_interval else None
-            found.append(replace(trades, interval=interval).series(dataset, trades.symbols[0]))
-        return found
+        others = (
+            one.series(kind.dataset, one.symbols[0])
+            for kind in self._kinds
+            for one in sorted(kind.requests, key=lambda one: str(one.interval))
+        )
+        return [trades.series(self._request.dataset, trades.symbols[0]), *others]
+
+    def _locked_from_us(self) -> int:
+        """The beginning of a day, from which on all that was read is locked: a day and more before the rows, or that
+        of the last trade before them, which quiet days carry on."""
+        from_us = self._request.read_from_us
+        starts = [from_us - DAY_US, *(one.span.start_us for kind in self._kinds for one in kind.requests)]
+        (parts,) = self._loader._storage.facts(self._series[:1])
+        earlier = [part.first_us for part in parts if part.first_us < from_us]
+        return max(0, min([*starts, *([max(earlier)] if earlier else [])]) // DAY_US * DAY_US)
 
 
 def names_of(features: Iterable[str] | None, include_advanced: bool) -> list[str] | None:

@@ -6,13 +6,12 @@ is more than 2**53 units, or a tape sums to more than 2**62, it is so up to abou
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from core.bars.builder import columns_of
@@ -20,8 +19,7 @@ from core.bars.rules import Family
 from core.bars.spec import BarSpec
 from core.datasets import DATASETS, Dataset
 from core.datasets.contracts import contract_usd
-from core.datasets.metrics import known_from
-from core.dates import DAY_US, HOUR_US, INTERVAL_US
+from core.dates import DAY_US, HOUR_US
 from core.errors import ConfigError
 from core.features import FEATURES, features_named, features_of
 from core.features.builder import Rows, TapeBuilder, of_bars, on_the_clock
@@ -30,9 +28,9 @@ from core.features.tape import Tape
 from core.storage.ahead import ahead
 from core.storage.arrays import arrow_of, numpy_of
 from core.storage.stored import StoredRows
-from core.types import Market, Span
-from loader.align import Integers, available_at, last_known
+from core.types import Market, PartitionFacts, Span
 from loader.arguments import Request, parse_request
+from loader.context import FIELDS, Events, kinds_of, read_kind, without
 from loader.frames import Columns
 from loader.gaps import days_without
 from loader.lookup import absent, inside
@@ -46,13 +44,6 @@ _ROWS_AT_ONCE: Final = 86_400
 _SHORT_US: Final = 10_000_000
 _LATE_US: Final = HOUR_US
 """How long after its time a trade may come behind others, which then close the last row."""
-_FIELDS: Final = {
-    "funding_rate": ("funding_rate", "funding_rate"),
-    "premium_index": ("premium", "close"),
-    "index_price": ("index_price", "close"),
-    "metrics": ("open_interest", "open_interest"),
-}
-"""Other kinds of data, the column of the tape that they become, and the stored column it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +64,11 @@ class FeatureRequest:
     def behind(self) -> int:
         """Rows before the first one that its windows look back to, and one more for what looks at the trade before."""
         return max((one.warm_up for one in self.features), default=0) + 1
+
+    @property
+    def needs(self) -> list[str]:
+        """The other kinds of data that its features are made of."""
+        return sorted({one.needs for one in self.features if one.needs is not None})
 
     @property
     def read_from_us(self) -> int:
@@ -125,7 +121,8 @@ def read_features(
     missing = list(absent(storage, trades, request.dataset, has_files(storage, trades, request.dataset)))
     if missing:
         return iter([_no_rows(request)]), missing, False
-    known, lacking = _context(reader, storage, request)
+    (near,) = inside(storage, [trades.series(request.dataset, trades.symbols[0])], trades.span)
+    known, lacking = _context(reader, storage, request, near)
     tapes = (_on_the_clock if request.step_us is not None else _of_bars)(reader, request)
 
     def parts() -> Iterator[Columns]:
@@ -136,7 +133,8 @@ def read_features(
         if is_empty:
             yield _no_rows(request)
 
-    return parts(), [*_days_without(storage, request), *lacking], True
+    holes = days_without(trades.series(request.dataset, trades.symbols[0]), trades.symbols[0], near)
+    return parts(), [*holes, *lacking], True
 
 
 def together(parts: Iterable[Columns]) -> Columns:
@@ -299,58 +297,9 @@ def _joined(parts: list[Rows]) -> Rows:
     return {name: np.concatenate([part[name] for part in some]) for name in some[0]}
 
 
-# what else was known
-
-
-@dataclass(frozen=True, slots=True)
-class _Events:
-    """Values of another kind of data, and since when each was known."""
-
-    known_us: Integers
-    values: npt.NDArray[np.float64]
-
-    def at(self, times_us: Integers) -> npt.NDArray[np.float64]:
-        """The last value that was known at each time, NaN where none was."""
-        return np.append(self.values, np.nan)[last_known(times_us, self.known_us)]
-
-
-Known = Mapping[str, _Events]
-
-
-def _context(
-    reader: RowReader, storage: StoredRows, request: FeatureRequest
-) -> tuple[dict[str, _Events], list[Missing]]:
-    """By the column of the tape what was known of other kinds of data; and which of them are not stored."""
-    known: dict[str, _Events] = {}
-    missing: list[Missing] = []
-    for kind in sorted({one.needs for one in request.features if one.needs is not None}):
-        dataset = DATASETS[kind]
-        column, stored = _FIELDS[kind]
-        interval = shortest(storage, request.trades, dataset)
-        length_us = (INTERVAL_US[interval] or 31 * DAY_US) if dataset.has_interval else 5 * 60_000_000
-        span = Span(max(0, request.read_from_us - 2 * length_us), request.trades.span.end_us)
-        one = replace(request.trades, datasets=(dataset,), interval=interval, columns=(stored,), span=span)
-        rows = reader.rows_known_until(one, dataset, span.end_us + 1)  # the last row is known just then
-        if len(rows) == 0:
-            missing += absent(storage, replace(one, span=request.trades.span), dataset, [False])
-        since = rows.times_us
-        if dataset.has_interval:
-            since = available_at(since, interval)
-        elif kind == "metrics":
-            since = known_from(one.market, since)
-        known[column] = _Events(since, np.asarray(rows.values(stored), dtype=np.float64))
-    return known, missing
-
-
-def shortest(storage: StoredRows, request: Request, dataset: Dataset) -> str:
-    """The shortest interval that is stored, `1m` if none is."""
-    for interval in dataset.intervals(request.market):
-        if storage.stamps(replace(request, interval=interval).series(dataset, request.symbols[0])):
-            return interval
-    return "1m"
-
-
 # parts of these
+
+Known = Mapping[str, Events]
 
 
 def _columns(request: FeatureRequest, tape: Tape, known: Known, start: int) -> Columns:
@@ -374,12 +323,25 @@ def _batches(reader: RowReader, request: FeatureRequest, span: Span) -> Iterator
     return (batch for batch in batches if len(batch))
 
 
-def _days_without(storage: StoredRows, request: FeatureRequest) -> Iterator[Missing]:
-    """Days of the request between stored ones of which no file has trades: their rows say that nobody traded."""
-    trades = request.trades
-    one = trades.series(request.dataset, trades.symbols[0])
-    (parts,) = inside(storage, [one], trades.span)
-    return days_without(one, trades.symbols[0], parts)
+def _context(
+    reader: RowReader, storage: StoredRows, request: FeatureRequest, near: Sequence[PartitionFacts]
+) -> tuple[Known, list[Missing]]:
+    """By the column of the tape what was known of other kinds of data; and what of them is not stored, where there are
+    rows. `near`: the files of trades."""
+    trades, step_us = request.trades, request.step_us
+    known: dict[str, Events] = {}
+    missing: list[Missing] = []
+    first_us = max(trades.span.start_us, min((part.first_us for part in near), default=0))
+    last_us = max((part.last_us for part in near), default=first_us)
+    if step_us is not None:
+        first_us = first_us // step_us * step_us
+        last_us = (last_us // DAY_US + 1) * DAY_US
+    over = Span(first_us, max(first_us, min(trades.span.end_us, last_us)))
+    for kind in kinds_of(storage, trades, request.needs, request.read_from_us):
+        events, lacking = read_kind(reader, storage, kind, trades.span)
+        known[FIELDS[kind.dataset.name][0]] = events
+        missing += [*lacking, *without(kind, events, over, step_us)]
+    return known, missing
 
 
 def _spec(interval: str | BarSpec) -> BarSpec:

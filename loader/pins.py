@@ -154,11 +154,16 @@ class PinnedStorage(StoredRows):
         self.pins = Pins(lock, path, StoredRows(layout, settings.storage, settings.quality, catalog))
 
     def facts(self, wanted: Sequence[Series], span: Span | None = None) -> list[tuple[PartitionFacts, ...]]:
-        found = zip(wanted, super().facts(wanted, span), strict=True)
+        locked = [one for one in wanted if one in self.pins.lock.by_series]
+        found = dict(zip(locked, super().facts(locked, span), strict=True))
+        bounds = {one: self.pins.bounds(one) for one in locked}
         return [
-            tuple(_clipped(part, self.pins.bounds(one)) for part in parts if _has(part, self.pins.bounds(one)))
-            for one, parts in found
+            tuple(_clipped(part, bounds[one]) for part in found.get(one, ()) if _has(part, bounds[one]))
+            for one in wanted
         ]
+
+    def stamps(self, series: Series) -> dict[Period, Stamp]:
+        return super().stamps(series) if series in self.pins.lock.by_series else {}
 
     def series(self, market: Market | None = None, dataset: str | None = None) -> tuple[Series, ...]:
         return tuple(

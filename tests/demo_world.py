@@ -1,6 +1,7 @@
 """The demo's market, served and downloaded once for all tests that need it, whichever worker comes first."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,13 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
                 cookbook.download(source, folders["cut"], "--end", "2024-09-30")
             done.touch()
     return folders | {"archive": root / "cookbook" / "archive"}
+
+
+def copied(home: Path, target: Path) -> None:
+    """A home of a test's own. Archives and partitions are never written to, only replaced, so they are the same files;
+    the status database is written to."""
+
+    def copy(source: str, name: str) -> None:
+        (os.link if Path(source).relative_to(home).parts[0] in ("raw", "processed") else shutil.copy2)(source, name)
+
+    shutil.copytree(home, target, copy_function=copy)

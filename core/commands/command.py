@@ -28,7 +28,7 @@ from core.jobs.request import Request
 from core.monitor.terminal import restore
 from core.nearest import did_you_mean, one_of
 from core.settings import Settings, load_settings, load_symbols
-from core.types import ACCEPTABLE, Market, Series, State
+from core.types import ACCEPTABLE, Market, State
 
 INTERRUPTED = 130
 FUTURES_TYPES = ("klines", "mark_price", "index_price", "premium_index", "funding_rate")
@@ -291,11 +291,6 @@ def tell_not_stored(names: Iterable[str]) -> None:
     """What was asked for by name and is not there."""
     for name in names:
         print(f"not stored: {name}; get it with download_all.py", file=sys.stderr)
-
-
-def is_of(series: Series, symbol: str) -> bool:
-    """Whether a series is of what a user calls by this symbol: the index of a contract is filed by its pair."""
-    return series.symbol == DATASETS[series.dataset].directory(symbol)
 
 
 def words_from(text: str | None, option: str) -> tuple[str, ...]:

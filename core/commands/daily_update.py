@@ -19,35 +19,34 @@ from core.commands.command import (
     prepare_data_root,
     run_async,
     settings_from,
-    symbols_from,
-    words_from,
 )
 from core.commands.logs import log_to_file, log_to_stderr
 from core.commands.names import command_line
 from core.commands.notify import notified
+from core.commands.stored import selection_from
 from core.commands.watching import watched
-from core.datasets import DATASETS, dataset_named, interval_named, market_named
+from core.datasets import DATASETS
 from core.dates import DAY_US
 from core.download.asking import Asking
 from core.download.known import known_partitions
 from core.download.smart import SmartDownloader
 from core.download.tracker import DownloadTracker
 from core.download.transport import open_transport
-from core.errors import ConfigError, NoData
-from core.events import Snapshot, fan_out, log_event
+from core.errors import NoData
+from core.events import LOGGER, Snapshot, fan_out, log_event
 from core.exchanges import EXCHANGES
 from core.exchanges.apis import APIS
 from core.integrity.checker import IntegrityChecker
 from core.jobs.alone import alone
 from core.jobs.gaps import GapFiller
+from core.jobs.selection import Selection
 from core.jobs.store import CHECK_ROWS
 from core.jobs.sync import Sync, SyncSummary
-from core.jobs.update import COMMAND, DAYS_BACK, Selection, UpdateSummary, update
+from core.jobs.update import COMMAND, DAYS_BACK, UpdateSummary, update
 from core.layout import Layout
-from core.nearest import did_you_mean
 from core.settings import Settings, load_known_gaps, load_symbols
 from core.storage.manager import StorageManager
-from core.types import ArchiveFile, Market
+from core.types import ArchiveFile
 
 MAX_GAP_DAYS = 30
 MOST_DAYS = 10_000
@@ -61,8 +60,8 @@ EXAMPLES = """examples:
 Says nothing where there is no terminal and nothing is wrong, so that cron sends no mail.
 
 exit codes: 0 all well (also if archives are late), 1 something failed, or is missing, faulty or a hole at the source
-since this night, 2 wrong usage, 3 nothing is here yet (run download_all.py first), 4 another update is at work, 130
-interrupted
+since this night, or a symbol of --symbols is not known here, 2 wrong usage, 3 nothing is here yet (run download_all.py
+first), 4 another update is at work, 130 interrupted
 """
 
 
@@ -70,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     log_to_stderr(options, None if sys.stderr.isatty() else "warning")
     settings = settings_from(options)
-    selection = _selection(options)
+    selection = selection_from(options)
     layout = Layout(settings.data_root)
     return notified(settings.notify, arguments, lambda: _update(options, arguments, settings, layout, selection))
 
@@ -173,6 +172,8 @@ def _report(options: argparse.Namespace, summary: UpdateSummary) -> None:
         print(f"failed {failure.key}: {failure.error}", file=sys.stderr)
     for text in summary.gaps.failures[:10]:
         print(f"gap not filled: {text}", file=sys.stderr)
+    for name in summary.unknown:
+        LOGGER.warning("not known here: %s; download_all.py begins it", name)
     if options.json:
         sync = asdict(summary.sync)
         print(
@@ -206,21 +207,6 @@ def _line(summary: UpdateSummary) -> str:
         parts.append(f"{summary.gaps.looked_at} gaps: {ends}; {summary.gaps.rows} rows from the API")
     parts.append(f"{summary.asked} questions to the listing, {summary.probed} probes, {summary.seconds:.1f} s")
     return "; ".join(parts)
-
-
-def _selection(options: argparse.Namespace) -> Selection:
-    """What the options leave of what is known, every word checked."""
-    markets = tuple(market_named(name) for name in words_from(options.market, "--market")) or None
-    datasets = words_from(options.data_types, "--data-types") or None
-    for name in datasets or ():
-        if name not in DATASETS:
-            raise ConfigError(f"unknown data type {name!r}{did_you_mean(name, DATASETS)}")
-        if markets is not None and not set(markets) & set(DATASETS[name].markets):
-            dataset_named(name, markets[0])
-    intervals = words_from(options.interval, "--interval") or None
-    for interval in intervals or ():
-        interval_named(interval, DATASETS["klines"], Market.SPOT)
-    return Selection(markets, datasets, intervals, symbols_from(options.symbols))
 
 
 def _days(text: str) -> int:

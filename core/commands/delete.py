@@ -15,21 +15,17 @@ from rich.table import Table
 from core.commands.command import (
     add_data_options,
     add_run_options,
-    is_of,
     local_settings_from,
     shown,
     status_line,
-    symbols_from,
-    words_from,
 )
-from core.commands.stored import add_stored_options
-from core.datasets import DATASETS, dataset_named, market_named
+from core.commands.stored import add_stored_options, selection_from
 from core.download.tracker import DownloadTracker
 from core.errors import ConfigError, NoData
 from core.jobs.deletion import Deletion, Extent
 from core.jobs.holdings import series_held
+from core.jobs.selection import Selection
 from core.layout import Layout
-from core.nearest import did_you_mean, one_of
 from core.types import Series
 
 EXAMPLES = """examples:
@@ -86,33 +82,20 @@ def _refuse_foreign(layout: Layout) -> None:
 
 def _choice(options: argparse.Namespace, layout: Layout) -> _Choice:
     """Raises ConfigError, NoData for a word that is wrong or that nothing here belongs to."""
-    market = market_named(options.market) if options.market else None
-    kinds = words_from(options.data_types, "--data-types")
-    for kind in kinds:
-        if kind not in DATASETS:
-            raise ConfigError(f"unknown data type {kind!r}{one_of(kind, DATASETS)}")
-        if market is not None:
-            dataset_named(kind, market)
-    symbols = symbols_from(options.symbols)
-    if market is None and not kinds and symbols is None and not options.interval:
+    asked = selection_from(options)
+    if asked == Selection():
         return _Choice(None, layout.root.name)
     with DownloadTracker(layout.database) as tracker:
         known = sorted({*series_held(layout), *(one.series for one in tracker.followed())}, key=str)
-    of_kind = [
-        one
-        for one in known
-        if (market is None or one.market is market)
-        and (not kinds or one.dataset in kinds)
-        and (not options.interval or one.interval == options.interval)
-    ]
-    for symbol in symbols or ():
-        if not any(is_of(one, symbol) for one in of_kind):
-            raise NoData(f"nothing of {symbol} is here{did_you_mean(symbol, sorted({one.symbol for one in of_kind}))}")
-    chosen = [one for one in of_kind if symbols is None or any(is_of(one, symbol) for symbol in symbols)]
+    # What has no interval is of every interval where it is looked at; who names one here means candles, and no more.
+    known = [one for one in known if asked.intervals is None or one.interval is not None]
+    for symbol in asked.missing(known):
+        raise NoData(f"nothing of {symbol} is here{asked.near(symbol, known)}")
+    chosen = [one for one in known if one in asked]
     if not chosen:
         raise NoData("nothing of that is here")
-    parts = (options.market, ",".join(kinds), ",".join(symbols or ()), options.interval)
-    name = "/".join(part for part in parts if part)
+    words = (asked.markets, asked.datasets, asked.symbols, asked.intervals)
+    name = "/".join(",".join(each) for each in words if each)
     # No folder's name has a slash: where one is called like a part of what it has, that part is named otherwise.
     return _Choice(chosen, f"{layout.root.name}/{name}" if name == layout.root.name else name)
 

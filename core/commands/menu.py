@@ -15,7 +15,6 @@ from core.commands.command import (
     FUTURES_TYPES,
     INTERRUPTED,
     SPOT_TYPES,
-    is_of,
     local_settings_from,
     symbols_from,
     words_from,
@@ -25,6 +24,7 @@ from core.datasets import DATASETS, dataset_named, interval_named, market_named
 from core.dates import span_of
 from core.errors import ConfigError, MarketDataError, NoData
 from core.jobs.holdings import series_held
+from core.jobs.selection import is_of
 from core.layout import Layout
 from core.nearest import did_you_mean, one_of
 from core.types import Market

@@ -2,8 +2,9 @@
 
 import argparse
 import json
+import shlex
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Any, Final, TypeVar
@@ -18,23 +19,19 @@ from core.commands.command import (
     add_command,
     add_data_options,
     add_run_options,
-    is_of,
     local_settings_from,
     positive,
-    symbols_from,
-    words_from,
 )
 from core.commands.names import as_called
-from core.commands.stored import add_stored_options, check_interval
-from core.datasets import DATASETS, dataset_named, market_named
+from core.commands.stored import add_stored_options, selection_from
 from core.dates import format_us
 from core.download.looking import look
-from core.download.overview import Failed, PastRun, SeriesOverview, failures, history, overview
+from core.download.overview import Failed, PastRun, SeriesOverview, failures, history, known_series, overview
 from core.download.tracker import DownloadTracker, is_alive
-from core.errors import ConfigError, NoData
+from core.errors import NoData
+from core.jobs.selection import Selection
 from core.layout import Layout
 from core.monitor.panels import clock, printable
-from core.nearest import did_you_mean, one_of
 from core.types import Ending, Series, State
 
 SUMMARY_EXAMPLES: Final = """examples:
@@ -45,7 +42,7 @@ SUMMARY_EXAMPLES: Final = """examples:
 One line for each series: archives that are stored of those that the exchange lists, rows (each once), the first and the
 last time, the size of the Parquet files, and gaps in which rows are missing that there should be. "-": nobody has
 looked for gaps there yet; daily_update.py --fill-gaps does, and monitor.py integrity looks at the rows themselves.
-exit codes: 0 all well, 2 wrong usage, 3 nothing is known of that
+exit codes: 0 all well, 1 nothing is known of some of the named symbols, 2 wrong usage, 3 nothing is known of that
 """
 FAILURES_EXAMPLES: Final = """examples:
   python scripts/monitor.py failures
@@ -54,7 +51,8 @@ FAILURES_EXAMPLES: Final = """examples:
 
 What failed is tried again by every download of it. What has a fault at the source (unverified, corrupt-upstream,
 mismatch-upstream) is asked for again by a schedule, or stored as it is with --accept: docs/daily-updates.md.
-exit codes: 0 nothing has failed, or it is planned again, 1 something has failed, 2 wrong usage, 3 nothing is known
+exit codes: 0 nothing has failed, or it is planned again, 1 something has failed, or nothing is known of some of the
+named symbols, 2 wrong usage, 3 nothing is known of that
 """
 HISTORY_EXAMPLES: Final = """examples:
   python scripts/monitor.py history
@@ -69,50 +67,15 @@ _STYLES: Final = {Ending.KILLED: "red", Ending.STOPPED: "red", Ending.INTERRUPTE
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """Which series the options ask for; every word is checked. None: all."""
-
-    market: str | None
-    kinds: tuple[str, ...]
-    interval: str | None
-    symbols: tuple[str, ...] | None
-
-    @classmethod
-    def by(cls, options: argparse.Namespace) -> "Chosen":
-        """Raises ConfigError."""
-        market = market_named(options.market) if options.market else None
-        kinds = words_from(options.data_types, "--data-types")
-        for name in kinds:
-            if name not in DATASETS:
-                raise ConfigError(f"unknown data type {name!r}{one_of(name, DATASETS)}")
-            if market is not None:
-                dataset_named(name, market)
-        if options.interval:
-            check_interval(options.interval, market)
-        return cls(market, kinds, options.interval, symbols_from(options.symbols))
-
-    def __contains__(self, series: Series) -> bool:
-        return (
-            self.market in (None, series.market)
-            and (not self.kinds or series.dataset in self.kinds)
-            and (self.interval is None or series.interval in (None, self.interval))
-            and (self.symbols is None or any(is_of(series, symbol) for symbol in self.symbols))
-        )
-
-
 def summary(options: argparse.Namespace) -> int:
     """A line for each series."""
-    chosen = Chosen.by(options)
+    chosen = selection_from(options)
     known = _looked(options, overview)
     found = [one for one in known if one.series in chosen]
-    if not found:
-        near = ""
-        if chosen.symbols:
-            near = did_you_mean(chosen.symbols[0], sorted({one.series.symbol for one in known}))
-        raise NoData(as_called(f"nothing of that is known here{near or '; get it with download_all.py'}"))
+    missing = _missing(chosen, [one.series for one in known])
     if options.json:
-        print(json.dumps({"series": [_series_json(one) for one in found], "total": _total_json(found)}))
+        series = [_series_json(one) for one in found]
+        print(json.dumps({"series": series, "total": _total_json(found), "missing": missing}))
     elif not options.quiet:
         console = Console()
         console.print(_summary_table(found))
@@ -122,17 +85,20 @@ def summary(options: argparse.Namespace) -> int:
             f"{total['rows']:,} rows, {decimal(total['stored_bytes'])}",
             soft_wrap=True,
         )
-    return 0
+    return 1 if missing else 0
 
 
 def failed(options: argparse.Namespace) -> int:
     """What failed, why and when; with `--retry` it is planned again."""
-    chosen = Chosen.by(options)
-    found = [one for one in _looked(options, partial(failures, most=None)) if one.download.file.series in chosen]
+    chosen = selection_from(options)
+    known, every = _looked(options, lambda connection: (known_series(connection), failures(connection, None)))
+    missing = _missing(chosen, known)
+    found = [one for one in every if one.download.file.series in chosen]
     if options.retry:
-        return _retry(options, found)
+        _retry(options, found, missing)
+        return 1 if missing else 0
     if options.json:
-        print(json.dumps({"failures": [_failed_json(one) for one in found]}))
+        print(json.dumps({"failures": [_failed_json(one) for one in found], "missing": missing}))
     elif not options.quiet:
         console = Console()
         for one in found[: options.most]:
@@ -147,7 +113,7 @@ def failed(options: argparse.Namespace) -> int:
         console.print(f"{again:,} failed, {faulty:,} faulty at the source", soft_wrap=True)
         if again:
             console.print(as_called("plan them again: python scripts/monitor.py failures --retry"), soft_wrap=True)
-    return 1 if found else 0
+    return 1 if found or missing else 0
 
 
 def past(options: argparse.Namespace) -> int:
@@ -172,21 +138,37 @@ def _looked(options: argparse.Namespace, read: Callable[[Connection], T]) -> T:
     return look(Layout(local_settings_from(options).data_root).database, read)
 
 
-def _retry(options: argparse.Namespace, found: Sequence[Failed]) -> int:
+def _missing(chosen: Selection, known: Sequence[Series]) -> list[str]:
+    """The named symbols of which nothing is known, each told. Raises NoData where nothing is known of all of it."""
+    missing = chosen.missing(known)
+    if not any(one in chosen for one in known):
+        near = chosen.near(missing[0], known) if missing else ""
+        raise NoData(as_called(f"nothing of that is known here{near or '; get it with download_all.py'}"))
+    for symbol in missing:
+        near = chosen.near(symbol, known)
+        print(as_called(f"not known here: {symbol}{near or '; get it with download_all.py'}"), file=sys.stderr)
+    return missing
+
+
+def _retry(options: argparse.Namespace, found: Sequence[Failed], missing: Sequence[str]) -> None:
     keys = [one.download.file.key for one in found if one.download.state is State.FAILED]
     layout = Layout(local_settings_from(options).data_root)
     planned = 0
     if keys:
         with DownloadTracker(layout.database) as tracker:
             planned = tracker.plan_failed(keys)
-    where = f" --data-dir {options.data_dir}" if options.data_dir is not None else ""
-    where += f" --settings {options.settings}" if options.settings is not None else ""
-    line = as_called(f"python scripts/download_all.py --unfinished{where}")
+    where = [word for name in ("data_dir", "settings") for word in _told(options, name)]
+    line = f"{as_called('python scripts/download_all.py')} {shlex.join(['--unfinished', *where])}"
     if options.json:
-        print(json.dumps({"planned": planned, "continue": line if planned else None}))
+        print(json.dumps({"planned": planned, "continue": line if planned else None, "missing": missing}))
     elif not options.quiet:
         print(f"{planned:,} archives are planned again; continue with: {line}" if planned else "nothing has failed")
-    return 0
+
+
+def _told(options: argparse.Namespace, name: str) -> list[str]:
+    """An option as it is typed, if it was given."""
+    value = getattr(options, name)
+    return [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
 
 
 def _series_json(one: SeriesOverview) -> dict[str, Any]:

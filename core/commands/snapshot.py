@@ -14,19 +14,16 @@ from core.commands.command import (
     add_command,
     add_data_options,
     add_run_options,
-    is_of,
     local_settings_from,
     shown,
     status_line,
-    symbols_from,
-    words_from,
 )
 from core.commands.logs import log_to_stderr
-from core.datasets import DATASETS, dataset_named, interval_named, market_named
+from core.commands.stored import selection_from
+from core.datasets import DATASETS, market_named
 from core.dates import format_us, span_of
 from core.errors import NoData
 from core.layout import Layout
-from core.nearest import did_you_mean
 from core.snapshot.compare import Change, changes, scope_differences
 from core.snapshot.folder import Verdict, against_folder
 from core.snapshot.lock import Lock
@@ -148,25 +145,19 @@ def _wanted(options: argparse.Namespace, storage: StorageManager, market: Market
 
     Raises ConfigError, NoData for a symbol of which nothing at all is stored.
     """
-    kinds = [dataset_named(name, market) for name in words_from(options.data_types, "--data-types")]
-    if options.interval:
-        interval_named(options.interval, DATASETS["klines"], market)
-    symbols = symbols_from(options.symbols)
-    stored = [one for one in storage.series(market) if not options.interval or one.interval in (None, options.interval)]
-    of_kinds = [one for one in stored if not kinds or one.dataset in {kind.name for kind in kinds}]
-    for symbol in symbols or ():
-        if not any(is_of(one, symbol) for one in of_kinds):
-            near = did_you_mean(symbol, {one.symbol for one in of_kinds})
-            raise NoData(f"{market} {symbol}: nothing of that is stored{near or '; get it with download_all.py'}")
-    wanted = [one for one in of_kinds if symbols is None or any(is_of(one, symbol) for symbol in symbols)]
+    chosen = selection_from(options)
+    stored = list(storage.series(market))
+    for symbol in chosen.missing(stored):
+        near = chosen.near(symbol, stored)
+        raise NoData(f"{market} {symbol}: nothing of that is stored{near or '; get it with download_all.py'}")
+    wanted = [one for one in stored if one in chosen]
     if not wanted:
         raise NoData(f"nothing of that is stored of {market}; get it with download_all.py")
-    stored_at = sorted({one.interval for one in wanted if one.interval})
-    intervals = [options.interval] if options.interval else stored_at
+    intervals = chosen.intervals or sorted({one.interval for one in wanted if one.interval})
     named = [
         Series(market, kind.name, kind.directory(symbol), interval)
-        for kind in kinds
-        for symbol in symbols or ()
+        for kind in (DATASETS[name] for name in chosen.datasets or ())
+        for symbol in chosen.symbols or ()
         for interval in (intervals if kind.has_interval else [None])
     ]
     here = set(wanted)

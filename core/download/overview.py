@@ -118,6 +118,14 @@ def overview(connection: Connection) -> list[SeriesOverview]:
     return [SeriesOverview(series, **values) for series, values in sorted(found.items(), key=lambda one: str(one[0]))]
 
 
+def known_series(connection: Connection) -> list[Series]:
+    """Every series that has archives or partitions, in order."""
+    names = (select(*(table.c[name] for name in _NAMES)).distinct() for table in (FILES, PARTITIONS))
+    rows = (row for each in names for row in connection.execute(each))
+    found = {series_named(row.market, row.dataset, row.symbol, row.interval or None) for row in rows}
+    return sorted(found, key=str)
+
+
 @dataclass(frozen=True, slots=True)
 class PastRun:
     """A run: what was typed (`line`; empty in runs of older versions), when, how it ended, and what it came to.

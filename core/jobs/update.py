@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from core.datasets import DATASETS
 from core.download.asking import Asking
 from core.download.followed import Followed
 from core.download.limits import Hold
@@ -24,6 +23,7 @@ from core.jobs.expected import Window
 from core.jobs.filled import Filled
 from core.jobs.gathering import gathered
 from core.jobs.listings import NewListings
+from core.jobs.selection import Selection
 from core.jobs.symbols_info import Coverage, cover, record_symbols
 from core.jobs.sync import Sync, SyncSummary
 from core.jobs.tail import Kind, Tail, kind_of, windows_of
@@ -43,25 +43,6 @@ RECENT_DAYS: Final = timedelta(days=46)
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Which of the known series are updated; None means all. Symbols are as the user names them."""
-
-    markets: tuple[Market, ...] | None = None
-    datasets: tuple[str, ...] | None = None
-    intervals: tuple[str, ...] | None = None
-    symbols: tuple[str, ...] | None = None
-
-    def __contains__(self, series: Series) -> bool:
-        kind = DATASETS[series.dataset]
-        return (
-            (self.markets is None or series.market in self.markets)
-            and (self.datasets is None or series.dataset in self.datasets)
-            and (self.intervals is None or series.interval is None or series.interval in self.intervals)
-            and (self.symbols is None or series.symbol in {kind.directory(symbol) for symbol in self.symbols})
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class UpdateSummary:
     """What a night came to.
 
@@ -70,6 +51,7 @@ class UpdateSummary:
     the days that were looked at, while others of their kind went on, so that there is a hole now. `asked` counts
     questions to the listing (one page each, as a rule), `probed` those for archives that are not listed. `sync` is what
     became of the archives; `waiting` ones have a fault at the source, or are missing, and are not asked for again yet.
+    Of `unknown` symbols, which were named, no series is known here.
     """
 
     first: date
@@ -86,11 +68,12 @@ class UpdateSummary:
     seconds: float
     sync: SyncSummary = field(default_factory=SyncSummary)
     gaps: Filled = field(default_factory=Filled)
+    unknown: tuple[str, ...] = ()
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing failed, and nothing is newly missing, at fault or a hole at every source."""
-        trouble = self.sync.failed or self.sync.faults or self.missing_new or self.behind
+        """Whether nothing failed, nothing is newly missing, at fault or a hole at every source, every name is known."""
+        trouble = self.sync.failed or self.sync.faults or self.missing_new or self.behind or self.unknown
         return not (trouble or self.gaps.news or self.gaps.failures)
 
     @property
@@ -135,9 +118,13 @@ async def update(
     began = time.monotonic()
     today = now.astimezone(UTC).date()
     window = Window(today - timedelta(days=days_back), today - timedelta(days=1))
-    known = [one for one in tracker.followed() if one.series in selection]
+    here = tracker.followed()
+    known = [one for one in here if one.series in selection]
+    unknown = selection.missing(one.series for one in here)
     if not known:
-        raise NoData("no series is known here yet; download_all.py begins them, daily_update.py carries them on")
+        near = selection.near(unknown[0], (one.series for one in here)) if unknown else ""
+        what = "no series of that is known here" if here else "no series is known here yet"
+        raise NoData(f"{what}{near or '; download_all.py begins them, daily_update.py carries them on'}")
     night = _night(known, archive, tracker, window, today, recheck_days, symbols or SymbolSettings({}, {}))
     night.asking = Asking(int(now.timestamp() * 1_000_000), accept)
     night.at_fault = tracker.at_fault(night.asking.now_us)
@@ -178,6 +165,7 @@ async def update(
         seconds=round(time.monotonic() - began, 3),
         sync=done,
         gaps=filled,
+        unknown=tuple(unknown),
     )
 
 

@@ -36,8 +36,9 @@ from core.exchanges.binance.weights import Clock as RestClock
 from core.integrity.checker import IntegrityChecker
 from core.jobs.gaps import GapFiller
 from core.jobs.request import Request, find_files
+from core.jobs.selection import Selection
 from core.jobs.sync import Sync, SyncSummary
-from core.jobs.update import Selection, UpdateSummary, update
+from core.jobs.update import UpdateSummary, update
 from core.layout import Layout, stem
 from core.sample.archive import checksum_line, key_of, published_at, put_file, sidecar_of, zipped
 from core.sample.csv_text import csv_bytes, has_header

@@ -8,7 +8,7 @@ from update_world import World, every_day, klines, text_of
 
 from core.errors import NoData
 from core.exchanges.binance.urls import key_of
-from core.jobs.update import Selection
+from core.jobs.selection import Selection
 from core.sample.bucket import Bucket, ListingQuery
 from core.sample.faults import Fault, RequestInfo, Rule, garbage, not_found, on
 from core.types import Market, Period, Series, State

@@ -16,8 +16,9 @@ from core.events import Event, FindingRaised
 from core.exchanges.binance.urls import key_of
 from core.exchanges.binance.vision import DataVisionDownloader
 from core.jobs.request import Request, find_files
+from core.jobs.selection import Selection
 from core.jobs.sync import Sync, SyncSummary
-from core.jobs.update import Selection, UpdateSummary, update
+from core.jobs.update import UpdateSummary, update
 from core.layout import Layout, stem
 from core.sample.faults import Rule
 from core.sample.server import ArchiveServer

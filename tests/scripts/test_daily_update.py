@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from factories import ROOT, Command, kline_csv, publish, zip_bytes
-from script_world import command, wait_until, zip_hits
+from script_world import called, command, wait_until, zip_hits
 
+from core.commands import daily_update
 from core.download.tracker import DownloadTracker
 from core.exchanges.binance.urls import key_of
 from core.layout import Layout
@@ -137,8 +138,14 @@ def test_a_wrong_request_gets_one_clear_line(tmp_path: Path, options: list[str],
 def test_a_selection_of_nothing_that_is_known_is_said(served: Path, data: Path) -> None:
     with known(served, data) as server:
         done = update_command(server, data).run("--symbols", "XRPUSDT")
+        where = ["--source", server.url, "--data-dir", str(data)]
+        near = called(daily_update.main, [*where, "--symbols", "ETHUSTD"])
+        some = called(daily_update.main, [*where, "--symbols", "BTCUSDT,ETHUSTD", "--json", "--days-back", "1"])
     assert (done.code, done.out) == (3, "")
-    assert "no series is known here" in done.err
+    assert "no series of that is known here; download_all.py begins them" in done.err
+    assert (near.code, near.err) == (3, "error: no series of that is known here; did you mean 'ETHUSDT'?\n")
+    assert (some.code, some.json["series"], some.json["unknown"]) == (1, 1, ["ETHUSTD"])
+    assert "WARNING not known here: ETHUSTD; download_all.py begins it\n" in some.err
 
 
 def begun(process: "subprocess.Popen[str]", server: ArchiveServer) -> None:
