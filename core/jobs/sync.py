@@ -9,7 +9,7 @@ others waits for them.
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import Enum
@@ -250,7 +250,14 @@ class Sync:
                 raise storage_error(error, path) from error
 
     def _forget(self, plan: Plan) -> None:
-        """Rows back to the start, parts removed. Verified archives are replaced when the new ones are."""
+        """Rows back to the start, parts removed. Verified archives are replaced when the new ones are.
+
+        Where nobody is asked, they are the start: what is verified and lies here is only stored again.
+        """
+        if self.scope is Scope.PROCESS:
+            here = self._archived(plan.done.values())
+            self.tracker.demote([row for row, file in plan.done.items() if file.key in here], State.FETCHED)
+            return
         rows = self.tracker.states([*plan.fetch, *plan.process, *plan.done, *plan.waiting])
         for row in rows:
             self._remove_unfinished(row)
@@ -260,15 +267,16 @@ class Sync:
         """Rows that say "done" while somebody has removed the files are sent back a step."""
         lost = {} if self.storage is None else not_held(self.storage, self.tracker, self.layout, plan.done)
         wanted = {**lost, **plan.process}
-        here = {series: self.layout.archived(series) for series in {file.series for file in wanted.values()}}
-        gone = {
-            row
-            for row, file in wanted.items()
-            if self.layout.raw(file.series, file.period).name not in here[file.series]
-        }
+        here = self._archived(wanted.values())
+        gone = {row for row, file in wanted.items() if file.key not in here}
         self.tracker.demote([row for row in lost if row not in gone], State.FETCHED)
         self.tracker.demote(list(gone), State.PLANNED)
         return bool(lost or gone)
+
+    def _archived(self, files: Collection[ArchiveFile]) -> set[str]:
+        """The keys of those whose archive lies here."""
+        names = {series: self.layout.archived(series) for series in {file.series for file in files}}
+        return {file.key for file in files if self.layout.raw(file.series, file.period).name in names[file.series]}
 
     def _queue(self, plan: Plan) -> None:
         self._tell_series(plan)

@@ -1,8 +1,10 @@
 """`download_all.py` as a command on good days: from listing to frame, and its options."""
 
+import contextlib
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -16,10 +18,12 @@ from script_world import (
     LAST,
     assert_loads_the_truth,
     assert_nothing_half_written,
+    called,
     command,
     zip_hits,
 )
 
+from core.commands.download_all import main
 from core.sample.archive import Shelf, write_archive
 from core.sample.market import SampleMarket, small_market
 from core.sample.server import ArchiveServer, running_server
@@ -139,6 +143,22 @@ def test_download_first_and_process_later_without_the_network(archive: Path, dat
     assert (second.code, second.json["downloaded"], second.json["stored"]) == (0, 0, 6), second.err
     third = dead.run(*KLINES, "--process-only")
     assert (third.json["stored"], third.json["skipped"]) == (0, 6)
+    next(data.rglob("*-21.zip")).unlink()
+    part = next(data.rglob("*.zip")).with_suffix(".zip.part")
+    part.write_bytes(b"the beginning of what another run is asked for")
+    rows = status_of(data)
+    assert all(sha256 and proof and state == "stored" for _, state, sha256, proof in rows)
+    fresh = called(main, [*dead.options, *KLINES, "--process-only", "--no-resume"])
+    assert (fresh.code, fresh.json["downloaded"], fresh.json["stored"], fresh.json["skipped"]) == (0, 0, 5, 1)
+    assert status_of(data) == rows  # also of the archive that is here only as rows
+    assert part.exists()
+    with BacktestDataLoader(data_dir=data) as loader:
+        assert len(loader.load_data(["BTCUSDT"], "2025-01-20", LAST, ["klines"])["klines"]) == 6 * 24
+
+
+def status_of(data: Path) -> list[tuple[object, ...]]:
+    with contextlib.closing(sqlite3.connect(data / "metadata" / "download_status.db")) as connection:
+        return connection.execute("select key, state, sha256, proof from files order by key").fetchall()
 
 
 def test_no_resume_forgets_and_starts_fresh(archive: Path, data: Path) -> None:
