@@ -239,7 +239,7 @@ def test_it_ends_as_the_run_does_and_says_what_continues(archive: Path, data: Pa
         (told,) = failures.json["failures"]
         assert (failures.code, told["state"], told["key"]) == (1, "failed", f"data/futures/um/{key}")
         assert "answered 500" in told["reason"]
-        assert monitor(data, "failures", "--symbols", "ETHUSDT").run().code == 0
+        assert monitor(data, "failures", "--symbols", "ETHUSDT").run().code == 3
         (past,) = monitor(data, "history", "--json").run().json["runs"]
         assert (past["ended"], past["failures"], past["line"] in continuing) == ("finished", 1, True)
 
