@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from core.bars.spec import BarSpec
     from loader.backtest_loader import BacktestDataLoader
 
-VERSION: Final = 1
+VERSION: Final = 2
 ABOUT: Final = "dataset.json"
 _TIMES: Final = ("timestamp", "available_at", "label_end", "row", "end_row", "label_return")
 _ROWS: Final = "rows"

@@ -379,6 +379,25 @@ def test_the_lock_of_a_dataset_gives_the_same_dataset_whatever_is_stored_later(
     assert build_ml_dataset("BTCUSDT", *DAYS, data_dir=world.root, **ASKED).meta["content"] != built.meta["content"]
 
 
+def test_the_lock_holds_what_is_carried_from_days_before(tmp_path: Path) -> None:
+    """The price of a trade of four days before, and the candle of the half day before."""
+    world = World(tmp_path / "data")
+    quiet = us("2024-03-02"), us("2024-03-05T10:00")
+    rows = [row for row in trades("2024-03-01", 6, 300) if not quiet[0] <= row["timestamp"] < quiet[1]]
+    world.put(series("trades", "BTCUSDT"), rows, Cadence.DAILY)
+    world.fill("premium_index", "BTCUSDT", [us("2024-03-01") + n * 43_200_000_000 for n in range(12)], interval="12h")
+    how = {"interval": "10m", "label_horizon": 5, "features": ["close", "premium", "volume"], "on_missing": "ignore"}
+    asked = ("BTCUSDT", "2024-03-05", "2024-03-06")
+    built = build_ml_dataset(*asked, data_dir=world.root, **how)
+    first = min(row["timestamp"] for row in rows if row["timestamp"] >= quiet[1])
+    assert built.times["train"]["timestamp"].iloc[0] == pd.Timestamp("2024-03-05", tz="UTC")
+    assert built.times["train"]["timestamp"].iloc[0] < pd.Timestamp(first * 1000, tz="UTC")
+    built.save(tmp_path / "saved")
+    with BacktestDataLoader(data_dir=world.root, snapshot=tmp_path / "saved" / "data.lock") as loader:
+        world.fill("premium_index", "BTCUSDT", [us("2024-03-05")], interval="1h")  # what is not locked is not there
+        assert build_ml_dataset(*asked, loader=loader, **how).equals(built)
+
+
 def test_a_snapshot_without_what_features_are_made_of_is_told(stored: World, tmp_path: Path) -> None:
     lock = take(stored.storage, Market.UM, Span(us("2024-02-29"), us("2024-03-06")), [series("trades", "BTCUSDT")])
     save(lock, tmp_path / "data.lock")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -170,14 +171,100 @@ def test_what_else_was_known_is_the_last_that_was_known(tmp_path: Path) -> None:
     with world.loader() as loader:
         frame = loader.load_features("BTCUSDT", "2024-01-02", "2024-01-02T00:10", on_missing="ignore")
     minute = (np.arange(600) + 1) // 60  # whole minutes that are over at the end of each second
+    last = 9 * 60  # the candle that closed after eight minutes counts for one more, its end included
     assert list(frame.columns[2:]) == list(FEATURES)
-    assert frame["premium"].tolist() == [min(7.0, float(n - 1)) for n in minute]
-    index = 100.0 + frame["premium"].to_numpy()
-    assert frame["basis"].to_numpy() == pytest.approx((100.0 - index) / index, rel=1e-12)
+    assert frame["premium"].tolist()[:last] == [min(7.0, float(n - 1)) for n in minute[:last]]
+    assert frame[["premium", "basis"]].iloc[last:].isna().all(axis=None)
+    index = 100.0 + frame["premium"].to_numpy()[:last]
+    assert frame["basis"].to_numpy()[:last] == pytest.approx((100.0 - index) / index, rel=1e-12)
     assert frame["funding_rate"].tolist() == [0.0001] * 60 + [0.0002] * 540
     interest = frame["open_interest"].to_numpy()
     assert np.isnan(interest[:299]).all()
     assert interest[299:].tolist() == [11.0] * 300 + [12.0]
+
+
+@pytest.fixture(scope="module")
+def holes(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Trades of four days in 2024, one at the end of each ten minutes; of other kinds something is missing."""
+    world = World(tmp_path_factory.mktemp("holes"))
+    time = us("2024-01-01") + np.arange(1, 4 * 144 + 1) * 600 * SECOND - 1
+    put(world, Trades(time, np.full(576, 1000), np.full(576, 10), time % 3 == 0))
+
+    def candles(kind: str, interval: str, start: str, count: int, base: float, without: tuple[int, ...] = ()) -> None:
+        step = {"1m": 60, "1h": 3600}[interval] * SECOND
+        prices = [
+            {"timestamp": us(start) + n * step, "close_time": us(start) + (n + 1) * step - 1000}
+            | dict.fromkeys(("open", "high", "low"), 1.0)
+            | {"close": base + n}
+            for n in range(count)
+            if n not in without
+        ]
+        world.put(series(kind, "BTCUSDT", interval=interval), prices)
+
+    candles("index_price", "1m", "2021-01-01", 1440, 7000.0)
+    candles("index_price", "1h", "2023-12-31T22:00", 98, 100.0, without=(32, 33, 50))
+    candles("premium_index", "1m", "2024-01-02T10:00", 61, 2000.0)
+    candles("premium_index", "1h", "2023-12-31T22:00", 98, 1000.0)
+    settled = [us("2023-12-31T16:00") + n * 8 * 3600 * SECOND for n in (0, 1, 2, 10, 11)]
+    world.put(
+        series("funding_rate", "BTCUSDT"),
+        [{"timestamp": at, "funding_interval_hours": 8, "funding_rate": n / 1e4} for n, at in enumerate(settled)],
+    )
+    ratios = dict.fromkeys(("top_trader_account_ratio", "top_trader_position_ratio", "account_ratio"), 1.0)
+    rows = [
+        {"timestamp": us("2024-01-01") + n * 300 * SECOND, "open_interest": float(n), "taker_volume_ratio": 1.0}
+        | {"open_interest_value": 5.0, **ratios}
+        for n in range(1, 4 * 288)
+        if n not in (30, 100, 101, 102)
+    ]
+    world.put(series("metrics", "BTCUSDT"), rows, Cadence.DAILY)
+    return world
+
+
+CONTEXT_OF_HOLES = ["close", "premium", "basis", "funding_rate", "open_interest"]
+
+
+def test_a_lone_day_of_short_candles_hides_no_long_ones_and_holes_are_nan_and_told(holes: World) -> None:
+    with holes.loader() as loader, pytest.warns(MissingDataWarning) as told:
+        frame = loader.load_features("BTCUSDT", "2024-01-01", "2024-01-04", "5m", CONTEXT_OF_HOLES)
+    ends = (frame["available_at"] - pd.Timestamp("2023-12-31T22:00", tz="UTC")) // pd.Timedelta("1s")
+    hour = (ends // 3600 - 1).to_numpy()  # the last whole candle of an hour
+    index = 100.0 + np.where(np.isin(hour, (32, 33, 50)), hour - np.where(hour == 33, 2.0, 1.0), hour)
+    is_old = np.isin(hour, (32, 33, 50)) & ~(np.isin(hour, (32, 50)) & (ends % 3600 == 0).to_numpy())
+    expected = np.where(is_old, np.nan, (100.0 - index) / index)
+    assert frame["basis"].to_numpy() == pytest.approx(expected, rel=1e-12, nan_ok=True)
+    minute = ((ends - 36 * 3600) // 60 - 1).to_numpy()  # of the lone minutes: they make two hours finer
+    premium = np.where((minute >= 0) & (hour < 37), 2000.0 + np.minimum(minute, 60), 1000.0 + hour)
+    assert frame["premium"].tolist() == premium.tolist()
+    funded = ((frame["available_at"] - pd.Timestamp("2023-12-31T16:00", tz="UTC")) / pd.Timedelta("8h")).to_numpy()
+    rate = np.select([funded < 2, funded <= 5, funded < 10, funded < 11], [1e-4, 2e-4, np.nan, 3e-4], 4e-4)
+    assert np.array_equal(frame["funding_rate"].to_numpy(), rate, equal_nan=True)
+    carried = {30: 29.0, 100: 99.0, 101: 99.0, 102: math.nan, 1152: 1151.0}
+    interest = [carried.get(five, float(five)) for five in range(2, 4 * 288 + 1)]
+    assert np.array_equal(frame["open_interest"].to_numpy(), interest, equal_nan=True)
+    missing = {one.series.dataset: one for one in told[0].message.missing}  # type: ignore[union-attr]
+    assert {kind: (one.rows, len(one.gaps), one.lack.value) for kind, one in missing.items()} == {
+        "funding_rate": (int(np.isnan(rate).sum()), 1, "gap"),
+        "index_price": (int(is_old.sum()), 2, "gap"),
+        "metrics": (1, 1, "gap"),
+    }
+    assert "um/index_price/BTCUSDT/1h: 34 rows have no index_price, in 2 holes" in str(told[0].message)
+
+
+@pytest.mark.parametrize("interval", ["1m", "tick-1"])
+def test_what_else_was_known_does_not_depend_on_the_request(holes: World, interval: str) -> None:
+    with holes.loader() as loader:
+        asked = ("BTCUSDT", "2024-01-01", "2024-01-04", interval, CONTEXT_OF_HOLES)
+        whole = loader.load_features(*asked, on_missing="ignore").set_index("available_at")
+        for start in ("2024-01-02T10:30", "2024-01-02T11:20", "2024-01-03T01:00", "2024-01-02"):
+            asked = ("BTCUSDT", start, "2024-01-03", interval, CONTEXT_OF_HOLES)
+            part = loader.load_features(*asked, on_missing="ignore").set_index("available_at")
+            same = whole.index.intersection(part.index)
+            assert len(same) > 50
+            columns = CONTEXT_OF_HOLES[1:]
+            pd.testing.assert_frame_equal(part.loc[same, columns], whole.loc[same, columns], check_exact=True)
+        with pytest.raises(NoData, match=r"(rows|bars that end there) have no funding_rate"):
+            loader.load_features(*asked, on_missing="raise")
 
 
 def test_removing_what_was_not_yet_published_changes_nothing_that_is_told_of_other_data(tmp_path: Path) -> None:
