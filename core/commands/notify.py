@@ -3,16 +3,15 @@
 import json
 import logging
 import os
-import shlex
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from core.commands.names import command_line
 from core.errors import MarketDataError
 from core.events import LOGGER
 from core.settings import NotifySettings
@@ -21,12 +20,17 @@ INTERRUPTED: Final = 130
 _MOST_PROBLEMS: Final = 20
 
 
-def notified(settings: NotifySettings, arguments: Sequence[str], work: Callable[[], int]) -> int:
+def notified(
+    settings: NotifySettings, arguments: Sequence[str], work: Callable[[], int], said: Sequence[str] = ()
+) -> int:
     """The exit code that `work` returns; if it is that of a failure, or an error is raised, somebody is told first.
 
-    An interruption by the user is no failure. That nobody could be told is said on stderr, and changes nothing else.
+    What `work` has added to `said` by then is told behind what was logged. An interruption by the user is no failure.
+    That nobody could be told is said on stderr, and changes nothing else. Within the work of another command, whose
+    step this one is, it is that command that tells.
     """
-    if settings.webhook is None and not settings.command:
+    is_step = any(isinstance(handler, _Problems) for handler in LOGGER.handlers)
+    if is_step or (settings.webhook is None and not settings.command):
         return work()
     problems = _Problems()
     LOGGER.addHandler(problems)
@@ -41,7 +45,7 @@ def notified(settings: NotifySettings, arguments: Sequence[str], work: Callable[
     finally:
         LOGGER.removeHandler(problems)
     if code not in (0, INTERRUPTED):
-        _tell(settings, _message(arguments, code, problems.lines))
+        _tell(settings, _message(arguments, code, [*problems.lines, *said]))
     return code
 
 
@@ -58,7 +62,7 @@ class _Problems(logging.Handler):
 
 def _message(arguments: Sequence[str], code: int, problems: Sequence[str]) -> dict[str, Any]:
     """What is told. `text` and `content` are the line that chat services show (Slack and Mattermost, Discord)."""
-    command = shlex.join([Path(sys.argv[0]).name, *arguments])
+    command = command_line(arguments)
     host = socket.gethostname()
     line = f"Tapevault on {host}: {command} ended with exit code {code}"
     line += f": {problems[-1]}" if problems else ""

@@ -32,6 +32,7 @@ from core.commands.command import (
 )
 from core.commands.logs import log_to_stderr
 from core.commands.menu import menu
+from core.commands.notify import notified
 from core.commands.steps import by_itself, steps_of, typed
 from core.commands.stored import add_stored_options, examined, wanted_from
 from core.download.tracker import DownloadTracker
@@ -170,10 +171,15 @@ def download(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Everything in turn, until something fails."""
+    steps, said = steps_of(options), list[str]()
+    return notified(local_settings_from(options).notify, options.arguments, lambda: _run(options, steps, said), said)
+
+
+def _run(options: argparse.Namespace, steps: Sequence[list[str]], told: list[str]) -> int:
+    """The steps; `told` gets what is said of the one that failed."""
     began = time.monotonic()
     results: list[dict[str, object]] = []
     code = 0
-    steps = steps_of(options)
     for words in steps:
         name = words[0]
         said = io.StringIO()
@@ -185,13 +191,15 @@ def run(options: argparse.Namespace) -> int:
                 with by_itself():
                     code = chosen.run(chosen)
             except MarketDataError as error:
+                told.append(str(error))
                 print(f"error: {error}", file=sys.stderr)
                 code = error.exit_code
         results.append({"step": name, "code": code, "result": json.loads(said.getvalue() or "null")})
         if code:
             left = ", ".join(other[0] for other in steps[len(results) :])
             after = f"; left: {left}" if left else ""
-            print(f"stopped: {name} ended with exit code {code}{after}; again: {typed(words)}", file=sys.stderr)
+            told.append(f"{name} ended with exit code {code}{after}; again: {typed(words)}")
+            print(f"stopped: {told[-1]}", file=sys.stderr)
             break
     _say(
         options, {"steps": results, "code": code, "seconds": round(time.monotonic() - began, 3)}, _done(results, began)

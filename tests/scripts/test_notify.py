@@ -1,6 +1,7 @@
 """Somebody is told of a failure: over loopback, and by a command."""
 
 import json
+import shlex
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ from typing import Any
 
 import pytest
 from factories import Command, publish
-from script_world import command
+from script_world import called, command
 
+from core.commands import pipeline
 from core.commands.notify import notified
 from core.errors import ConfigError
 from core.sample.server import running_server
@@ -81,11 +83,39 @@ def test_a_failed_download_is_told_and_a_good_one_is_not(archive: Path, data: Pa
     assert done.code == 1
     [message] = hook.got
     assert message["exit_code"] == 1
-    assert message["command"].startswith("download_all.py --source ")
+    assert message["command"].startswith("python scripts/download_all.py --source ")
     assert message["text"] == message["content"]
-    assert message["text"].startswith(f"Tapevault on {message['host']}: download_all.py ")
+    assert message["text"].startswith(f"Tapevault on {message['host']}: python scripts/download_all.py ")
     by_command, code = told.read_text()[:-1], told.read_text()[-1]
     assert (json.loads(by_command), code) == (message, "1")
+
+
+def test_a_pipeline_that_fails_in_any_step_is_told_once(archive: Path, data: Path, tmp_path: Path) -> None:
+    with webhook() as hook, running_server(archive) as server:
+        settings = str(settings_file(tmp_path, hook))
+        where = ["--source", server.url, "--data-dir", str(data), "--settings", settings, "--quiet"]
+        optimize = called(pipeline.main, ["run", *where, *KLINES, "--max-size", "big"])
+        download = called(pipeline.main, ["run", *where, "--data-types", "klines", "--symbols", "BTCUSD"])
+        alone = called(pipeline.main, ["download", *where, "--data-types", "klines", "--symbols", "BTCUSD"])
+    assert [optimize.code, download.code, alone.code] == [2, 2, 2]
+    first, second, third = hook.got
+    assert shlex.split(first["command"])[2:] == ["run", *where, *KLINES, "--max-size", "big"]
+    assert first["exit_code"] == 2
+    assert first["problems"][-2].startswith("--max-size: 'big' is not a size")
+    assert first["problems"][-1].startswith("optimize ended with exit code 2; left: validate; again: ")
+    assert second["problems"][-1].startswith("download ended with exit code 2; left: convert, optimize, validate; ")
+    assert shlex.split(third["command"])[2] == "download"
+
+
+@pytest.mark.parametrize(
+    ("called_as", "command"),
+    [("tapevault update", "tapevault update --data-dir 'my data'"), ("tapevault", "tapevault --data-dir 'my data'")],
+)
+def test_the_command_is_told_as_it_was_typed(called_as: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [called_as])
+    with webhook() as hook:
+        notified(NotifySettings(webhook=hook.url), ["--data-dir", "my data"], lambda: 1)
+    assert hook.got[0]["command"] == command
 
 
 def test_an_update_that_cannot_begin_is_told(data: Path, tmp_path: Path) -> None:
