@@ -1,9 +1,9 @@
 """Bars from stored trades, streamed: a row group of trades is in memory at a time."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -11,20 +11,22 @@ import pyarrow as pa
 from core.bars.builder import BarBuilder, columns_of, schema_of
 from core.bars.rules import Family
 from core.bars.spec import BarSpec
+from core.bars.together import Builders
 from core.datasets import Dataset
 from core.datasets.contracts import contract_usd
-from core.dates import DAY_US
 from core.errors import ConfigError, StorageError
 from core.layout import Layout
 from core.storage.bar_files import BarFiles, digest_of, is_right, origins_of
 from core.storage.stored import StoredRows
-from core.types import Series, Span
+from core.types import Period, Series, Span
 from loader.align import Integers
 from loader.arguments import Request
 from loader.frames import Columns, symbol_column
 from loader.missing import Missing
 from loader.reader import RowReader
 from loader.rows import Rows, integers
+
+_END_US: Final = 2**62
 
 
 class BarsDrift(UserWarning):
@@ -95,11 +97,23 @@ def _stored(layout: Layout, storage: StoredRows, request: Request, spec: BarSpec
         if months and not is_right(months, origins_of(storage, one), digest_of(builder.state())):
             advice = f"make them again: {_command([spec], [one])}"
             raise StorageError(f"bars {spec} of {one} are of other trades than are stored now; {advice}")
-        near = [files.read(month) for month in months if month.span.end_us + DAY_US > request.span.start_us]
+        near = _near(files, months, request.span, storage.slack_us)
         table = _within(pa.concat_tables([schema_of(spec).empty_table(), *near]), request.span)
         tables.append(table)
         counts.append(counts[-1] + table.num_rows)
     return Rows(pa.concat_tables(tables), np.array(counts, dtype=np.int64))
+
+
+def _near(files: BarFiles, months: Iterable[Period], span: Span, slack_us: int) -> Iterator[pa.Table]:
+    """The bars of months that may close in the span. One that has ended in it may be in the file of a later month, that
+    of the trade that says so: up to the first one with a bar that ends behind it."""
+    for month in months:
+        if month.span.end_us + slack_us <= span.start_us:
+            continue
+        bars = files.read(month)
+        yield bars
+        if month.span.start_us >= span.end_us + slack_us and (_closes(bars) >= span.end_us).any():
+            return
 
 
 def _within(bars: pa.Table, span: Span) -> pa.Table:
@@ -129,7 +143,8 @@ def read_bars(
     specs: Sequence[BarSpec],
     unfinished: bool,
 ) -> dict[BarSpec, Rows]:
-    """The bars of each symbol of the request, from its first trade on; trades are read once. Warns of BarsDrift."""
+    """The bars of each symbol of the request, from its first trade on; those of the clock from the beginning of their
+    step on. Warns of BarsDrift."""
     tables: dict[BarSpec, list[pa.Table]] = {spec: [] for spec in specs}
     for symbol in request.symbols:
         one = replace(request, symbols=(symbol,), columns=tuple(columns_of(dataset.name)))
@@ -156,12 +171,48 @@ def _of_symbol(
     specs: Sequence[BarSpec],
     unfinished: bool,
 ) -> list[pa.Table]:
+    """The bars of each spec. Those of the clock whose step begins before the request are read from there on; with steps
+    in which nobody traded, from the last trade before it on."""
+    begins = [_begin_of(reader, request, dataset, spec) for spec in specs]
+    found: dict[BarSpec, pa.Table] = {}
+    for begin_us in dict.fromkeys(begins):
+        own = [spec for spec, its in zip(specs, begins, strict=True) if its == begin_us]
+        one = replace(request, span=Span(begin_us, request.span.end_us))
+        found |= zip(own, _from_there(reader, storage, one, dataset, own, unfinished), strict=True)
+        if begin_us < request.span.start_us:
+            found |= {spec: _within(found[spec], Span(request.span.start_us, _END_US)) for spec in own}
+    return [found[spec] for spec in specs]
+
+
+def _begin_of(reader: RowReader, request: Request, dataset: Dataset, spec: BarSpec) -> int:
+    start_us = request.span.start_us
+    if spec.rule.family is not Family.CLOCK:
+        return start_us
+    begin_us = start_us - start_us % int(spec.size)
+    if spec.empty:
+        before = reader.rows_known_until(
+            replace(request, columns=("price",), span=Span(begin_us, begin_us)), dataset, begin_us
+        )
+        last_us = int(before.times_us[-1]) if len(before) else begin_us
+        begin_us = last_us - last_us % int(spec.size)
+    return begin_us
+
+
+def _from_there(
+    reader: RowReader,
+    storage: StoredRows,
+    request: Request,
+    dataset: Dataset,
+    specs: Sequence[BarSpec],
+    unfinished: bool,
+) -> list[pa.Table]:
     contract = contract_usd(request.market, request.symbols[0])
     builders = [BarBuilder(spec, contract_value=contract) for spec in specs]
+    together = Builders(builders)
     closed = [[schema_of(spec).empty_table()] for spec in specs]
     for batch in reader.batches(request, dataset):
-        for builder, tables in zip(builders, closed, strict=True):
-            tables.append(builder.update(batch))
+        for bars, tables in zip(together.update(batch), closed, strict=True):
+            tables.append(bars)
     is_clock = [spec.rule.family is Family.CLOCK for spec in specs]
     behind = _next_trade(reader, storage, request, dataset, builders) if any(is_clock) else None
     for builder, tables, is_of_clock in zip(builders, closed, is_clock, strict=True):
@@ -173,7 +224,7 @@ def _of_symbol(
             tables.append(still_open)
         drift = builder.drift()
         if drift is not None and drift.is_much:
-            warnings.warn(BarsDrift(str(drift)), stacklevel=4)
+            warnings.warn(BarsDrift(str(drift)), stacklevel=5)
     return [pa.concat_tables(tables) for tables in closed]
 
 

@@ -20,7 +20,9 @@ import numpy as np
 from numba import int64, uint64
 
 from core.bars.compiled import inner, plain
+from core.bars.rounding import TEN
 from core.bars.slots import (
+    AMOUNT,
     BLOCK,
     BLOCK_DOLLARS,
     BLOCK_HIGH,
@@ -60,7 +62,6 @@ from core.bars.slots import (
 )
 from core.bars.vectors import bits_of, double_of, multiply_add
 
-_TEN: Final = np.array([10.0**power for power in range(19)])
 _MAGIC: Final = 6755399441055744.0
 """3 * 2^51: a double to which it is added is rounded to a whole number, half to even, that stands in the low bits."""
 _MAGIC_BITS: Final = int(np.float64(_MAGIC).view(np.int64))
@@ -87,6 +88,13 @@ def scratch(trades: int) -> tuple[Any, ...]:
 
 
 @plain
+def column_of(rule: Any) -> Any:
+    """Where the running sum lies that decides; that of sales lies behind it."""
+    slot = rule[AMOUNT]
+    return BLOCK_TRADES if slot == TRADES else BLOCK_DOLLARS if slot == DOLLARS else BLOCK_VOLUME
+
+
+@plain
 def fill(trades: Any, at: Any, room: Any, rule: Any, whole: Any, real: Any) -> Any:
     """(trades taken, DONE or what is in the way): the sides and the sums of blocks of the trades from `at` on.
 
@@ -101,7 +109,7 @@ def fill(trades: Any, at: Any, room: Any, rule: Any, whole: Any, real: Any) -> A
     else:
         _sides_of_takers(maker, bit + at, count, room[4])
     room[7][:] = False
-    scale, quantity_scale = _TEN[rule[PRICE_PLACES]], _TEN[rule[QUANTITY_PLACES]]
+    scale, quantity_scale = TEN[rule[PRICE_PLACES]], TEN[rule[QUANTITY_PLACES]]
     is_odd, most, has_risen, before = False, 0.0, True, whole[LAST_ID]
     for block in range((count + BLOCK - 1) // BLOCK):
         first, last = block * BLOCK, min(count, block * BLOCK + BLOCK)
@@ -197,7 +205,7 @@ def open_block(trades: Any, at: Any, place: Any, count: Any, room: Any, rule: An
     first, last = block * BLOCK, min(count, block * BLOCK + BLOCK)
     prices, quantities, dollars = room[0][first:last], room[1][first:last], room[2][first:last]
     price, quantity = trades[1][at + first : at + last], trades[2][at + first : at + last]
-    scale, quantity_scale = _TEN[rule[PRICE_PLACES]], _TEN[rule[QUANTITY_PLACES]]
+    scale, quantity_scale = TEN[rule[PRICE_PLACES]], TEN[rule[QUANTITY_PLACES]]
     contract = rule[CONTRACT]
     for k in range(len(prices)):
         units, pieces = whole_number(price[k], scale), whole_number(quantity[k], quantity_scale)
@@ -228,7 +236,7 @@ def gather(trades: Any, at: Any, first: Any, end: Any, count: Any, room: Any, ru
             most, least = _gather_part(*part, room[5][place:stop], whole)
             high, low = max(high, most), min(low, least)
         place = stop
-    scale = _TEN[rule[PRICE_PLACES]]
+    scale = TEN[rule[PRICE_PLACES]]
     real[HIGH], real[LOW] = max(real[HIGH], high / scale), min(real[LOW], low / scale)
     real[CLOSE] = price[at + end - 1]
     whole[LAST_TIME], whole[LAST_ID] = times[at + end - 1], ids[at + end - 1]

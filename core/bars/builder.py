@@ -13,7 +13,7 @@ from core.bars.drift import Drift
 from core.bars.kernel import run
 from core.bars.slots import BARS, BLOCK, CLOSE, DISORDER, DONE, FULL, LAST_ID, MAY_REPEAT, MEAN_SELL, SIDE
 from core.bars.spec import BarSpec
-from core.bars.standing import NO_ID, Standing
+from core.bars.standing import NO_ID, Standing, readable_state
 from core.bars.table import Columns, closed_columns, schema_of, table_of
 from core.errors import ConfigError
 
@@ -48,14 +48,10 @@ class BarBuilder:
     def resume(cls, spec: BarSpec, state: dict[str, Any]) -> "BarBuilder":
         """The builder as it was when `state` was saved. Raises ConfigError if it is none, or of other bars."""
         builder = cls(spec)
-        try:
+        with readable_state():
             builder.standing = Standing.restored(spec, state)
             builder.dataset = state["dataset"]
             builder._last = None if state["last_bar"] is None else (state["last_bar"][0], state["last_bar"][1])
-        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
-            raise ConfigError(
-                f"the saved state cannot be read ({type(error).__name__}: {error}); build the bars anew"
-            ) from error
         return builder
 
     def state(self) -> dict[str, Any]:

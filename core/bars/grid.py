@@ -19,7 +19,7 @@ from core.bars.rules import Family
 from core.bars.shared import REAL_COLUMNS, WHOLE_COLUMNS, notes, rows_of
 from core.bars.slots import DISORDER, DONE, FULL, LAST_ID, MAY_REPEAT
 from core.bars.spec import BarSpec
-from core.bars.standing import Standing
+from core.bars.standing import Standing, readable_state
 from core.bars.table import EXPECTED, Columns, schema_of, table_of
 from core.errors import ConfigError
 
@@ -83,12 +83,13 @@ class BarGrid:
 
     @classmethod
     def resume(cls, specs: Sequence[BarSpec], state: dict[str, Any]) -> "BarGrid":
-        """The grid as it was when `state` was saved. Raises ConfigError if that was one of other bars."""
+        """The grid as it was when `state` was saved. Raises ConfigError if that is none, or one of other bars."""
         grid = cls(specs)
-        if len(state["sets"]) != len(grid.specs):
-            raise ConfigError(f"the saved state has {len(state['sets'])} sets and not {len(grid.specs)}")
-        standings = [Standing.restored(spec, each) for spec, each in zip(grid.specs, state["sets"], strict=True)]
-        grid._stack, grid.dataset = Stack(standings), state["dataset"]
+        with readable_state():
+            if len(state["sets"]) != len(grid.specs):
+                raise ConfigError(f"the saved state has {len(state['sets'])} sets and not {len(grid.specs)}")
+            standings = [Standing.restored(spec, each) for spec, each in zip(grid.specs, state["sets"], strict=True)]
+            grid._stack, grid.dataset = Stack(standings), state["dataset"]
         return grid
 
     @classmethod

@@ -14,7 +14,7 @@ from core.division import long_division
 _FRACTION: Final = (1 << 52) - 1
 """The bits of a double below its greatest one."""
 _MANY: Final = float(1 << 52)
-_TEN: Final = np.array([10.0**power for power in range(19)])
+TEN: Final = np.array([10.0**power for power in range(19)])
 _TEN_WHOLE: Final = np.array([10**power for power in range(19)], dtype=np.uint64)
 
 
@@ -25,7 +25,7 @@ _long_division: Final = plain(long_division)
 def nearest(number: Any, places: Any) -> Any:
     """number / 10^places, rounded once, half to even; for 0 <= number < 2^62 and at most 18 places."""
     if number < int64(1) << int64(53):
-        return float64(number) / _TEN[places]
+        return float64(number) / TEN[places]
     return _long_division(uint64(number), _TEN_WHOLE[places])
 
 
@@ -34,11 +34,11 @@ def least_reaching(value: Any, places: Any) -> Any:
     """The least whole number n with n / 10^places >= value, exactly; NEVER if it is none below 2^62. For value >= 0."""
     if not value < 4.6e18:
         return int64(NEVER)
-    product = value * _TEN[places]
+    product = value * TEN[places]
     if product < _MANY:  # whole numbers near it are doubles; the sign of what is rounded only once says on which side
         least = math.ceil(product)
-        least += multiply_add(value, _TEN[places], -float(least)) > 0.0
-        least -= multiply_add(value, _TEN[places], 1.0 - float(least)) <= 0.0
+        least += multiply_add(value, TEN[places], -float(least)) > 0.0
+        least -= multiply_add(value, TEN[places], 1.0 - float(least)) <= 0.0
         return int64(least)
     bits = bits_of(value)
     fraction = (bits & _FRACTION) | (_FRACTION + 1)

@@ -11,7 +11,7 @@ from typing import Any
 
 from numba import int64
 
-from core.bars.blocks import open_block
+from core.bars.blocks import column_of, open_block
 from core.bars.compiled import plain
 from core.bars.slots import (
     ALPHA_MEAN,
@@ -35,7 +35,7 @@ def find_run(trades: Any, at: Any, first: Any, count: Any, room: Any, rule: Any,
     slot = rule[AMOUNT]
     bought = whole[slot + 1 if slot == TRADES else slot + 2]
     sold = whole[slot] - bought
-    column = 4 if slot == TRADES else 2 if slot == DOLLARS else 0
+    column = column_of(rule)
     amounts = room[3] if slot == TRADES else room[2] if slot == DOLLARS else room[1]
     sales, sums = room[5], room[6]
     place = first

@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy as np
 from numba import float64, int64
 
-from core.bars.blocks import whole_number
+from core.bars.blocks import column_of, whole_number
 from core.bars.compiled import inner, plain
-from core.bars.rounding import nearest
+from core.bars.rounding import TEN, nearest
 from core.bars.rules import Family
 from core.bars.slots import (
     AMOUNT,
@@ -68,7 +68,6 @@ REAL_COLUMNS: Final = (
     *("volume", "buy_volume", "dollar_volume", "buy_dollar"),
 )
 """What `put_columns` gives; of adaptive bars also theta, threshold, expected size, and what else is expected."""
-_TEN: Final = np.array([10.0**power for power in range(19)])
 
 
 def rows_of() -> tuple[Any, ...]:
@@ -91,7 +90,7 @@ def note(trades: Any, at: Any, count: Any, room: Any, rule: Any, noted: Any) -> 
     """Note what the `count` trades from `at` on sum up to; `fill` has found them to be whole numbers."""
     sums, prices, ups, downs, highs, lows, tops, bottoms = noted
     price, quantity, sales = trades[1][at : at + count], trades[2][at : at + count], room[5]
-    scale, quantity_scale = _TEN[rule[PRICE_PLACES]], _TEN[rule[QUANTITY_PLACES]]
+    scale, quantity_scale = TEN[rule[PRICE_PLACES]], TEN[rule[QUANTITY_PLACES]]
     contract, family, column = rule[CONTRACT], rule[FAMILY], column_of(rule)
     volume, sold, value, sold_value, sells = int64(0), int64(0), int64(0), int64(0), int64(0)
     for step in range((count + STEP - 1) // STEP):
@@ -115,13 +114,6 @@ def note(trades: Any, at: Any, count: Any, room: Any, rule: Any, noted: Any) -> 
             high, low = _higher(high, prices[k]), _lower(low, prices[k])
             top, bottom = max(top, up), min(bottom, down)
         highs[step], lows[step], tops[step], bottoms[step] = high, low, top, bottom
-
-
-@plain
-def column_of(rule: Any) -> Any:
-    """Where the running sum lies that decides; that of sales lies behind it."""
-    slot = rule[AMOUNT]
-    return BLOCK_TRADES if slot == TRADES else BLOCK_DOLLARS if slot == DOLLARS else BLOCK_VOLUME
 
 
 @plain
@@ -323,7 +315,7 @@ def _copy_known(real: Any, slot: Any, into: Any) -> Any:
 @plain
 def _divide(sums: Any, places: Any, into: Any) -> Any:
     """The doubles nearest to sums, as `nearest`; all at once where none has more than 53 bits."""
-    unit, most = _TEN[places], int64(0)
+    unit, most = TEN[places], int64(0)
     for k in range(len(into)):
         most |= abs(sums[k])
         into[k] = float64(sums[k]) / unit

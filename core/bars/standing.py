@@ -1,6 +1,8 @@
 """Where one spec's bars stand: the arrays of a kernel, the open bar's sums, and both as plain numbers and texts."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
@@ -96,6 +98,17 @@ _REAL: Final = {
 }
 """The slots by the names that they have in a saved state."""
 _SUMS: Final = ("volume", "buy_volume", "dollars", "buy_dollars")
+
+
+@contextmanager
+def readable_state() -> Iterator[None]:
+    """What a saved state is restored in: what it lacks, or has and should not, is a ConfigError."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise ConfigError(
+            f"the saved state cannot be read ({type(error).__name__}: {error}); build the bars anew"
+        ) from error
 
 
 class Standing:

@@ -4,7 +4,7 @@ from typing import Any
 
 from core.bars.blocks import open_block
 from core.bars.compiled import plain
-from core.bars.slots import BLOCK, DOLLARS, TRADES
+from core.bars.slots import BLOCK, BLOCK_DOLLARS, BLOCK_VOLUME, DOLLARS, TRADES
 
 
 @plain
@@ -15,7 +15,7 @@ def find_sum(
     so_far = whole[slot]
     if slot == TRADES:
         return min(count, first + limit - so_far - 1)
-    column = 2 if slot == DOLLARS else 0
+    column = BLOCK_DOLLARS if slot == DOLLARS else BLOCK_VOLUME
     amounts, sums = room[2] if slot == DOLLARS else room[1], room[6]
     place = first
     while place < count:

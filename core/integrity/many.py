@@ -1,12 +1,10 @@
 """Many series, on all processors: each process has a checker of its own."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Final
 
 import pyarrow as pa
@@ -17,6 +15,8 @@ from core.integrity.checker import ALWAYS, Examined, IntegrityChecker
 from core.layout import Layout
 from core.settings import KnownGap, Settings
 from core.storage.manager import StorageManager
+from core.storage.pool import free_cores
+from core.storage.workers import workers
 from core.types import Series, Span
 
 WORTH_IT: Final = 64
@@ -49,12 +49,12 @@ def examine_all(task: Task, wanted: Sequence[Series], processes: int | None = No
 
     Raises WorkersLost where one of them is ended from outside.
     """
-    count = processes or min(os.cpu_count() or 1, max(1, len(wanted) // WORTH_IT))
+    count = processes or min(free_cores(), max(1, len(wanted) // WORTH_IT))
     if count == 1:
         yield from map(task.examiner(), wanted)
         return
     waiting: deque[tuple[Series, Future[Examined]]] = deque()
-    with ProcessPoolExecutor(count, get_context("spawn"), _begin, (task,)) as pool:
+    with workers(count, _begin, (task,)) as pool:
         try:
             for each in wanted:
                 waiting.append((each, pool.submit(_examine, each)))
@@ -66,8 +66,6 @@ def examine_all(task: Task, wanted: Sequence[Series], processes: int | None = No
                 waiting.popleft()
         except BrokenProcessPool as error:
             raise _lost([series for series, future in waiting if not _is_done(future)][:count]) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _is_done(future: Future[Examined]) -> bool:

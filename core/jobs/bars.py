@@ -7,14 +7,12 @@ extended, if its archives only became more; and so are those behind it, until on
 follow are not just those behind that state, it is begun a month earlier.
 """
 
-import os
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from multiprocessing import get_context
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -22,15 +20,17 @@ import pyarrow as pa
 
 from core.bars.builder import BarBuilder, columns_of, schema_of
 from core.bars.spec import BarSpec
-from core.bars.together import Builders
+from core.bars.together import FEWEST, Builders
 from core.datasets.contracts import contract_usd
-from core.dates import DAY_US, day_of
-from core.errors import ConfigError, MarketDataError, StorageError, WorkersLost
+from core.dates import HOUR_US, day_of
+from core.errors import ConfigError, DiskFull, MarketDataError, StorageError, WorkersLost
 from core.layout import Layout
 from core.settings import Settings
 from core.storage.ahead import ahead
 from core.storage.bar_files import BarFiles, BarMonth, Origin, digest_of, origins_of
 from core.storage.manager import StorageManager
+from core.storage.pool import free_cores
+from core.storage.workers import workers
 from core.types import Cadence, Period, Series, Span
 
 TRADES: Final = ("trades", "agg_trades")
@@ -65,7 +65,7 @@ class BarTask:
     is_overlapped: bool = True
 
     def run(self) -> list[Built]:
-        """Bring all files up to date. What fails is said in the result."""
+        """Bring all files up to date. What fails is said in the result. Raises DiskFull."""
         return self.by(_in_this_process)
 
     def by(self, steps: "Steps") -> list[Built]:
@@ -73,6 +73,8 @@ class BarTask:
         began = time.monotonic()
         try:
             return _brought_up(self, steps, began)
+        except DiskFull:
+            raise
         except MarketDataError as error:
             seconds = time.monotonic() - began
             return [Built(str(spec), self.series, seconds=seconds, error=str(error)) for spec in self.specs]
@@ -112,7 +114,9 @@ class Work:
     before: str = ""
     since_us: int = 0
     near_us: int = 0
-    """From when on trades are read: a day before the last that was taken."""
+    """From when on trades are read, somewhat before the last that was taken: it is to be seen that they follow it."""
+    slack_us: int = 0
+    """How much earlier than its month a trade may be."""
     old: list[pa.Table] = field(default_factory=list)
     written: int = 0
     closed: list[pa.Table] = field(default_factory=list)
@@ -123,7 +127,9 @@ class Work:
         start = self.starts.pop()
         self.builder = BarBuilder.resume(self.spec, dict(start.state))
         self.rest, self.before = list(self.months[start.place :]), start.before
-        self.since_us, self.near_us = start.since_us, max(0, min(start.since_us, start.last_us) - DAY_US)
+        # What becomes more has nothing older than its beginning; only the last trade has to be found before that.
+        back_us = HOUR_US if start.is_begun else self.slack_us
+        self.since_us, self.near_us = start.since_us, max(0, min(start.since_us, start.last_us) - back_us)
         self.old = [self.files.read(self.rest[0])] if start.is_begun else []
         self.closed, self.is_done = [], False
 
@@ -134,18 +140,31 @@ class Work:
 
 
 def build_all(tasks: Sequence[BarTask], processes: int | None = None) -> Iterator[Built]:
-    """Every task in its turn, or as many at once as there are processors. Raises WorkersLost."""
-    count = min(processes or os.cpu_count() or 1, len(tasks))
+    """Every task in its turn, or as many at once as there are processors. Raises WorkersLost, DiskFull."""
+    parts = _shared_out(tasks, processes or free_cores())
+    count = min(processes or free_cores(), len(parts))
     if count <= 1:
         for task in tasks:
             yield from task.run()
         return
-    with ProcessPoolExecutor(count, get_context("spawn")) as pool:
+    with workers(count) as pool:
         try:
-            for built in pool.map(BarTask.run, tasks):
+            for built in pool.map(BarTask.run, parts):
                 yield from built
         except BrokenProcessPool as error:
             raise WorkersLost("a process that makes bars was ended; run the same command again") from error
+
+
+def _shared_out(tasks: Sequence[BarTask], processes: int) -> list[BarTask]:
+    """The tasks; where they are fewer than processes, with the specs of each shared out. All read the same trades, so
+    no part has so few that reading is most of its work."""
+    parts = []
+    for task in tasks:
+        count = max(1, min(processes // len(tasks), len(task.specs) // FEWEST))
+        bounds = [len(task.specs) * place // count for place in range(count + 1)]
+        specs = sorted(task.specs, key=lambda spec: spec.kind) if count > 1 else task.specs
+        parts += [replace(task, specs=tuple(specs[a:b])) for a, b in itertools.pairwise(bounds)]
+    return parts
 
 
 Advance = Callable[["Work"], pa.Table]
@@ -159,7 +178,7 @@ def _brought_up(task: BarTask, steps: Steps, began: float) -> list[Built]:
     layout = Layout(task.settings.data_root)
     storage = StorageManager(layout, task.settings.storage, task.settings.quality)
     origins = origins_of(storage, task.series)
-    works = [_work_of(task, layout, spec, origins) for spec in task.specs]
+    works = [_work_of(task, layout, spec, origins, storage.slack_us) for spec in task.specs]
     trades = 0
     waiting = [work for work in works if work.rest]
     while waiting:
@@ -175,14 +194,19 @@ def _brought_up(task: BarTask, steps: Steps, began: float) -> list[Built]:
     seconds = time.monotonic() - began
     built = []
     for work in works:
-        bars = sum(month.bars for month in work.files.months().values())
+        months = work.files.months()
+        bars = sum(month.bars for month in months.values())
+        if months:
+            work.builder = BarBuilder.resume(work.spec, dict(months[max(months)].state))
         drift = work.builder.drift()
         odd = str(drift) if drift is not None and drift.is_much else ""
         built.append(Built(str(work.spec), task.series, work.written, bars, trades, seconds, odd))
     return built
 
 
-def _work_of(task: BarTask, layout: Layout, spec: BarSpec, origins: Mapping[Period, tuple[Origin, ...]]) -> Work:
+def _work_of(
+    task: BarTask, layout: Layout, spec: BarSpec, origins: Mapping[Period, tuple[Origin, ...]], slack_us: int
+) -> Work:
     """What there is to do: from the first month on that is not right, which is extended if its archives only became
     more, and later."""
     files = BarFiles(layout, str(spec), task.series)
@@ -207,7 +231,7 @@ def _work_of(task: BarTask, layout: Layout, spec: BarSpec, origins: Mapping[Peri
         before, state = known.after, known.state
     else:
         return Work(spec, files, recorded, (), [], BarBuilder.resume(spec, dict(state)))
-    work = Work(spec, files, recorded, tuple(origins), starts, builder)
+    work = Work(spec, files, recorded, tuple(origins), starts, builder, slack_us=slack_us)
     work.begin()
     return work
 

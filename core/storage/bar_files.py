@@ -19,7 +19,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.dates import DAY_US, day_of
+from core.dates import day_of
 from core.errors import StorageError, storage_error
 from core.layout import Layout, period_in_bars
 from core.storage.draft import unlink
@@ -135,8 +135,9 @@ def _origin(key: str, sha256: str, rows: int, first_us: int, last_us: int, besid
 def origins_of(storage: StoredRows, series: Series, span: Span | None = None) -> dict[Period, tuple[Origin, ...]]:
     """By month what its trades are of, in order of time; trades of one archive may touch two months.
 
-    Trades of the day before a month count as such, for a few are older than those before them: where one follows the
-    first of the new month, that is its month. Raises StorageError if a partition cannot be read.
+    Trades of the time before a month that rows may lie outside of their file count as such, for a few are older than
+    those before them: where one follows the first of the new month, that is its month. Raises StorageError if a
+    partition cannot be read.
     """
     found: dict[Period, list[Origin]] = {}
     months: set[Period] = set()
@@ -147,7 +148,7 @@ def origins_of(storage: StoredRows, series: Series, span: Span | None = None) ->
             beside = source.added + source.changed
             one: Origin = (source.key, source.sha256, source.rows, source.first_us, source.last_us, beside)
             months.update(_months(source.first_us, source.last_us))
-            for month in _months(source.first_us, source.last_us + DAY_US):
+            for month in _months(source.first_us, source.last_us + storage.slack_us):
                 found.setdefault(month, []).append(one)
     return {month: tuple(sorted(found[month], key=lambda one: (one[3], one[0]))) for month in sorted(months)}
 

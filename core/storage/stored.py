@@ -79,8 +79,12 @@ class StoredRows:
 
     def around(self, span: Span) -> Span:
         """The time whose partitions may have rows of `span`: rows may lie a little outside the period of their file."""
-        slack_us = max(DAY_US, self._quality.period_slack_hours * HOUR_US)
-        return Span(max(0, span.start_us - slack_us), span.end_us + slack_us)
+        return Span(max(0, span.start_us - self.slack_us), span.end_us + self.slack_us)
+
+    @property
+    def slack_us(self) -> int:
+        """How far rows may lie outside the period of their file."""
+        return max(DAY_US, self._quality.period_slack_hours * HOUR_US)
 
     def stamps(self, series: Series) -> dict[Period, Stamp]:
         """The partition files that lie there, by their names."""

@@ -142,3 +142,6 @@ def test_sets_of_different_kinds_are_refused() -> None:
         BarGrid((BarSpec.of("time", "1h"),))
     with pytest.raises(ConfigError, match="2 sets and not 6"):
         BarGrid.resume(SMALL, BarGrid(SMALL[:2]).state())
+    for state in ({}, {"sets": None}, {"sets": [{}] * len(SMALL), "dataset": "trades"}):
+        with pytest.raises(ConfigError, match=r"build the bars anew"):
+            BarGrid.resume(SMALL, state)

@@ -53,6 +53,19 @@ def test_bars_of_the_clock_are_the_stored_ones_also_the_last(
     assert open_too.slice(0, live.num_rows).equals(live)
 
 
+@pytest.mark.parametrize("spec", ["time-6h", "time-36h", "time-7h", "time-6h-empty"])
+@pytest.mark.parametrize("first", ["2024-01-28", "2024-01-29T09:30", "2024-01-31", "2024-02-02"])
+def test_a_step_that_began_before_the_request_is_whole(
+    world: BarWorld, loader: BacktestDataLoader, spec: str, first: str
+) -> None:
+    world.build((spec,))
+    request: Any = ("BTCUSDT", first, "2024-02-03", [spec, "tick-7"])
+    live = loader.load_bars(*request, output="arrow", on_missing="ignore")
+    assert live[spec].equals(loader.load_bars(*request[:3], spec, stored=True, output="arrow", on_missing="ignore"))
+    assert live["tick-7"].equals(loader.load_bars(*request[:3], "tick-7", output="arrow", on_missing="ignore"))
+    assert live[spec].num_rows or first == "2024-02-02"  # whose only step with trades is not over
+
+
 def test_a_day_has_all_of_its_steps(loader: BacktestDataLoader) -> None:
     frame = loader.load_bars("BTCUSDT", "2024-01-28", "2024-01-28", "time-6h")
     assert spans(frame) == [

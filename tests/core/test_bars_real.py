@@ -1,4 +1,7 @@
-"""Bars of real trades of the three markets equal the twin's, made of the published text, across midnight too."""
+"""Bars of real trades of the three markets equal the twin's, made of the published text.
+
+Of cm and spot across midnight; of um there is one day.
+"""
 
 import csv
 import io
@@ -19,7 +22,8 @@ SPOT = [f"data/spot/daily/trades/ETHUSDT/ETHUSDT-trades-2024-08-{day}.zip" for d
 AGG = ["data/spot/daily/aggTrades/BTCUSDT/BTCUSDT-aggTrades-2020-01-02.zip"]
 KINDS = [
     *("time-1m", "tick-100", "volume-50", "dollar-250000", "dollar_imbalance-100000"),
-    *("tick_imbalance-100", "afml_dollar_imbalance-100", "volume_run-100-tick_rule"),
+    *("tick_imbalance-100", "volume_imbalance-100", "afml_dollar_imbalance-100"),
+    *("tick_run-100", "volume_run-100-tick_rule", "dollar_run-100"),
 ]
 
 

@@ -1,8 +1,10 @@
 """Stored bars: extended, made again, killed and read, they are those of one run over all trades."""
 
+import resource
 import signal
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,10 @@ from storage_bars_world import BarWorld
 from core.bars.grid import grid_of
 from core.bars.spec import BarSpec
 from core.errors import NoData, StorageError
+from core.jobs.bars import BarTask, _shared_out, build_all
+from core.settings import QualitySettings
 from core.storage.bar_files import BarFiles
+from core.storage.manager import StorageManager
 from core.types import Period
 from loader.missing import MissingDataWarning
 
@@ -326,6 +331,51 @@ def test_processes_make_the_same_bars(world: BarWorld) -> None:
     for spec in ("tick-7", "dollar-5000"):
         assert world.stored(spec).equals(world.truth(spec))
         assert world.stored(spec, "ETHUSDT").equals(world.truth(spec, "ETHUSDT"))
+
+
+def test_the_specs_of_one_series_are_shared_out(world: BarWorld) -> None:
+    world.put("2024-01-30", "2024-02-01")
+    texts = [f"{kind}-{size}" for size in (5, 6, 7, 8) for kind in ("tick", "volume")]
+    specs = tuple(map(BarSpec.parse, texts))
+    parts = _shared_out([BarTask(world.settings, world.series(), specs)], 5)
+    assert [[str(spec) for spec in part.specs] for part in parts] == [texts[::2], texts[1::2]]
+    assert [part.specs for part in _shared_out([BarTask(world.settings, world.series(), specs[:7])] * 2, 5)] == [
+        specs[:7], specs[:7]
+    ]  # fmt: skip
+    built = list(build_all([BarTask(world.settings, world.series(), specs)], 2))
+    assert sorted(one.spec for one in built) == sorted(texts)
+    for text in texts:
+        assert world.stored(text).equals(world.truth(text))
+
+
+def test_a_full_disk_ends_the_work(world: BarWorld) -> None:
+    world.put("2024-01-30")
+    world.put("2024-01-30", symbol="ETHUSDT")
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+
+    command = Command("scripts/pipeline.py", ["features", "--data-dir", str(world.root)], limits=limit)
+    for processes in ("1", "2"):
+        told = command.run("--bars", "tick-7", "--json", "--processes", processes)
+        assert told.code == 1
+        assert told.err.count("no room left for") == 1
+        assert "Traceback" not in told.err
+        assert not list(world.folder.rglob("*.tmp"))
+
+
+def test_trades_may_be_as_early_as_the_settings_say(world: BarWorld) -> None:
+    """One of the first day of a month is stamped two days before, and the month is begun again from the state."""
+    wide = replace(world.settings, quality=QualitySettings(period_slack_hours=72))
+    world.settings, world.storage = wide, StorageManager(world.layout, wide.storage, wide.quality)
+    world.put_trades("2024-01-31", [(number, number, number / 9) for number in range(200)])
+    world.put_trades("2024-02-01", [(200, 200, 0.5), (201, 201, -60.0), *((n, n, n / 99) for n in range(202, 300))])
+    world.put_trades("2024-02-10", [(number, number, 1.0) for number in range(300, 320)])
+    world.build(SPECS)
+    world.put_trades("2024-02-10", [(number, number, 2.0) for number in range(300, 330)])
+    world.build(SPECS)
+    for spec in SPECS:
+        assert world.stored(spec).equals(world.truth(spec)), spec
 
 
 def test_the_loader_reads_them_while_they_are_right(world: BarWorld) -> None:
