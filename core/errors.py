@@ -18,6 +18,8 @@ MarketDataError
     FilesChanged *                              an update replaced what was being read
     WorkersLost                                 processes that do the work are ended: the run stops
   TrackerError                                  the status database                             exit 1
+    Busy *                                      another process holds it, or left it half done
+    Outdated                                    an older version wrote it, and this only reads
   NoData                                        nothing there for the request                   exit 3
   AlreadyRunning                                another process does the same on this folder    exit 4
                                                                                   * worth another try
@@ -145,6 +147,16 @@ class WorkersLost(StorageError):
 
 class TrackerError(MarketDataError):
     """The status database cannot be used."""
+
+
+class Busy(TrackerError):
+    """The status database cannot be read just now: another process holds it alone, or was killed in the middle."""
+
+    retryable = True
+
+
+class Outdated(TrackerError):
+    """An older version wrote the status database, which the next run brings up to date; who only looks does not."""
 
 
 class NoData(MarketDataError):

@@ -181,6 +181,22 @@ def _folder(root: Path, kind: str, series: Series) -> Path:
     return folder / series.interval if series.interval else folder
 
 
+def is_there(path: Path) -> bool:
+    """Whether anything lies at a path. Raises StorageError where nobody may look, as behind a closed folder."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder lies at a path, also behind a link. Raises StorageError where nobody may look."""
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, each known to the one above before anything lies in it."""
     if folder.is_dir():

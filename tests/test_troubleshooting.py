@@ -67,7 +67,7 @@ def damaged_database(trouble: Trouble) -> str:
     path = Layout(trouble.data).database
     path.parent.mkdir(parents=True)
     path.write_bytes(b"no database at all, " * 500)
-    return trouble.script("download_all", *ONE)
+    return trouble.script("daily_update")
 
 
 def database_of_tomorrow(trouble: Trouble) -> str:
@@ -155,7 +155,7 @@ SCENARIOS: dict[str, Callable[[Trouble], str]] = {
     "corrupt-upstream …: … has zero bytes; the exchange's file is broken": empty_archive,
     "corrupt-upstream …: …, line …: …; run again with --salvage to store the other rows": line_at_fault,
     "cannot write to the data folder …: …; choose another --data-dir": a_file_in_the_way,
-    "… is damaged (…); run the same command with --rebuild-status: …": damaged_database,
+    "… is damaged (…); download_all.py --rebuild-status makes a new one …": damaged_database,
     "… was written by a newer Tapevault; update it, or use another --data-dir": database_of_tomorrow,
     "another daily_update is at work on …: process … on …; nothing was done": another_update,
     "nothing is here yet, under …; run download_all.py first, with what you want to keep": lambda trouble: (

@@ -28,7 +28,7 @@ from core.download.tracker import DownloadTracker
 from core.errors import ConfigError, NoData
 from core.jobs.alone import alone
 from core.jobs.cleanup import KINDS, Cleaner, Kept, Outcome, Redundant
-from core.layout import Layout
+from core.layout import Layout, is_there
 from core.nearest import one_of
 from core.storage.manager import StorageManager
 
@@ -72,7 +72,7 @@ def cleanup(options: argparse.Namespace) -> int:
     settings = local_settings_from(options)
     kinds = _kinds(options)
     layout = Layout(settings.data_root)
-    if not layout.database.exists():
+    if not is_there(layout.database):
         raise NoData(f"nothing is here, under {layout.root}: there is no status database")
     keep_raw = settings.storage.keep_raw if options.raw is None else options.raw == "keep"
     storage = StorageManager(layout, settings.storage, settings.quality)

@@ -38,14 +38,16 @@ _BYTES = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([KMGT]?)(i?)B?", re.IGNOR
 
 class Parser(argparse.ArgumentParser):
     """argparse whose complaint about an unknown option or choice names the near one; no abbreviations, which would
-    change their meaning with the next option. Its examples call commands as this one was called."""
+    change their meaning with the next option. Its help calls commands as this one was called."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        if options.get("epilog"):
-            options["epilog"] = as_called(options["epilog"])
         super().__init__(allow_abbrev=False, **options)
         self.is_subcommand = False
+
+    def format_help(self) -> str:
+        """As ever, with commands as they are called here."""
+        return as_called(super().format_help())
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As ever; but a subcommand says itself which words it does not know, for it alone knows what it has."""
@@ -213,7 +215,7 @@ def run_command(main: Callable[[Sequence[str]], int]) -> NoReturn:
         code = main(sys.argv[1:])
         sys.stdout.flush()
     except MarketDataError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(as_called(f"error: {error}"), file=sys.stderr)
         code = error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -290,7 +292,7 @@ def symbols_from(text: str | None) -> tuple[str, ...] | None:
 def tell_not_stored(names: Iterable[str]) -> None:
     """What was asked for by name and is not there."""
     for name in names:
-        print(f"not stored: {name}; get it with download_all.py", file=sys.stderr)
+        print(as_called(f"not stored: {name}; get it with download_all.py"), file=sys.stderr)
 
 
 def words_from(text: str | None, option: str) -> tuple[str, ...]:

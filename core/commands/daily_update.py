@@ -43,7 +43,7 @@ from core.jobs.selection import Selection
 from core.jobs.store import CHECK_ROWS
 from core.jobs.sync import Sync, SyncSummary
 from core.jobs.update import COMMAND, DAYS_BACK, UpdateSummary, update
-from core.layout import Layout
+from core.layout import Layout, is_there
 from core.settings import Settings, load_known_gaps, load_symbols
 from core.storage.manager import StorageManager
 from core.types import ArchiveFile
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
 def _update(
     options: argparse.Namespace, arguments: Sequence[str], settings: Settings, layout: Layout, selection: Selection
 ) -> int:
-    if not layout.database.exists():
+    if not is_there(layout.database):
         raise NoData(f"nothing is here yet, under {layout.root}; run download_all.py first, with what you want to keep")
     prepare_data_root(layout.root)
     with alone(layout, COMMAND):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.prompt import Prompt
 from rich.table import Table
 
@@ -21,7 +23,7 @@ from core.commands.command import (
 )
 from core.commands.stored import add_stored_options, selection_from
 from core.download.tracker import DownloadTracker
-from core.errors import ConfigError, NoData
+from core.errors import ConfigError, NoData, storage_error
 from core.jobs.deletion import Deletion, Extent
 from core.jobs.holdings import series_held
 from core.jobs.selection import Selection
@@ -71,10 +73,16 @@ def delete(options: argparse.Namespace) -> int:
 
 
 def _refuse_foreign(layout: Layout) -> None:
-    """Raises NoData, ConfigError for a folder that is not a data root of ours."""
-    if not layout.root.is_dir() or not any(layout.root.iterdir()):
+    """Raises NoData, ConfigError for a folder that is not a data root of ours, StorageError for one that is closed."""
+    try:
+        is_empty = not layout.root.is_dir() or not any(layout.root.iterdir())
+        is_behind_a_link = layout.database.parent.is_symlink() or layout.database.is_symlink()
+        is_ours = not is_behind_a_link and layout.database.is_file()
+    except OSError as error:
+        raise storage_error(error, layout.root) from error
+    if is_empty:
         raise NoData(f"nothing is here, under {layout.root}")
-    if layout.database.parent.is_symlink() or layout.database.is_symlink() or not layout.database.is_file():
+    if not is_ours:
         raise ConfigError(
             f"{layout.root} is no data folder of Tapevault's: {layout.database} is not there; nothing was deleted"
         )
@@ -105,13 +113,21 @@ def _confirm(options: argparse.Namespace, layout: Layout, extent: Extent, choice
     typed = options.confirm
     if typed is None:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise ConfigError(f"deleting wants the name of what goes: --confirm {choice.name}; --dry-run shows it")
+            raise ConfigError(f"deleting wants the name of what goes: {_confirming(choice)}; --dry-run shows it")
         console = Console(stderr=True)
         console.print(_table(layout, extent, "Goes"))
         _print_stays(console, layout, extent)
-        typed = Prompt.ask(f"Type [bold]{choice.name}[/bold] to delete this for ever", console=console)
+        try:
+            typed = Prompt.ask(f"Type [bold]{escape(choice.name)}[/bold] to delete this for ever", console=console)
+        except EOFError:
+            raise ConfigError("no name was typed; nothing was deleted") from None
     if typed != choice.name:
         raise ConfigError(f"{typed!r} is not {choice.name!r}; nothing was deleted")
+
+
+def _confirming(choice: _Choice) -> str:
+    """The option that stands for the name being typed."""
+    return shlex.join(["--confirm", choice.name])
 
 
 def _report(options: argparse.Namespace, layout: Layout, extent: Extent, choice: _Choice, seconds: float) -> None:
@@ -135,7 +151,7 @@ def _report(options: argparse.Namespace, layout: Layout, extent: Extent, choice:
         console = Console()
         console.print(_table(layout, extent, "Would go" if options.dry_run else "Deleted"))
         _print_stays(console, layout, extent)
-        done = f"would go; nothing was changed, --confirm {choice.name} deletes it" if options.dry_run else "deleted"
+        done = f"would go; nothing was changed, {_confirming(choice)} deletes it" if options.dry_run else "deleted"
         console.print(f"{files:,} files, {decimal(size)} {done}; {seconds:.1f} seconds", markup=False, soft_wrap=True)
 
 

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from rich.console import Console
 from rich.table import Table
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     looks = list(look_here(settings))
     if not options.offline:
         looks += asyncio.run(look_there(settings))
+    looks = [replace(look, found=as_called(look.found), mend=as_called(look.mend)) for look in looks]
     wrong = sum(look.verdict is Verdict.WRONG for look in looks)
     doubtful = sum(look.verdict is Verdict.DOUBTFUL for look in looks)
     if options.json:
@@ -53,7 +54,7 @@ def _table(looks: Sequence[Look]) -> Table:
         sign, style = SIGNS[look.verdict]
         said = Text(look.found)
         if look.mend:
-            said.append(f"\n{as_called(look.mend)}", style="bold")
+            said.append(f"\n{look.mend}", style="bold")
         table.add_row(Text(sign, style=style), look.about, said)
     return table
 

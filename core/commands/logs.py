@@ -15,6 +15,7 @@ from typing import Any, Final, TextIO
 
 from filelock import FileLock, Timeout
 
+from core.commands.names import as_called
 from core.errors import ConfigError, storage_error
 from core.events import LOGGER
 from core.nearest import one_of
@@ -75,7 +76,7 @@ class _Line(logging.Formatter):
     """One line an event, whatever the text of an error holds."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return " ".join(super().format(record).splitlines())
+        return as_called(" ".join(super().format(record).splitlines()))
 
 
 class _Json(logging.Formatter):
@@ -86,7 +87,7 @@ class _Json(logging.Formatter):
         said: dict[str, Any] = {
             "at": at,
             "level": record.levelname.lower(),
-            "message": record.getMessage(),
+            "message": as_called(record.getMessage()),
             "pid": record.process,
         }
         event = getattr(record, "event", None)

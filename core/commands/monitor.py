@@ -20,6 +20,7 @@ from core.commands.command import (
 )
 from core.commands.live import add_live
 from core.commands.logs import log_to_stderr
+from core.commands.names import as_called
 from core.commands.records import add_records
 from core.commands.status_page import add_web
 from core.commands.stored import add_stored_options, examined, span_since, wanted_from
@@ -126,7 +127,7 @@ def _table(findings: Sequence[Finding]) -> Table:
 
 
 def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
+    return as_called(text).replace("[", "\\[")
 
 
 def _when(span: Span) -> str:

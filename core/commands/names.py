@@ -48,7 +48,8 @@ COMMANDS: Final[Mapping[str, Name]] = {
     "completion": Name("completion", "what a shell needs to complete all this"),
 }
 """By what is typed after `tapevault`."""
-_SCRIPT: Final = re.compile(r"python scripts/(\w+)\.py")
+_SCRIPT: Final = re.compile(r"(?:python scripts/|(?<![\w./~-])(?:scripts/)?)(\w+)\.py\b(?: ([a-z-]+))?")
+"""A command as a text names it: by its script, which no folder stands before, and maybe its subcommand."""
 
 
 def is_installed() -> bool:
@@ -57,8 +58,11 @@ def is_installed() -> bool:
 
 
 def as_called(text: str) -> str:
-    """The text with its commands as they are called here: as scripts, or as `tapevault monitor live`."""
-    return _SCRIPT.sub(lambda match: _prefix(match[1]), text) if is_installed() else text
+    """The text with its commands as they are called here: as scripts, or as `tapevault monitor live`.
+
+    All that a user is told goes through here once: errors in `run_command`, log lines, help, and what a command prints.
+    """
+    return _SCRIPT.sub(_as_installed, text) if is_installed() else text
 
 
 def command_line(arguments: Sequence[str]) -> str:
@@ -70,8 +74,11 @@ def command_line(arguments: Sequence[str]) -> str:
     return shlex.join(["python", str(named), *arguments])
 
 
-def _prefix(module: str) -> str:
-    for name, command in COMMANDS.items():
-        if command.module == module:
-            return PROGRAM if command.word else f"{PROGRAM} {name}"
-    return f"python scripts/{module}.py"
+def _as_installed(match: re.Match[str]) -> str:
+    module, word = match[1], match[2]
+    if module == "pipeline" and word in COMMANDS:
+        return f"{PROGRAM} {word}"
+    name = next((name for name, one in COMMANDS.items() if one.module == module and one.word is None), None)
+    if name is None:
+        return match[0]
+    return f"{PROGRAM} {name}" + (f" {word}" if word else "")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from core.commands.names import command_line
+from core.commands.names import as_called, command_line
 from core.errors import MarketDataError
 from core.events import LOGGER
 from core.settings import NotifySettings
@@ -63,6 +63,7 @@ class _Problems(logging.Handler):
 def _message(arguments: Sequence[str], code: int, problems: Sequence[str]) -> dict[str, Any]:
     """What is told. `text` and `content` are the line that chat services show (Slack and Mattermost, Discord)."""
     command = command_line(arguments)
+    problems = [as_called(problem) for problem in problems]
     host = socket.gethostname()
     line = f"Tapevault on {host}: {command} ended with exit code {code}"
     line += f": {problems[-1]}" if problems else ""
@@ -71,7 +72,7 @@ def _message(arguments: Sequence[str], code: int, problems: Sequence[str]) -> di
         "content": line[:2000],  # Discord refuses longer ones
         "command": command,
         "exit_code": code,
-        "problems": list(problems),
+        "problems": problems,
         "host": host,
         "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }

@@ -32,6 +32,7 @@ from core.commands.command import (
 )
 from core.commands.logs import log_to_stderr
 from core.commands.menu import menu
+from core.commands.names import as_called
 from core.commands.notify import notified
 from core.commands.steps import by_itself, steps_of, typed
 from core.commands.stored import add_stored_options, examined, wanted_from
@@ -192,7 +193,7 @@ def _run(options: argparse.Namespace, steps: Sequence[list[str]], told: list[str
                     code = chosen.run(chosen)
             except MarketDataError as error:
                 told.append(str(error))
-                print(f"error: {error}", file=sys.stderr)
+                print(as_called(f"error: {error}"), file=sys.stderr)
                 code = error.exit_code
         results.append({"step": name, "code": code, "result": json.loads(said.getvalue() or "null")})
         if code:
@@ -266,7 +267,7 @@ def cross_sections(options: argparse.Namespace) -> int:
                 except DiskFull:
                     raise
                 except StorageError as error:
-                    print(f"failed: {error}", file=sys.stderr)
+                    print(as_called(f"failed: {error}"), file=sys.stderr)
                     counts["failed"] += 1
                     continue
                 counts["made"] += 1
@@ -307,7 +308,7 @@ def features(options: argparse.Namespace) -> int:
     tell_not_stored(missing)
     for built in found:
         if built.error:
-            print(f"failed: {built.series} {built.spec}: {built.error}", file=sys.stderr)
+            print(as_called(f"failed: {built.series} {built.spec}: {built.error}"), file=sys.stderr)
         elif built.drift and built.months:
             print(f"drift: {built.series} {built.drift}", file=sys.stderr)
     seconds = time.monotonic() - began
@@ -394,9 +395,10 @@ def validate(options: argparse.Namespace) -> int:
         if days:
             console.print(_days_table(days))
         for finding in open_findings[:_SHOWN]:
-            console.print(f"{finding.series}: {finding.kind}: {finding.detail}", markup=False, soft_wrap=True)
+            line = as_called(f"{finding.series}: {finding.kind}: {finding.detail}")
+            console.print(line, markup=False, soft_wrap=True)
         if len(open_findings) > _SHOWN:
-            console.print(f"and {len(open_findings) - _SHOWN:,} more; monitor.py integrity shows all")
+            console.print(as_called(f"and {len(open_findings) - _SHOWN:,} more; monitor.py integrity shows all"))
         looked_at = sum(1 for each in found if each.rows)
         rows = sum(each.rows for each in found)
         counts = f"{looked_at:,} series, {rows:,} rows, {len(open_findings):,} unexplained"
@@ -461,7 +463,7 @@ def _days_table(days: Sequence[DayGap]) -> Table:
 def _report(options: argparse.Namespace, outcome: Outcome, missing: Sequence[str], seconds: float) -> int:
     tell_not_stored(missing)
     for error in outcome.failures:
-        print(f"failed: {error}", file=sys.stderr)
+        print(as_called(f"failed: {error}"), file=sys.stderr)
     if options.json:
         print(json.dumps(_as_json(options, outcome, missing, seconds)))
     elif not options.quiet:

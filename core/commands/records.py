@@ -143,7 +143,7 @@ def _missing(chosen: Selection, known: Sequence[Series]) -> list[str]:
     missing = chosen.missing(known)
     if not any(one in chosen for one in known):
         near = chosen.near(missing[0], known) if missing else ""
-        raise NoData(as_called(f"nothing of that is known here{near or '; get it with download_all.py'}"))
+        raise NoData(f"nothing of that is known here{near or '; get it with download_all.py'}")
     for symbol in missing:
         near = chosen.near(symbol, known)
         print(as_called(f"not known here: {symbol}{near or '; get it with download_all.py'}"), file=sys.stderr)

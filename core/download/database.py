@@ -58,8 +58,8 @@ def tracker_error(error: DBAPIError, path: Path) -> DiskFull | TrackerError:
         return DiskFull(f"no room left for {path}{or_failing} ({text}); free some space and run the same command again")
     if "not a database" in text or "malformed" in text:
         return TrackerError(
-            f"{path} is damaged ({text}); run the same command with --rebuild-status: it makes a new one "
-            "from the verified files that are here, and downloads nothing"
+            f"{path} is damaged ({text}); download_all.py --rebuild-status makes a new one from the verified files "
+            "that are here, and downloads nothing"
         )
     if "locked" in text:
         return TrackerError(f"{path} was locked by another process for {BUSY_SECONDS:.0f} s; try again when it is done")

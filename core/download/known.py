@@ -92,10 +92,10 @@ class FileState:
 def state_of(database: Path, rest_ns: int = _REST_NS) -> FileState | None:
     """None where reading would have to write something, or could not be told from reading what is half written, as
     where the file was written to within `rest_ns`."""
-    has_log, has_index, has_journal = (
-        database.with_name(f"{database.name}{suffix}").exists() for suffix in ("-wal", "-shm", "-journal")
-    )
     try:
+        has_log, has_index, has_journal = (
+            database.with_name(f"{database.name}{suffix}").exists() for suffix in ("-wal", "-shm", "-journal")
+        )
         status = database.stat()
     except OSError:
         return None

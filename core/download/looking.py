@@ -12,7 +12,8 @@ from sqlalchemy.pool import NullPool
 
 from core.download.known import FileState, opened, state_of
 from core.download.tables import MIGRATIONS, applied_steps
-from core.errors import NoData, TrackerError
+from core.errors import Busy, NoData, Outdated, TrackerError
+from core.layout import is_there
 
 WAIT_SECONDS: Final = 2.0
 _PAUSE_SECONDS: Final = 0.05
@@ -23,12 +24,13 @@ T = TypeVar("T")
 def look(database: Path, read: Callable[[Connection], T], wait_seconds: float = WAIT_SECONDS) -> T:
     """What `read` makes of the database as it was at one moment.
 
-    Raises NoData where there is none, and TrackerError, with what to do, where it is damaged, of another version, or
-    for longer than `wait_seconds` locked or such that reading would have to write something.
+    Raises NoData where there is none, StorageError where nobody may look, and TrackerError, with what to do, where it
+    is damaged, of another version, or for longer than `wait_seconds` locked or such that reading would have to write
+    something.
     """
     deadline = time.monotonic() + wait_seconds
     while True:
-        if not database.exists():
+        if not is_there(database):
             raise NoData(f"no status database at {database}: nothing was downloaded into this data folder yet")
         before = state_of(database, rest_ns=0)
         if before is not None:
@@ -36,9 +38,9 @@ def look(database: Path, read: Callable[[Connection], T], wait_seconds: float = 
             if is_so:
                 return found
         if time.monotonic() > deadline:
-            raise TrackerError(
+            raise Busy(
                 f"{database} cannot be read now: another process holds it alone, or has left it in the middle of "
-                "something, which the next run of download_all.py or daily_update.py puts right"
+                "something; the next run of download_all.py or daily_update.py puts that right"
             )
         time.sleep(_PAUSE_SECONDS)
 
@@ -65,7 +67,7 @@ def _check_version(connection: Connection, database: Path) -> None:
     if steps > len(MIGRATIONS):
         raise TrackerError(f"{database} was written by a newer Tapevault (version {steps}); update this one")
     if steps < len(MIGRATIONS):
-        raise TrackerError(
+        raise Outdated(
             f"{database} was written by an older Tapevault (version {steps}, this one has {len(MIGRATIONS)}); the next "
             "run of download_all.py or daily_update.py brings it up to date"
         )
@@ -74,9 +76,10 @@ def _check_version(connection: Connection, database: Path) -> None:
 def _as_ours(error: sqlite3.Error, database: Path) -> TrackerError:
     text = str(error)
     if "locked" in text or "busy" in text:
-        return TrackerError(f"{database} is locked by another process; it is read again when that is done")
+        return Busy(f"{database} is locked by another process; it is read again when that is done")
     if "not a database" in text or "malformed" in text:
         return TrackerError(
-            f"{database} is damaged ({text}); download_all.py --rebuild-status makes a new one from the verified files"
+            f"{database} is damaged ({text}); download_all.py --rebuild-status makes a new one from the verified files "
+            "that are here, and downloads nothing"
         )
     return TrackerError(f"cannot read {database} ({text}); check the folder and its permissions")

@@ -1,9 +1,10 @@
 """Whether this machine, this installation and the source are fit for the work; each finding says how to mend it."""
 
+import contextlib
 import os
 import resource
+import shlex
 import shutil
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,16 +18,18 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
+from sqlalchemy import Connection, func, select
 
+from core.download.looking import look
 from core.download.smart import SmartDownloader
-from core.download.tables import MIGRATIONS
+from core.download.tables import FILES
 from core.download.transport import open_transport
-from core.errors import MarketDataError
+from core.errors import Busy, MarketDataError, Outdated, StorageError, TrackerError
 from core.exchanges.apis import APIS
 from core.exchanges.binance.listing import listing_url, parse_page
-from core.layout import Layout
+from core.layout import Layout, is_there
 from core.settings import CHECKOUT, Settings, load_known_gaps, load_symbols
-from core.types import Market
+from core.types import Market, State
 
 
 class Verdict(StrEnum):
@@ -79,9 +82,17 @@ def look_here(settings: Settings) -> Iterator[Look]:
 
 async def look_there(settings: Settings) -> list[Look]:
     """The source: its listing, its archives, its API, and how far its clock is from ours."""
-    found = _proxies()
+    try:
+        found = _proxies()
+        client = httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, follow_redirects=False)
+    except OSError as error:
+        mend = "mend or unset SSL_CERT_FILE and SSL_CERT_DIR: by what they name the source's certificates are proved"
+        return [Look("certificates", Verdict.WRONG, f"cannot be read: {error.strerror or error}", mend)]
+    except (ValueError, httpx.InvalidURL) as error:
+        mend = "mend or unset HTTP_PROXY, HTTPS_PROXY and ALL_PROXY; a proxy is http://host:port or socks5://host:port"
+        return [Look("proxy", Verdict.WRONG, f"a proxy in the environment cannot be used: {error}", mend)]
     listing, archive = settings.download.listing, settings.download.source
-    async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, follow_redirects=False) as client:
+    async with client:
         found.append(await _reached(client, "listing", listing_url(listing, "data/", None, most=1), is_listing=True))
         found.append(await _reached(client, "archive", f"{archive}/data/spot/", is_listing=False))
         found += await _clock(client, listing_url(listing, "data/", None, most=1))
@@ -134,9 +145,17 @@ def _compiled_code() -> Iterator[Look]:
 
 def _is_writable(folder: Path) -> bool:
     """Whether files can be made there, or in the nearest folder above that exists."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    there = _nearest(folder)
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+def _nearest(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that is there and can be seen."""
+    for one in (path, *path.parents):
+        with contextlib.suppress(OSError):  # behind a folder that nobody here may enter
+            if one.exists():
+                return one
+    return path
 
 
 def _configuration() -> Iterator[Look]:
@@ -151,6 +170,11 @@ def _configuration() -> Iterator[Look]:
 
 def _folder(root: Path) -> Iterator[Look]:
     """Whether the data folder can be written to, by whom, how fast, and on what."""
+    closed = next((one for one in reversed(root.parents) if not os.access(one, os.X_OK) and one.is_dir()), None)
+    if closed is not None:
+        mend = f"run: sudo chmod o+x {shlex.quote(str(closed))}, or name another data folder with --data-dir"
+        yield Look("data folder", Verdict.WRONG, f"{root} lies in {closed}, which {_me()} may not enter", mend)
+        return
     if not _is_writable(root):
         mend = f"chown or chmod it for {_me()}, or name another one with --data-dir or TAPEVAULT_HOME"
         yield Look("data folder", Verdict.WRONG, f"{root} cannot be written to", mend)
@@ -161,11 +185,16 @@ def _folder(root: Path) -> Iterator[Look]:
     foreign = [path for path in sorted(root.rglob("*")) if path.is_dir() and not os.access(path, os.W_OK | os.X_OK)]
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
-        mend = f"run: sudo chown -R {_me()} {root}"
+        mend = f"run: sudo chown -R {_me()} {shlex.quote(str(root))}"
         yield Look("data folder", Verdict.WRONG, f"{foreign[0]}{more} cannot be written to", mend)
         return
     kind = _filesystem(root)
-    seconds = _sync_seconds(root)
+    try:
+        seconds = _sync_seconds(root)
+    except OSError as error:
+        mend = "free some space: python scripts/cleanup.py shows what is not needed; or the disk is failing (dmesg)"
+        yield Look("data folder", Verdict.WRONG, f"{root}: a small write fails: {error.strerror or error}", mend)
+        return
     if kind in REMOTE_FILESYSTEMS:
         mend = "keep the data folder on a disk of this machine: SQLite's locks do not hold over a network"
         yield Look("data folder", Verdict.DOUBTFUL, f"{root} is on {kind}", mend)
@@ -195,7 +224,7 @@ def _filesystem(path: Path) -> str:
 
 
 def _sync_seconds(root: Path) -> float:
-    """How long a small write takes until it is on the disk: the median of five."""
+    """How long a small write takes until it is on the disk: the median of five. Raises OSError."""
     probe = root / f".doctor.{os.getpid()}.tmp"
     times = []
     try:
@@ -212,9 +241,7 @@ def _sync_seconds(root: Path) -> float:
 
 
 def _disk(root: Path) -> Iterator[Look]:
-    there = root
-    while not there.exists():
-        there = there.parent
+    there = _nearest(root)
     usage = shutil.disk_usage(there)
     says = f"{usage.free / 1e9:,.1f} GB free of {usage.total / 1e9:,.1f}"
     inodes = os.statvfs(there)
@@ -230,33 +257,47 @@ def _disk(root: Path) -> Iterator[Look]:
 
 
 def _database(layout: Layout) -> Iterator[Look]:
-    """Whether the status database can be read, is whole, and is of a version that this program knows."""
+    """Whether the status database can be read and written, is whole, and is of a version that this program knows.
+
+    Looked at as those do who only look: nothing is written, and no file is left beside it.
+    """
     path = layout.database
-    if not path.exists():
-        yield Look("status database", Verdict.WELL, "none yet; the first download makes it")
-        return
+    about = "status database"
     rebuild = "run: python scripts/download_all.py --rebuild-status (it downloads nothing)"
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_TIMEOUT_SECONDS)
-        try:
-            whole = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            [steps] = connection.execute("SELECT count(*) FROM schema_steps").fetchone()
-            [failed] = connection.execute("SELECT count(*) FROM files WHERE state = 'failed'").fetchone()
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        yield Look("status database", Verdict.WRONG, f"{path}: {error}", rebuild)
+        if not is_there(path):
+            yield Look(about, Verdict.WELL, "none yet; the first download makes it")
+            return
+        whole, failed = look(path, _soundness)
+    except (Busy, Outdated) as error:
+        yield _told(about, Verdict.DOUBTFUL, error)
+        return
+    except (TrackerError, StorageError) as error:
+        yield _told(about, Verdict.WRONG, error)
         return
     if whole != "ok":
-        yield Look("status database", Verdict.WRONG, f"{path}: {whole}", rebuild)
-    elif steps > len(MIGRATIONS):
-        mend = "update this program: pull the newest version, then make .venv anew"
-        yield Look("status database", Verdict.WRONG, f"{path} was written by a newer version", mend)
+        yield Look(about, Verdict.WRONG, f"{path}: {whole}", rebuild)
+    elif not os.access(path, os.W_OK):
+        mend = f"run: sudo chown {_me()} {shlex.quote(str(path))}"
+        yield Look(about, Verdict.WRONG, f"{path} cannot be written to", mend)
     elif failed:
         mend = "python scripts/monitor.py failures says why; the next download tries them again"
-        yield Look("status database", Verdict.DOUBTFUL, f"{failed:,} archives failed", mend)
+        yield Look(about, Verdict.DOUBTFUL, f"{failed:,} archives failed", mend)
     else:
-        yield Look("status database", Verdict.WELL, f"{path}, whole, {path.stat().st_size / 1e6:,.1f} MB")
+        yield Look(about, Verdict.WELL, f"{path}, whole, {path.stat().st_size / 1e6:,.1f} MB")
+
+
+def _soundness(connection: Connection) -> tuple[str, int]:
+    """What SQLite finds wrong first ("ok": nothing), and how many archives failed."""
+    whole = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
+    failed = select(func.count()).where(FILES.c.state == State.FAILED.value)
+    return whole, connection.execute(failed).scalar_one() if whole == "ok" else 0
+
+
+def _told(about: str, verdict: Verdict, error: MarketDataError) -> Look:
+    """An error that says behind its last semicolon what to do."""
+    found, _, mend = str(error).rpartition("; ")
+    return Look(about, verdict, found or mend, mend if found else "")
 
 
 def _open_files(settings: Settings) -> Iterator[Look]:

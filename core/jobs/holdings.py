@@ -14,7 +14,7 @@ from typing import Final
 from core.bars.spec import BarSpec
 from core.datasets import DATASETS
 from core.errors import ConfigError, storage_error
-from core.layout import SYMBOL, Layout, period_in, period_in_bars
+from core.layout import SYMBOL, Layout, is_folder, period_in, period_in_bars
 from core.storage.draft import TEMPORARY
 from core.storage.formats import FORMATS
 from core.types import Market, Period, Series
@@ -291,7 +291,7 @@ def _entries(folder: Path) -> list["os.DirEntry[str]"]:
 
 def _is_inside(root: Path, folder: Path) -> bool:
     """Whether a folder is there, and no link leads to it."""
-    return folder.is_dir() and _link_to(root, folder) is None
+    return is_folder(folder) and _link_to(root, folder) is None
 
 
 def _link_to(root: Path, folder: Path) -> Path | None:

@@ -215,7 +215,7 @@ def _measured(name: str, done: float, total: float, says: str, width: int, marks
 def _notices(view: View, width: int, marks: Marks) -> list[Text]:
     says = []
     if view.ended is None and (view.is_paused or view.is_pause_wanted):
-        says.append("paused: nothing is asked for; p has it go on, and so does monitor.py resume")
+        says.append("paused: nothing is asked for; p has it go on, and so does `monitor resume`")
     if view.ended is None and not view.is_listed:
         says.append("the exchange is still being asked what it publishes; totals grow")
     if view.waiting:

@@ -16,7 +16,7 @@ from core.download.overview import HOLES, PastRun, SeriesOverview, failures, his
 from core.download.rows import series_named, to_download
 from core.download.tables import FILES, REVISIONS
 from core.download.tracker import is_alive
-from core.layout import Layout
+from core.layout import Layout, is_there
 from core.types import FAULTS, Download, Gap, Series, State
 from core.web.bars import BarsOverview
 
@@ -80,7 +80,7 @@ def _base(layout: Layout) -> Document:
 
 
 def _existing(path: Path) -> Path:
-    return next(each for each in (path, *path.parents) if each.exists())
+    return next(each for each in (path, *path.parents) if is_there(each))
 
 
 def _status(connection: Connection) -> Document:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from factories import ROOT, Command, Outcome
+from script_world import called
 
-from core.commands.names import COMMANDS
+from core.commands import pipeline
+from core.commands.names import COMMANDS, PROGRAM, as_called
 
 
 def parsers() -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -49,6 +51,50 @@ def test_the_examples_are_understood(name: str, parser: argparse.ArgumentParser)
         words = re.split(r" {3,}|[|#;&]", example[1])[0].strip() if example else ""
         if words and not words.endswith("--help") and not (module == "pipeline" and words.startswith("-")):
             own.parse_args(shlex.split(words))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_are_understood_where_it_is_installed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those of subcommands; a menu, which has no words, says that it wants a terminal."""
+    command = COMMANDS[name]
+    monkeypatch.setattr(sys, "argv", [PROGRAM if command.words else f"{PROGRAM} {name}"])
+    own = import_module(f"core.commands.{command.module}").parser()
+    under = [action.choices for action in own._actions if isinstance(action, argparse._SubParsersAction)]
+    shown = [under[0][command.word]] if command.word else [own, *(under[0].values() if under else ())]
+    examples = 0
+    for line in re.sub(r"\\\n *", "", "\n".join(parser.format_help() for parser in shown)).splitlines():
+        assert "scripts/" not in line, line
+        assert not re.search(r"\b(download_all|daily_update|monitor|pipeline|snapshot|cleanup)\.py", line), line
+        if example := re.search(r"^  (?:.*&& \.venv/bin/)?tapevault (.*)$", line):
+            called_as, *words = shlex.split(re.split(r" {3,}|[|#;&>]", example[1])[0])
+            meant = COMMANDS[called_as]
+            examples += 1
+            if called_as == "menu":
+                assert "on a terminal only" in called(pipeline.main, words).err
+            elif "--help" not in words:
+                import_module(f"core.commands.{meant.module}").parser().parse_args([*meant.words, *words])
+    assert examples
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("get it with download_all.py", "get it with tapevault download"),
+        ("run download_all.py --rebuild-status", "run tapevault download --rebuild-status"),
+        ("so does monitor.py resume, or daily_update.py", "so does tapevault monitor resume, or tapevault update"),
+        ("make them again with pipeline.py features", "make them again with tapevault features"),
+        ("python scripts/pipeline.py --data-dir x", "tapevault menu --data-dir x"),
+        (".venv/bin/python scripts/daily_update.py", ".venv/bin/tapevault update"),
+        ("scripts/snapshot.py create makes one", "tapevault snapshot create makes one"),
+        ("cannot use /home/me/download_all.py: no file", "cannot use /home/me/download_all.py: no file"),
+        ("my-monitor.py and setup.py", "my-monitor.py and setup.py"),
+    ],
+)
+def test_texts_name_commands_as_they_are_called(text: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["scripts/monitor.py"])
+    assert as_called(text) == text
+    monkeypatch.setattr(sys, "argv", ["tapevault monitor"])
+    assert as_called(text) == says
 
 
 def test_every_command_has_its_module_and_script() -> None:
@@ -90,6 +136,8 @@ def test_tapevault_itself() -> None:
     assert "  tapevault optimize --dry-run\n" in help_of
     assert "python scripts" not in help_of
     assert tapevault("monitor", "summary", "--folow").err.endswith("try: tapevault monitor summary --help\n")
+    nothing = tapevault("update", "--data-dir", "/nowhere/at/all")
+    assert (nothing.code, "run tapevault download first" in nothing.err) == (3, True)
 
 
 COMPLETE = """

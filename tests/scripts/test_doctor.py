@@ -1,19 +1,23 @@
 """The doctor finds what is wrong, says how to mend it, and finds nothing where all is well."""
 
 import json
+import os
 import resource
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from factories import Command, Outcome
+from script_world import called
 
+from core.commands.doctor import main
 from core.download.tracker import DownloadTracker
 from core.layout import Layout
 from core.sample.market import SampleMarket
@@ -24,8 +28,8 @@ LISTING = b"<ListBucketResult><Name>any</Name><IsTruncated>false</IsTruncated></
 
 
 def doctor(data: Path, *options: str, limits: object = None) -> Outcome:
-    command = Command("scripts/doctor.py", ["--data-dir", str(data), "--json"], limits)
-    return command.run(*options)
+    words = ["--data-dir", str(data), "--json", *options]
+    return Command("scripts/doctor.py", words, limits).run() if limits else called(main, words)
 
 
 def verdicts(outcome: Outcome) -> dict[str, str]:
@@ -97,13 +101,20 @@ def test_a_clock_that_is_ten_minutes_off_and_a_host_that_is_no_listing(data: Pat
     assert "--listing" in one(found, "listing")["mend"]
 
 
-def test_a_damaged_database_and_one_of_a_later_version(data: Path) -> None:
+def test_a_damaged_database_and_those_of_other_versions(data: Path) -> None:
     path = Layout(data).database
     DownloadTracker(path).close()
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("INSERT INTO schema_steps VALUES (999, 'of_tomorrow')")
-    connection.close()
-    assert "newer version" in one(doctor(data, "--offline"), "status database")["found"]
+    newer = one(doctor(data, "--offline"), "status database")
+    assert (newer["verdict"], newer["mend"]) == ("wrong", "update this one")
+    assert "newer Tapevault" in newer["found"]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM schema_steps WHERE step = (SELECT max(step) - 1 FROM schema_steps)")
+        connection.execute("DELETE FROM schema_steps WHERE step = 999")
+        connection.execute("DELETE FROM schema_steps WHERE step = (SELECT max(step) FROM schema_steps)")
+    older = one(doctor(data, "--offline"), "status database")
+    assert (older["verdict"], "brings it up to date" in older["mend"]) == ("doubtful", True)
     path.write_bytes(b"no database at all, " * 500)
     found = doctor(data, "--offline")
     assert found.code == 1
@@ -119,9 +130,86 @@ def test_too_few_open_files(data: Path) -> None:
     assert "--workers 8" in one(found, "open files")["mend"]
 
 
+def test_a_database_that_others_hold_is_not_to_be_made_anew(data: Path) -> None:
+    path = Layout(data).database
+    DownloadTracker(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+        connection.execute("BEGIN EXCLUSIVE")
+        connection.execute("DELETE FROM runs")
+        path.with_name(f"{path.name}-journal").touch()
+        held = one(doctor(data, "--offline"), "status database")
+    assert (held["verdict"], "--rebuild-status" in held["mend"]) == ("doubtful", False)
+    assert "another process holds it" in held["found"]
+
+
+def test_a_database_that_cannot_be_written() -> None:
+    with TemporaryDirectory() as name:  # where others may look, as they may not in what pytest makes
+        folder = Path(name)
+        folder.chmod(0o755)
+        path = Layout(folder).database
+        DownloadTracker(path).close()
+        path.chmod(0o444)
+        with somebody():
+            found = one(doctor(folder, "--offline"), "status database")
+    assert (found["verdict"], found["found"]) == ("wrong", f"{path} cannot be written to")
+    assert found["mend"].startswith("run: sudo chown ")
+
+
+@contextmanager
+def somebody() -> Iterator[None]:
+    """Who may not write where root may."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.setresuid(0, 0, 0)
+
+
+def test_a_disk_without_room(data: Path) -> None:
+    data.mkdir()
+
+    def limits() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+
+    full = doctor(data, "--offline", limits=limits)
+    assert full.code == 1
+    assert "a small write fails: File too large" in one(full, "data folder")["found"]
+    assert "cleanup.py" in one(full, "data folder")["mend"]
+    assert list(data.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "about", "says"),
+    [
+        ("ALL_PROXY", "foo://127.0.0.1:1", "proxy", "Unknown scheme for proxy URL"),
+        ("HTTPS_PROXY", "http://[bad", "proxy", "cannot be used"),
+        ("SSL_CERT_FILE", "/no/such/file", "certificates", "No such file or directory"),
+    ],
+)
+def test_surroundings_that_cannot_be_used(
+    name: str, value: str, about: str, says: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    found = doctor(data, "--source", "http://127.0.0.1:1")
+    assert found.code == 1
+    assert says in one(found, about)["found"]
+    assert name in one(found, about)["mend"]
+
+
 def test_nothing_is_changed(data: Path) -> None:
     assert doctor(data, "--offline").code == 0
     assert not data.exists()
+    with DownloadTracker(Layout(data).database) as tracker:
+        tracker.finish_run(tracker.begin_run("test"))
+        assert doctor(data, "--offline").code == 0  # beside one that works with it
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in data.rglob("*") if path.is_file()}
+    assert [path.name for path in before] == ["download_status.db"]
+    assert doctor(data, "--offline").code == 0
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in data.rglob("*") if path.is_file()} == before
 
 
 def test_settings_that_cannot_be_read_and_options_that_are_none(data: Path, tmp_path: Path) -> None:
@@ -137,6 +225,6 @@ def test_the_table_names_the_mend_as_the_command_was_called(data: Path, capfd: p
     Layout(data).database.parent.mkdir()
     Layout(data).database.write_bytes(b"damaged " * 500)
     shown = Command("scripts/doctor.py", ["--data-dir", str(data)], env={"COLUMNS": "200"}).run("--offline")
-    assert "run: python scripts/download_all.py --rebuild-status" in shown.out
+    assert "download_all.py --rebuild-status makes a new one" in shown.out
     assert shown.out.rstrip().endswith("1 wrong, 0 doubtful")
     assert json.loads(doctor(data, "--offline").out)["wrong"] == 1

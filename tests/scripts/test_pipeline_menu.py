@@ -21,6 +21,7 @@ from script_world import called
 
 from core.commands.pipeline import main, parser
 from core.commands.steps import steps_of
+from core.download.tracker import DownloadTracker
 from core.layout import Layout
 from core.sample.archive import Shelf, write_archive
 from core.sample.market import small_market
@@ -239,6 +240,22 @@ def test_it_can_be_left_in_the_middle_of_a_question(data: Path, control: bytes, 
         terminal.press(control)
         assert terminal.ended()[0] == code
     assert not data.exists()
+
+
+def test_a_deletion_that_is_left_at_its_question_deletes_nothing(tmp_path: Path) -> None:
+    """By Ctrl-D; and what stands for the answer can be copied, whatever the folder is called."""
+    folder = tmp_path / "my [data]"
+    database = Layout(folder).database
+    DownloadTracker(database).close()
+    with Terminal("delete", "--data-dir", str(folder)) as terminal:
+        terminal.until("Type my [data] to delete this for ever: ")
+        terminal.press(b"\x04")
+        code, said = terminal.ended()
+    assert (code, "Traceback" in said) == (2, False)
+    assert "error: no name was typed; nothing was deleted" in said
+    piped = called(main, ["delete", "--data-dir", str(folder), "--dry-run"])
+    assert "--confirm 'my [data]' deletes it" in piped.out
+    assert database.exists()
 
 
 def test_without_a_terminal_it_says_how_it_is_used(data: Path) -> None:
