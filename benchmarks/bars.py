@@ -1,6 +1,8 @@
 """Bars in memory: how many trades a second, beside others, in rounds that take turns.
 
     python benchmarks/bars.py --trades 20000000 --rounds 5
+    python benchmarks/bars.py --first             a process's first bars, kernels compiled before, and not
+    python benchmarks/bars.py --quarters          what becomes of expected sizes with and without bounds
 
 Trades are made up: a price in steps of 0.1 around 60,000, quantities of 0.001 and more, about 4000 dollars a trade,
 sides that lean by 8 % one way or the other for a while. We read Arrow as it is stored (ids, doubles, bits, times) and
@@ -165,11 +167,52 @@ def grids(count: int, rounds: int) -> None:
             print(f"    {name:24} {rate:6.3f} G trades/s, {median / medians['grid']:5.2f} times the grid's time")
 
 
+FIRST: Final = """
+import sys, time
+begun = time.perf_counter()
+sys.path[:0] = sys.argv[1:3]
+from bars import BarBuilder, BarGrid, BarSpec, batch_of, grid_of, trades_of
+batch = batch_of(trades_of(10_000))
+imported = time.perf_counter()
+for spec in sys.argv[3:]:
+    BarBuilder(BarSpec.parse(spec)).update(batch)
+bars = time.perf_counter()
+BarGrid(grid_of()).update(batch)
+print(f"import {imported - begun:.2f} s, first bars {bars - imported:.2f} s, grid {time.perf_counter() - bars:.2f} s")
+"""
+
+
+def first(rounds: int) -> None:
+    """The first call of a process: with kernels that an earlier one has kept, and with none."""
+    here = Path(__file__).resolve().parent
+    command = [sys.executable, "-c", FIRST, str(ROOT), str(here), *OURS]
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("compiles", *["has kept"] * rounds):
+            env = os.environ | {"NUMBA_CACHE_DIR": folder}
+            print(
+                f"{name}: {subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout}", end=""
+            )
+
+
+def quarters(count: int) -> None:
+    """How many bars close in each quarter of the trades."""
+    batch = batch_of(trades_of(count))
+    for spec in ("", "-unclamped", "-signed-unclamped", "-signed-unclamped-min_imbalance-0"):
+        builder = BarBuilder(BarSpec.parse(f"dollar_imbalance-1000000{spec}"))
+        parts = [batch.slice(quarter * (count // 4), count // 4) for quarter in range(4)]
+        print(f"{builder.spec}: {', '.join(f'{builder.update(part).num_rows:,}' for part in parts)} bars")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trades", type=int, default=20_000_000, help="how many are made up")
     parser.add_argument("--rounds", type=int, default=5, help="how often each takes its turn")
+    parser.add_argument("--first", action="store_true", help="only the first call of a process")
+    parser.add_argument("--quarters", action="store_true", help="only how many bars there are with and without bounds")
     arguments = parser.parse_args()
+    if arguments.first or arguments.quarters:
+        first(arguments.rounds) if arguments.first else quarters(arguments.trades)
+        return
     arrays = trades_of(arguments.trades)
     batch = batch_of(arrays)
     for spec in OURS:

@@ -2,6 +2,7 @@
 
     python benchmarks/bars_stored.py --trades 20000000 --rounds 5
     python benchmarks/bars_stored.py --trades 20000000 --peak
+    python benchmarks/bars_stored.py --trades 2000000 --sets      the grid of 72 sets, together and one by one
 
 The trades of `bars.py` lie in partitions by day, as a download leaves them. We run the job of `pipeline.py features`,
 files written and all, decoding and building at once and in turn. pyarrow only decodes the same columns; polars makes
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bars import batch_of, race, trades_of
 
 from core.bars.decode import COLUMNS
+from core.bars.grid import grid_of
 from core.bars.spec import BarSpec
 from core.datasets import DATASETS
 from core.dates import DAY_US, day_of
@@ -74,14 +76,18 @@ def store(root: Path, count: int, part: int = 0) -> list[Path]:
 
 def ours(root: Path, spec: str, is_overlapped: bool) -> Timed:
     """The whole job, from nothing."""
+    return _jobs(root, [(BarSpec.parse(spec),)], is_overlapped)
+
+
+def _jobs(root: Path, tasks: Sequence[tuple[BarSpec, ...]], is_overlapped: bool = True) -> Timed:
     settings = Settings().replace(paths={"data": root})
 
     def run() -> tuple[float, int]:
         shutil.rmtree(root / "processed" / "bars", ignore_errors=True)
         begun = time.perf_counter()
-        (built,) = BarTask(settings, SERIES, (BarSpec.parse(spec),), is_overlapped).run()
-        assert not built.error, built.error
-        return time.perf_counter() - begun, built.bars
+        built = [one for specs in tasks for one in BarTask(settings, SERIES, specs, is_overlapped).run()]
+        assert not any(one.error for one in built), built
+        return time.perf_counter() - begun, sum(one.bars for one in built)
 
     return run
 
@@ -159,6 +165,7 @@ def main() -> None:
     parser.add_argument("--trades", type=int, default=20_000_000, help="how many are made up")
     parser.add_argument("--rounds", type=int, default=5, help="how often each takes its turn")
     parser.add_argument("--peak", action="store_true", help="only the memory of one job over five times so many trades")
+    parser.add_argument("--sets", action="store_true", help="only the 72 sets of the grid, together and one by one")
     arguments = parser.parse_args()
     if arguments.peak:
         peak(arguments.trades)
@@ -169,6 +176,16 @@ def main() -> None:
         paths = store(root, arguments.trades)
         count = arguments.trades
         print(f"{sum(path.stat().st_size for path in paths) / count:.2f} bytes a trade in {len(paths)} days")
+        if arguments.sets:
+            specs = tuple(grid_of())
+            ways = {
+                "72 sets together": _jobs(root, [specs]),
+                "72 sets one by one": _jobs(root, [(one,) for one in specs]),
+            }
+            for run in ways.values():
+                run()
+            race({name: (count, run) for name, run in ways.items()}, arguments.rounds)
+            return
         spec = f"dollar-{DOLLARS}"
         runs: dict[str, tuple[int, Timed]] = {
             "tapevault, at once": (count, ours(root, spec, True)),

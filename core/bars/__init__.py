@@ -1,6 +1,8 @@
 """Bars from trades. `BarSpec` (spec) says which, `BarBuilder` (builder) makes them, `BarGrid` (grid) many at once.
 
-To add a kind: its line in `BARS`; to add a rule: a module with its kernel, and its branch in `kernel`.
+To add a kind of a family that is there: its line in `BARS`. To add a family: its line in `rules.Family`, a module with
+its kernel, and its branch wherever families part: `kernel`, `shared` (the grid), `wide` (without kernels), `standing`
+(what it starts with), `table.EXPECTED`; its twin in tests/core/bars_twin.py tells what was forgotten.
 """
 
 from core.bars.rules import IN_DOLLARS, SIDES, Amount, Family, Rule, imbalance, run, threshold

@@ -80,7 +80,7 @@ DONE: Final = 0
 FULL: Final = 1
 """No room for another closed bar."""
 UNREADABLE: Final = 2
-"""Prices or quantities that are no decimals of so many places and at most 15 digits."""
+"""Prices or quantities that are no decimals of so many places below 2^49 units."""
 DISORDER: Final = 3
 """An id that does not rise."""
 TOO_LARGE: Final = 4

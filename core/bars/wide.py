@@ -1,7 +1,7 @@
 """The same rules with Python's numbers, trade by trade: for sums and decimals that the kernels have no room for.
 
-That is hardly ever: prices or quantities of more than 15 digits, a threshold or a sum of 2^61 units. What comes out is
-what kernels would have given had they had the room; a million trades take some ten seconds.
+That is hardly ever: prices or quantities of more than 12 decimals or of 2^49 units and more, a sum of 2^61 units. What
+comes out is what kernels would have given had they had the room; a million trades take some ten seconds.
 """
 
 import math

@@ -8,8 +8,11 @@ first one at or after the next. A few trades that are older stay with it, so day
 
 import itertools
 import re
+import socket
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -32,6 +35,8 @@ DISORDER_US: Final = HOUR_US
 """Trades are so much older than those before them at most; those of each month are counted before its bars are
 written, so none can be lost."""
 _ADDRESS: Final = re.compile(r"(tcp|tls|wss?)://[^/]+")
+_AT_ONCE: Final = 4
+"""So many series."""
 _AHEAD: Final = 4
 """So many days for each thread of the cluster are decoded before they are needed."""
 
@@ -52,15 +57,25 @@ def cluster(address: str) -> Iterator[Client]:
 
 
 def build_on(client: Client, tasks: Sequence[BarTask]) -> Iterator[Built]:
-    """Every task in its turn: its days share the cluster."""
+    """A few tasks at once: their days share the cluster. Raises DiskFull."""
+    is_over = threading.Event()
 
     def steps(task: BarTask, storage: StorageManager, works: Sequence[Work]) -> Iterator[tuple[Period, int, Advance]]:
         first = works[0]
         ids = _ids(storage, task.series, first.near_us, first.since_us, first.last_id)
-        return _proved(task.series, _steps(client, task, storage, works), by_month(ids, first.rest[0]))
+        for step in _proved(task.series, _steps(client, task, storage, works), by_month(ids, first.rest[0])):
+            if is_over.is_set():
+                raise StorageError(f"{task.series}: given up")
+            yield step
 
-    for task in tasks:
-        yield from task.by(steps)
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        try:
+            for built in threads.map(lambda task: task.by(steps), tasks):
+                yield from built
+        except BaseException:
+            is_over.set()
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _steps(
@@ -105,15 +120,19 @@ def _proved(
 def _compare(series: Series, had: tuple[Period, int] | None, expected: tuple[Period, int] | None) -> None:
     if had != expected:
         had_text, expected_text = (f"{one[1]} trades of {one[0].label}" if one else "none" for one in (had, expected))
-        raise StorageError(
-            f"{series}: the days have {had_text}, and together they are {expected_text}: some are older by more than "
-            "an hour than those before them; try without --scheduler"
-        )
+        reason = ": some are older by more than an hour than those before them" if had and expected else ""
+        told = f"the days have {had_text}, and together they are {expected_text}{reason}"
+        raise StorageError(f"{series}: {told}; try without --scheduler")
 
 
 def decode(settings: Settings, series: Series, span: Span) -> pa.Table:
-    """On a worker: the trades of one day, or of its rest."""
-    storage = StorageManager(Layout(settings.data_root), settings.storage, settings.quality)
+    """On a worker: the trades of one day, or of its rest. Raises StorageError where it does not see the data folder."""
+    layout = Layout(settings.data_root)
+    folder = layout.processed_folder(series)
+    if not folder.is_dir():
+        host = socket.gethostname()
+        raise StorageError(f"the worker on {host} sees no {folder}: give all workers the data folder there")
+    storage = StorageManager(layout, settings.storage, settings.quality)
     names = list(columns_of(series.dataset))
     wide = Span(max(0, span.start_us - DISORDER_US), span.end_us + DISORDER_US)
     batches = list(storage.scan(series, wide, names))

@@ -7,7 +7,12 @@ import pytest
 from factories import Command
 from storage_bars_world import BarWorld
 
+from core.errors import StorageError
+from core.types import Period
+
 distributed = pytest.importorskip("distributed", reason="pip install -r requirements-distributed.txt")
+
+from core.jobs import bars_cluster  # noqa: E402 (which needs it)
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Dask's own
 SPECS = ("tick-7", "dollar-5000", "time-6h", "tick_imbalance-5", "dollar_run-4", "volume-30.5")
@@ -72,6 +77,25 @@ def test_a_month_that_lacks_a_trade_is_not_written(tmp_path: Path, address: str)
     assert Command("scripts/pipeline.py", options).run().code == 0
     for spec in ("tick-11", "tick-22"):
         assert world.stored(spec).equals(world.truth(spec))
+
+
+def test_a_worker_that_does_not_see_the_data_is_named(tmp_path: Path) -> None:
+    elsewhere = BarWorld(tmp_path / "elsewhere")
+    day = Period.parse("2024-01-30").span
+    with pytest.raises(StorageError, match=r"the worker on .* sees no .*elsewhere.*BTCUSDT: give all workers the data"):
+        bars_cluster.decode(elsewhere.settings, elsewhere.series(), day)
+
+
+def test_several_series_come_to_the_same_bars(tmp_path: Path, address: str) -> None:
+    world = BarWorld(tmp_path / "data")
+    symbols = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+    for symbol in symbols:
+        world.put("2024-01-30", "2024-02-01", symbol=symbol)
+    command = Command("scripts/pipeline.py", ["features", "--bars", "tick-7", "--data-dir", str(world.root)])
+    told = command.run("--scheduler", address, "--json")
+    assert [one["series"] for one in told.json["bars"]] == [f"um/trades/{symbol}" for symbol in symbols]
+    for symbol in symbols:
+        assert world.stored("tick-7", symbol).equals(world.truth("tick-7", symbol))
 
 
 def test_nobody_at_the_address_is_one_clear_line(tmp_path: Path) -> None:
