@@ -199,8 +199,9 @@ class _Stretch:
         if begins_us is None or begins_us >= from_us + self._step_us:
             self._last = _last_trade(reader, request, from_us)
         before_us = None if self._last is None else int(self._last[1])
-        contract = contract_usd(request.trades.market, request.trades.symbols[0])
-        self._builder = TapeBuilder(request.spec, contract, before_us)
+        whole_from_us = None if self._last is None else from_us  # there are trades before, and none is left out
+        self._contract = contract_usd(request.trades.market, request.trades.symbols[0])
+        self._builder = TapeBuilder(request.spec, self._contract, before_us, whole_from_us)
         self._left: Rows | None = None
         self._end: int | None = None
         """Behind the last row of all, once it is known."""
@@ -219,7 +220,8 @@ class _Stretch:
             end = min(end, self._end)
         if self._last is None:
             first = int(rows["number"][0]) if len(rows["number"]) else end
-        tape = on_the_clock(rows, self._step_us, first, end, self._last) if first < end else None
+        is_cm = self._contract is not None
+        tape = on_the_clock(rows, self._step_us, first, end, self._last, is_cm) if first < end else None
         self._remember(rows, len(rows["number"]))
         return tape
 
@@ -267,12 +269,13 @@ def _last_trade(reader: RowReader, request: FeatureRequest, before_us: int) -> t
 
 def _of_bars(reader: RowReader, request: FeatureRequest) -> Iterator[tuple[Tape, int]]:
     """As `_on_the_clock`; the first bar begins with the first trade of the request, and its features with it."""
-    builder = TapeBuilder(request.spec, contract_usd(request.trades.market, request.trades.symbols[0]))
+    contract = contract_usd(request.trades.market, request.trades.symbols[0])
+    builder = TapeBuilder(request.spec, contract)
     lead: Tape | None = None
     count = 0
     with ahead(_batches(reader, request, request.trades.span)) as batches:
         for rows in _many(builder, batches):
-            tape = of_bars(rows, count)
+            tape = of_bars(rows, count, contract is not None)
             count += len(tape)
             whole = tape if lead is None else tape.behind(lead)
             lead = _kept(request, whole, int(whole.timestamp_us[-1]))

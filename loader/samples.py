@@ -352,7 +352,7 @@ def _declared(rows: Rows, name: str) -> int:
     if not feature.hours:
         return feature.warm_up
     times = rows.values("timestamp")
-    begins_us = -(-int(times[0]) // HOUR_US) * HOUR_US + feature.hours * HOUR_US
+    begins_us = (int(times[0]) // HOUR_US + 1 + feature.hours) * HOUR_US
     return max(feature.warm_up, int(np.searchsorted(times, begins_us)))
 
 

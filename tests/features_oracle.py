@@ -66,30 +66,36 @@ def random_trades(count: int, seconds: int, seed: int = 1, start: int = 1_704_06
 
 
 class Oracle:
-    """Rows of trades. `bounds` are begin, end, first trade and behind the last trade of each row."""
+    """Rows of trades. `bounds` are begin, end, first trade and behind the last trade of each row. `contract`: the
+    dollars of one, where quantities are contracts, else 0. `are_bars`: rows are not of the clock."""
 
-    def __init__(self, trades: Trades, bounds: list[tuple[int, int, int, int]]) -> None:
+    def __init__(
+        self, trades: Trades, bounds: list[tuple[int, int, int, int]], contract: int = 0, are_bars: bool = False
+    ) -> None:
         self.trades = trades
         self.bounds = bounds
+        self.contract = contract
+        self.are_bars = are_bars
         self.clock = np.maximum.accumulate(trades.time)
+        dollars = trades.quantity * (10 * contract if contract else trades.price)
         total = {
             "v": trades.quantity,
             "vb": np.where(trades.is_sale, 0, trades.quantity),
-            "d": trades.quantity * trades.price,
-            "db": np.where(trades.is_sale, 0, trades.quantity * trades.price),
+            "d": dollars,
+            "db": np.where(trades.is_sale, 0, dollars),
             "n": np.ones(len(trades.time), dtype=np.int64),
             "nb": (~trades.is_sale).astype(np.int64),
         }
         self._running = {name: np.append(0, np.cumsum(values)) for name, values in total.items()}
 
     @classmethod
-    def of_clock(cls, trades: Trades, step: int) -> "Oracle":
+    def of_clock(cls, trades: Trades, step: int, contract: int = 0) -> "Oracle":
         slots = np.maximum.accumulate(trades.time) // step
         bounds = []
         for slot in range(int(slots[0]), int(slots[-1]) + 1):
             first, stop = np.searchsorted(slots, slot), np.searchsorted(slots, slot, side="right")
             bounds.append((slot * step, (slot + 1) * step, int(first), int(stop)))
-        return cls(trades, bounds)
+        return cls(trades, bounds, contract)
 
     def total(self, name: str, t: int) -> Decimal:
         """v, vs, vb, d, ds, db, n, ns, nb of a row, exactly."""
@@ -104,6 +110,17 @@ class Oracle:
         first, stop = self.bounds[t - window + 1][2], self.bounds[t][3]
         units = int(self._running[name][stop] - self._running[name][first])
         return Decimal(units).scaleb({"v": -3, "d": -4, "n": 0}[name[0]])
+
+    def base(self, side: str, t: int, window: int = 1) -> Decimal | None:
+        """u, ub or us: the base asset traded, of contracts dollar by dollar at the price of each trade."""
+        if not self.contract:
+            return self.sum(f"v{side}", t, window)
+        if t < window - 1:
+            return None
+        rows = range(self.bounds[t - window + 1][2], self.bounds[t][3])
+        own = [each for each in rows if not side or bool(self.trades.is_sale[each]) == (side == "s")]
+        pairs = ((int(self.trades.quantity[each]), int(self.trades.price[each])) for each in own)
+        return sum((Decimal(n * self.contract) / (100 * price) for n, price in pairs), Decimal(0))
 
     def b(self, t: int) -> Decimal:
         return self.total("vb", t) - self.total("vs", t)
@@ -150,7 +167,8 @@ class Oracle:
 
     def roots(self, t: int) -> float:
         _, _, first, stop = self.bounds[t]
-        dollars = (self.trades.quantity[first:stop] * self.trades.price[first:stop]) / 1e4
+        worth = 10 * self.contract if self.contract else self.trades.price[first:stop]
+        dollars = (self.trades.quantity[first:stop] * worth) / 1e4
         return math.fsum(side * math.sqrt(each) for side, each in zip(self.sides(t), dollars.tolist(), strict=True))
 
     # what looks back to hours
@@ -159,9 +177,16 @@ class Oracle:
     def hours(self) -> Any:
         return self.clock // HOUR
 
+    @cached_property
+    def first_hour(self) -> int:
+        """Of which it is not known whether all trades are there."""
+        return int(self.hours[0])
+
     @cache  # noqa: B019
     def large(self, hour: int) -> int | None:
-        """The least quantity that 99 % of the trades of an hour do not exceed."""
+        """The least quantity that 99 % of the trades of a whole hour do not exceed."""
+        if hour == self.first_hour:
+            return None
         own = sorted(self.trades.quantity[self.hours == hour].tolist())
         return own[math.ceil(0.99 * len(own)) - 1] if own else None
 
@@ -170,7 +195,7 @@ class Oracle:
         """VPIN and its CDF behind each trade, in fiftieths of thousandths."""
         volumes: dict[int, int] = {}
         for hour, size in zip(self.hours.tolist(), self.trades.quantity.tolist(), strict=True):
-            volumes[hour] = volumes.get(hour, 0) + size
+            volumes[hour] = volumes.get(hour, 0) + size * (hour > self.first_hour)
         buckets: list[tuple[int, float, float | None]] = []  # hour, |bought - sold| / V, VPIN then
         found: list[tuple[float | None, float | None]] = []
         now, filled, signed = -1, 0, 0
@@ -200,7 +225,9 @@ class Oracle:
         begin, _, first, stop = self.bounds[t]
         if stop == 0 or (first == stop and self.hours[stop - 1] != begin // HOUR):
             return None, None
-        return self.vpins[stop - 1]
+        hours = int(self.hours[stop - 1]) - self.first_hour
+        vpin, cdf = self.vpins[stop - 1]
+        return vpin if hours >= 4 else None, cdf if hours >= 5 else None
 
 
 def _vpin_now(buckets: list[tuple[int, float, float | None]], hour: int) -> tuple[float | None, float | None]:
@@ -401,7 +428,7 @@ def variation(o: Oracle, t: int) -> tuple[Value, Value, Value]:
 
 
 def vwap(o: Oracle, t: int, which: str = "") -> Value:
-    return over(o.total(f"d{which}", t), o.total(f"v{which}", t))
+    return over(o.total(f"d{which}", t), o.base(which, t))
 
 
 def apart(price: Decimal, middle: Value) -> Value:
@@ -412,7 +439,7 @@ def microprice(o: Oracle, t: int) -> Value:
     bought, sold = vwap(o, t, "b"), vwap(o, t, "s")
     if bought is None or sold is None:
         return None
-    return over(Decimal(bought) * o.total("vs", t) + Decimal(sold) * o.total("vb", t), o.total("v", t))
+    return over(Decimal(bought) * (o.base("s", t) or 0) + Decimal(sold) * (o.base("b", t) or 0), o.base("", t))
 
 
 def std_trade(o: Oracle, t: int) -> Value:
@@ -436,9 +463,9 @@ def rate_momentum(o: Oracle, t: int, name: str) -> Value:
     whole = o.sum(name, t, 60)
     if not whole:
         return None
-    seconds = [Decimal(end - begin) / 1_000_000 for begin, end, _, _ in o.bounds[t - 59 : t + 1]]
-    mean_rate = whole / sum(seconds, Decimal(0))
-    return o.total(name, t) / seconds[-1] / mean_rate - 1
+    mean_rate = over(whole, sum((seconds(o, each) for each in range(t - 59, t + 1)), Decimal(0)))
+    ratio = over(over(o.total(name, t), seconds(o, t)), mean_rate)
+    return None if ratio is None else Decimal(ratio) - 1
 
 
 def cvd(o: Oracle, t: int) -> Value:
@@ -447,7 +474,11 @@ def cvd(o: Oracle, t: int) -> Value:
 
 
 def seconds(o: Oracle, t: int) -> Decimal:
-    return Decimal(o.bounds[t][1] - o.bounds[t][0]) / 1_000_000
+    begin, end, first, stop = o.bounds[t]
+    if o.are_bars:
+        before = int(o.clock[first - 1]) if t else begin
+        return Decimal(int(o.clock[stop - 1]) - before) / 1_000_000
+    return Decimal(end - begin) / 1_000_000
 
 
 def angle(o: Oracle, t: int) -> float:
@@ -477,7 +508,7 @@ TWINS: dict[str, Callable[[Oracle, int], Value]] = {
     "sell_vwap": lambda o, t: vwap(o, t, "s"),
     "microprice": microprice,
     "vwap_deviation": lambda o, t: apart(o.price("C", t), vwap(o, t)),
-    "vwap_deviation_60": lambda o, t: apart(o.price("C", t), over(o.sum("d", t, 60), o.sum("v", t, 60))),
+    "vwap_deviation_60": lambda o, t: apart(o.price("C", t), over(o.sum("d", t, 60), o.base("", t, 60))),
     "mean_ratio_5": lambda o, t: mean_ratio(o, t, 5),
     "mean_ratio_10": lambda o, t: mean_ratio(o, t, 10),
     "mean_ratio_30": lambda o, t: mean_ratio(o, t, 30),

@@ -42,10 +42,15 @@ _SLOTS: Final = 10
 
 class Hours:
     """What the clock hours before tell of the trades of this one. `large` is the quantity above which a trade is
-    large: the 99th percentile of the hour before, an actual quantity; NaN if nobody traded then."""
+    large: the 99th percentile of the hour before, an actual quantity; NaN if nobody traded then.
 
-    def __init__(self) -> None:
+    `whole_from`: the first hour of which all trades are given; None: that behind the first one with trades. What is
+    made of hours before it is not known: else it would be another value once older trades are there.
+    """
+
+    def __init__(self, whole_from: int | None = None) -> None:
         self.hour: int | None = None
+        self._whole_from = whole_from
         self.large = np.nan
         self._quantities: list[npt.NDArray[np.float64]] = []
         self._state = np.zeros(_SLOTS)
@@ -55,8 +60,10 @@ class Hours:
 
     def turn(self, hour: int) -> None:
         """Go on to an hour, counted from 1970."""
+        if self._whole_from is None:
+            self._whole_from = hour + 1
         if self.hour is not None and hour > self.hour:
-            is_next = hour == self.hour + 1
+            is_next = hour == self.hour + 1 and self.hour >= self._whole_from
             volume = (self._state[_TOTAL] + self._state[_REST]) if is_next else 0.0
             self.large = _percentile(self._quantities) if is_next else np.nan
             is_over = self._state[_FULL] == MOST
@@ -77,6 +84,10 @@ class Hours:
         if end > at:
             self._quantities.append(quantity[at:end])
         _fill(quantity, bits, bit, at, end, ends, self._lists, self._state, found)
+        known_hours = -1 if self.hour is None or self._whole_from is None else self.hour - self._whole_from
+        for line, hours in enumerate((HOURS, HOURS + 1)):
+            if known_hours < hours:
+                found[line] = np.nan
         return found
 
     def _forget_an_hour(self) -> None:

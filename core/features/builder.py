@@ -13,6 +13,7 @@ from core.bars.spec import BarSpec
 from core.dates import HOUR_US
 from core.errors import ConfigError
 from core.features.buckets import Hours, hour_of
+from core.features.exact import less
 from core.features.tape import Floats, Integers, Tape
 from core.features.trades import BEFORE, LINES, SLOTS, details
 from core.storage.arrays import numpy_of
@@ -36,7 +37,8 @@ _SUMS: Final = {
 _OF_TRADES: Final = (*LINES, "vpin", "vpin_cdf")
 _CONTEXT: Final = ("funding_rate", "premium", "index_price", "open_interest")
 _PRICES: Final = ("open", "high", "low", "close")
-_ZERO: Final = (*[name for name in _SUMS if name not in _PRICES], "signed_run", "max_run", "phrases", "root_dollars")
+_OF_ZERO: Final = ("signed_run", "max_run", "phrases", "root_dollars", "buy_base", "sell_base")
+_ZERO: Final = (*[name for name in _SUMS if name not in _PRICES], *_OF_ZERO)
 """What is 0 in an interval without trades."""
 FEW: Final = 1 << 10
 
@@ -45,11 +47,18 @@ class TapeBuilder:
     """Makes rows of one symbol's trades, in the order of their ids: of intervals of the clock, or of other bars.
 
     Sums are those of `BarBuilder`, exact. A trade that is stamped before the open interval counts for that, so rows
-    never change behind their end. `contract_value` as there. What looks back to clock hours is right once whole hours
-    have been given. `before` is the time of the last trade before the first one, None if there was none.
+    never change behind their end. `contract_value` as there. `before` is the time of the last trade before the first
+    one, None if there was none. `whole_from_us`: from when on all trades are given, however long nobody traded; None:
+    from the first one on, so that its clock hour is not whole and nothing that looks back to hours is made of it.
     """
 
-    def __init__(self, spec: BarSpec, contract_value: int | None = None, before: int | None = None) -> None:
+    def __init__(
+        self,
+        spec: BarSpec,
+        contract_value: int | None = None,
+        before: int | None = None,
+        whole_from_us: int | None = None,
+    ) -> None:
         if spec.tick_rule:
             raise ConfigError(f"features take sides from is_buyer_maker; {spec} guesses them")
         self.spec = spec
@@ -60,7 +69,9 @@ class TapeBuilder:
         self._state = np.zeros(SLOTS)
         self._state[BEFORE] = np.nan if before is None else before
         self._tree = np.zeros((FEW, 2), dtype=np.int64)
-        self._hours = Hours()
+        self._hours = Hours(None if whole_from_us is None else -(-whole_from_us // HOUR_US))
+        self._ended_us: float | None = None
+        """When the last trade of the row before was."""
         self._open = 0
         """Trades of the open row."""
         self._closed: list[Rows] = []
@@ -75,7 +86,7 @@ class TapeBuilder:
                 found = self._take(trades, ends)
                 self._open += len(trades[0]) - int(numpy_of(bars.column("num_trades")).sum())
                 if len(ends):
-                    self._closed.append(_rows_of(self.spec, bars, found))
+                    self._closed.append(self._rows_of(bars, found))
 
     def closed(self) -> Rows:
         """The rows that were closed since this was asked last."""
@@ -89,7 +100,7 @@ class TapeBuilder:
             return _together([])
         nothing = np.zeros(0)
         trades = (np.zeros(0, np.int64), nothing, nothing, np.zeros(1, np.uint8), 0, np.zeros(0, np.int64))
-        return _rows_of(self.spec, bars, self._take(trades, np.zeros(1, dtype=np.int64)))
+        return self._rows_of(bars, self._take(trades, np.zeros(1, dtype=np.int64)))
 
     def _take(self, trades: Trades, ends: Integers) -> Floats:
         """What single trades tell of the rows that end at `ends`: a line for each of _OF_TRADES."""
@@ -126,6 +137,21 @@ class TapeBuilder:
             self.clock_us = int(clock[-1])
         return np.concatenate(parts, axis=1)
 
+    def _rows_of(self, bars: pa.Table, found: Floats) -> Rows:
+        begins = numpy_of(bars.column("time_open")).copy()
+        rows: Rows = {"begins": begins}
+        if self.spec.rule.family is Family.CLOCK:
+            rows["number"] = begins // int(self.spec.size)
+        rows |= {name: numpy_of(bars.column(theirs)).astype(np.float64) for name, theirs in _SUMS.items()}
+        rows |= dict(zip(_OF_TRADES, found, strict=True))
+        if not self._contract:
+            rows["buy_base"], rows["sell_base"] = rows["buy_volume"], less(rows["volume"], rows["buy_volume"])
+        last = rows["last_time"]
+        rows["ends"] = last.astype(np.int64) + 1  # a trade before the last one may be stamped later
+        rows["seconds"] = np.diff(last, prepend=float(begins[0]) if self._ended_us is None else self._ended_us) / 1e6
+        self._ended_us = float(last[-1])
+        return rows
+
     def _make_room(self, trades: int) -> None:
         """For a node of the tree of phrases for each trade of the open row."""
         wanted = self._open + trades + 2
@@ -135,10 +161,12 @@ class TapeBuilder:
             self._tree = more
 
 
-def on_the_clock(rows: Rows, step_us: int, first: int, end: int, last: tuple[float, float] | None) -> Tape:
+def on_the_clock(
+    rows: Rows, step_us: int, first: int, end: int, last: tuple[float, float] | None, in_contracts: bool = False
+) -> Tape:
     """The intervals from number `first` to before `end`, with and without trades; `rows` are those that have some.
 
-    `last` are close and time of the last trade before them, None if there was none.
+    `last` are close and time of the last trade before them, None if there was none; `in_contracts` as in `Tape`.
     """
     count = end - first
     place = rows["number"] - first
@@ -159,20 +187,25 @@ def on_the_clock(rows: Rows, step_us: int, first: int, end: int, last: tuple[flo
     same_hour = is_empty & (last_time // HOUR_US == begins // HOUR_US)
     for name in ("vpin", "vpin_cdf"):
         known[name] = np.where(same_hour, _carried(rows[name], before, np.nan), known[name])
-    return _tape(first, begins, ends, known, last_time)
+    known["seconds"] = np.full(count, step_us / 1e6)
+    return _tape(first, in_contracts, begins, ends, known, last_time)
 
 
-def of_bars(rows: Rows, first: int) -> Tape:
-    """The rows as they are, `first` the number of the first one."""
-    known = {name: rows[name].astype(np.float64) for name in (*_SUMS, *_OF_TRADES)}
-    return _tape(first, rows["begins"], rows["ends"], known, known["last_time"])
+def of_bars(rows: Rows, first: int, in_contracts: bool = False) -> Tape:
+    """The rows as they are, `first` the number of the first one; `in_contracts` as in `Tape`."""
+    known = {name: rows[name].astype(np.float64) for name in (*_SUMS, *_OF_TRADES, "seconds")}
+    return _tape(first, in_contracts, rows["begins"], rows["ends"], known, known["last_time"])
 
 
-def _tape(first: int, begins: Integers, ends: Integers, known: dict[str, Floats], last_time: Floats) -> Tape:
+def _tape(
+    first: int, in_contracts: bool, begins: Integers, ends: Integers, known: dict[str, Floats], last_time: Floats
+) -> Tape:
     del known["last_time"]
-    unknown = {name: np.full(len(begins), np.nan) for name in _CONTEXT}
+    known |= {name: np.full(len(begins), np.nan) for name in _CONTEXT}
     since = (ends - last_time) / 1e6
-    return Tape(first=first, timestamp_us=begins, available_us=ends, since_trade=since, **known, **unknown)
+    return Tape(
+        first=first, in_contracts=in_contracts, timestamp_us=begins, available_us=ends, since_trade=since, **known
+    )
 
 
 def _carried(values: Floats, which: Integers, before: float) -> Floats:
@@ -180,21 +213,10 @@ def _carried(values: Floats, which: Integers, before: float) -> Floats:
     return np.append(values.astype(np.float64), before)[which]
 
 
-def _rows_of(spec: BarSpec, bars: pa.Table, found: Floats) -> Rows:
-    begins = numpy_of(bars.column("time_open")).copy()
-    rows: Rows = {"begins": begins}
-    if spec.rule.family is Family.CLOCK:
-        rows["number"] = begins // int(spec.size)
-    rows |= {name: numpy_of(bars.column(theirs)).astype(np.float64) for name, theirs in _SUMS.items()}
-    rows |= dict(zip(_OF_TRADES, found, strict=True))
-    rows["ends"] = rows["last_time"].astype(np.int64) + 1  # a trade before the last one may be stamped later
-    return rows
-
-
 def _together(parts: list[Rows]) -> Rows:
     if not parts:
         whole = dict.fromkeys(("begins", "ends", "number"), np.zeros(0, dtype=np.int64))
-        return {**whole, **dict.fromkeys((*_SUMS, *_OF_TRADES), np.zeros(0))}
+        return {**whole, **dict.fromkeys((*_SUMS, *_OF_TRADES, "seconds"), np.zeros(0))}
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -9,11 +9,11 @@ _SOURCE = "definition"
 
 
 def trade_intensity(tape: Tape) -> Floats:
-    return tape.trades / tape.seconds
+    return tape.trades / positive(tape.seconds)
 
 
 def volume_intensity(tape: Tape) -> Floats:
-    return tape.volume / tape.seconds
+    return tape.volume / positive(tape.seconds)
 
 
 def intensity_momentum(tape: Tape, window: int) -> Floats:
@@ -36,12 +36,14 @@ def _over_mean(values: Floats, tape: Tape, window: int) -> Floats:
     """The row's rate over that of the window, less 1."""
     whole = amounts(values, window)
     seconds = amounts(tape.seconds, window)
-    return values / tape.seconds * seconds / positive(whole) - 1.0
+    return values / positive(tape.seconds) * positive(seconds) / positive(whole) - 1.0
 
 
 INTENSITY = (
     Feature("trade_intensity", trade_intensity, "n / dt", "trades per s", _SOURCE, ("time",)),
-    Feature("volume_intensity", volume_intensity, "v / dt", "base per s", _SOURCE, ("time", "quantity")),
+    Feature(
+        "volume_intensity", volume_intensity, "v / dt", "base (cm: contracts) per s", _SOURCE, ("time", "quantity")
+    ),
     *over("intensity_momentum", intensity_momentum, (WINDOW,), "(n / dt) / (Σ n / Σ dt) - 1", "1", _SOURCE, ("time",)),
     *over(
         "volume_momentum", volume_momentum, (WINDOW,), "(v / dt) / (Σ v / Σ dt) - 1", "1", _SOURCE, ("time", "quantity")

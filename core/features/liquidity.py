@@ -109,7 +109,7 @@ LIQUIDITY = (
         roll_impact,
         (WINDOW,),
         "roll_spread / Σ d",
-        "quote per base per quote",
+        "quote per base per quote (cm: USD)",
         f"{_ROLL}; over what was traded",
         (
             "price",
@@ -146,7 +146,7 @@ LIQUIDITY = (
         kyle_lambda,
         (WINDOW,),
         "slope of ΔC on b, with an intercept",
-        "quote per base per base",
+        "quote per base per base (cm: per contract)",
         _KYLE,
         (
             "price",
@@ -174,7 +174,7 @@ LIQUIDITY = (
         amihud,
         (WINDOW,),
         "mean |r| / d over the rows with trades",
-        "1 per quote",
+        "1 per quote (cm: USD)",
         _AMIHUD,
         (
             "price",
@@ -186,8 +186,8 @@ LIQUIDITY = (
         "hasbrouck_lambda",
         hasbrouck_lambda,
         (WINDOW,),
-        "slope of r on Σ side · sqrt(p · q) of the row's trades, with an intercept",
-        "1 per root quote",
+        "slope of r on Σ side · sqrt(p · q; cm: contracts · contract value) of the row's trades, with an intercept",
+        "1 per root quote (cm: USD)",
         _HASBROUCK,
         (
             "price",
@@ -214,7 +214,7 @@ LIQUIDITY = (
         "price_impact",
         price_impact,
         "|r| / |b|",
-        "1 per base",
+        "1 per base (cm: per contract)",
         "definition",
         ("price", "quantity", "side"),
         window=2,

@@ -13,37 +13,39 @@ _STOIKOV = (
 
 
 def vwap(tape: Tape) -> Floats:
-    return tape.dollars / positive(tape.volume)
+    return tape.dollars / positive(tape.base)
 
 
 def buy_vwap(tape: Tape) -> Floats:
-    return tape.buy_dollars / positive(tape.buy_volume)
+    return tape.buy_dollars / positive(tape.buy_base)
 
 
 def sell_vwap(tape: Tape) -> Floats:
-    return tape.sell_dollars / positive(tape.sell_volume)
+    return tape.sell_dollars / positive(tape.sell_base)
 
 
 def microprice(tape: Tape) -> Floats:
-    weighed = buy_vwap(tape) * tape.sell_volume + sell_vwap(tape) * tape.buy_volume
-    return weighed / positive(tape.volume)
+    weighed = buy_vwap(tape) * tape.sell_base + sell_vwap(tape) * tape.buy_base
+    return weighed / positive(tape.base)
 
 
 def vwap_deviation(tape: Tape) -> Floats:
-    return _apart(tape.close, tape.dollars, tape.volume)
+    return _apart(tape.close, tape.dollars, tape.base)
 
 
 def vwap_deviation_over(tape: Tape, window: int) -> Floats:
-    return _apart(tape.close, amounts(tape.dollars, window), amounts(tape.volume, window))
+    base = sums(tape.base, window, tape.first) if tape.in_contracts else amounts(tape.base, window)
+    return _apart(tape.close, amounts(tape.dollars, window), base)
 
 
 def mean_ratio(tape: Tape, window: int) -> Floats:
     return tape.close * window / sums(tape.close, window, tape.first)
 
 
-def _apart(price: Floats, dollars: Floats, volume: Floats) -> Floats:
-    """(price - mean) / mean, with the mean dollars / volume; exact where price and mean are the same."""
-    return less(times(price, volume), dollars) / positive(dollars)
+def _apart(price: Floats, dollars: Floats, base: Floats) -> Floats:
+    """(price - mean) / mean, with the mean dollars / base; exact where price and mean are the same, but for contracts,
+    whose base is no decimal."""
+    return less(times(price, base), dollars) / positive(dollars)
 
 
 PRICES = (
@@ -51,13 +53,13 @@ PRICES = (
     Feature("high", lambda tape: tape.high, "H", _PRICE, _PLAIN, ("price",)),
     Feature("low", lambda tape: tape.low, "L", _PRICE, _PLAIN, ("price",)),
     Feature("close", lambda tape: tape.close, "C", _PRICE, _PLAIN, ("price",)),
-    Feature("vwap", vwap, "d / v", _PRICE, _PLAIN, ("price", "quantity")),
-    Feature("buy_vwap", buy_vwap, "db / vb", _PRICE, _PLAIN, ("price", "quantity", "side")),
-    Feature("sell_vwap", sell_vwap, "ds / vs", _PRICE, _PLAIN, ("price", "quantity", "side")),
+    Feature("vwap", vwap, "d / u", _PRICE, _PLAIN, ("price", "quantity")),
+    Feature("buy_vwap", buy_vwap, "db / ub", _PRICE, _PLAIN, ("price", "quantity", "side")),
+    Feature("sell_vwap", sell_vwap, "ds / us", _PRICE, _PLAIN, ("price", "quantity", "side")),
     Feature(
         "microprice",
         microprice,
-        "(buy_vwap · vs + sell_vwap · vb) / v",
+        "(buy_vwap · us + sell_vwap · ub) / u",
         _PRICE,
         _STOIKOV,
         ("price", "quantity", "side"),
@@ -68,7 +70,7 @@ PRICES = (
         "vwap_deviation",
         vwap_deviation_over,
         (WINDOW,),
-        "(C - V) / V with V = Σ d / Σ v",
+        "(C - V) / V with V = Σ d / Σ u",
         "1",
         _PLAIN,
         ("price", "quantity"),

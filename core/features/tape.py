@@ -23,10 +23,12 @@ class Tape:
     `timestamp_us` is the beginning and `available_us` the end, of a bar the times of its first trade and of its last
     one plus 1 us. An interval without trades carries the last close as all its prices; its sums are 0 and what only
     trades can tell is NaN. Prices are NaN before the first trade. `first` is the number of the first row: of intervals
-    of the clock that since 1970, so that windows lie in the same way wherever a tape begins.
+    of the clock that since 1970, so that windows lie in the same way wherever a tape begins. `in_contracts`: quantities
+    are contracts of so many dollars (cm), not of the base asset.
     """
 
     first: int
+    in_contracts: bool
     timestamp_us: Integers
     available_us: Integers
     open: Floats
@@ -37,6 +39,9 @@ class Tape:
     buy_volume: Floats
     dollars: Floats
     buy_dollars: Floats
+    buy_base: Floats
+    """What was bought of the base asset: `buy_volume`, of contracts the sum of their dollars over the price."""
+    sell_base: Floats
     trades: Floats
     buys: Floats
     max_trade: Floats
@@ -62,6 +67,8 @@ class Tape:
     premium: Floats
     index_price: Floats
     open_interest: Floats
+    seconds: Floats
+    """How long the row took: of a bar since the last trade of the bar before, of the first one since its own first."""
 
     def __len__(self) -> int:
         return len(self.close)
@@ -69,12 +76,12 @@ class Tape:
     def between(self, start: int, end: int) -> "Tape":
         """The rows from `start` to before `end`."""
         parts = {name: getattr(self, name)[start:end] for name in COLUMNS}
-        return Tape(first=self.first + start, **parts)
+        return Tape(first=self.first + start, in_contracts=self.in_contracts, **parts)
 
     def behind(self, other: "Tape") -> "Tape":
         """These rows behind those of another tape, which ends where this one begins."""
         parts = {name: np.concatenate((getattr(other, name), getattr(self, name))) for name in COLUMNS}
-        return Tape(first=other.first, **parts)
+        return Tape(first=other.first, in_contracts=self.in_contracts, **parts)
 
     def knowing(self, **columns: Floats) -> "Tape":
         """With other columns."""
@@ -101,6 +108,11 @@ class Tape:
     @cached_property
     def sell_dollars(self) -> Floats:
         return less(self.dollars, self.buy_dollars)
+
+    @cached_property
+    def base(self) -> Floats:
+        """What was traded of the base asset."""
+        return self.buy_base + self.sell_base if self.in_contracts else self.volume
 
     @cached_property
     def sells(self) -> Floats:
@@ -141,13 +153,8 @@ class Tape:
         """ln of high over low."""
         return np.log1p(less(self.high, self.low) / self.low)
 
-    @cached_property
-    def seconds(self) -> Floats:
-        """How long the row took."""
-        return (self.available_us - self.timestamp_us) / 1e6
 
-
-COLUMNS = tuple(field.name for field in fields(Tape) if field.name != "first")
+COLUMNS = tuple(field.name for field in fields(Tape) if field.name not in ("first", "in_contracts"))
 
 
 def positive(values: Floats) -> Floats:

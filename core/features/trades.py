@@ -25,12 +25,15 @@ ROOTS_REST: Final = 11
 LARGE: Final = 12
 NODES: Final = 13
 NODE: Final = 14
-BEFORE: Final = 15
+BOUGHT: Final = 15
+"""Base asset of the row's buys, with what rounding left of it; of contracts alone."""
+SOLD: Final = 17
+BEFORE: Final = 19
 """The time of the trade before, not of the row alone; NaN if there was none."""
-SLOTS: Final = 16
+SLOTS: Final = 20
 
 OF_ROW: Final = ("max_trade", "std_trade", "gap_mean", "gap_std", "signed_run", "max_run", "root_dollars")
-OF_ROW_TOO: Final = ("large_volume", "phrases", "last_time")
+OF_ROW_TOO: Final = ("large_volume", "phrases", "last_time", "buy_base", "sell_base")
 LINES: Final = (*OF_ROW, *OF_ROW_TOO)
 
 
@@ -87,6 +90,15 @@ def details(
             else:
                 state[ROOTS_REST] += (root - total) + state[ROOTS]
             state[ROOTS] = total
+            if contract > 0.0:
+                slot = SOLD if is_sale else BOUGHT
+                coins = number * contract / price[place]
+                total = state[slot] + coins
+                if state[slot] >= coins:
+                    state[slot + 1] += (state[slot] - total) + coins
+                else:
+                    state[slot + 1] += (coins - total) + state[slot]
+                state[slot] = total
             if np.isnan(large):
                 state[LARGE] = np.nan
             elif number > large:
@@ -114,6 +126,8 @@ def details(
             found[7, row] = state[LARGE]
             found[8, row] = state[NODES]
             found[9, row] = state[BEFORE]
+            found[10, row] = state[BOUGHT] + state[BOUGHT + 1]
+            found[11, row] = state[SOLD] + state[SOLD + 1]
             state[COUNT] = 0.0
             row += 1
 

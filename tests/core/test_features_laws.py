@@ -11,13 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.bars.spec import BarSpec
+from core.dates import DAY_US
 from core.features import FEATURES, features_named, features_of
 from core.features.builder import TapeBuilder, on_the_clock
 from core.features.feature import MEMORY
 from core.features.tape import Tape
 
 CUTS = 1000
-TRADES = random_trades(90_000, 5400, seed=11)
+EVENING = 1_704_138_600_000_000
+"""2024-01-01T19:50."""
+TRADES = random_trades(90_000, 18_600, seed=11, start=EVENING)
+"""To 01:00 of the next day: from 23:00 on there is VPIN, from midnight on its CDF, and at midnight CVD begins anew."""
 
 
 def same(one: Any, other: Any) -> bool:
@@ -31,33 +35,51 @@ def test_removing_what_comes_later_changes_no_feature_at_a_thousand_cuts() -> No
     clock = np.maximum.accumulate(TRADES.time)
     random = np.random.default_rng(1)
     begin, end = int(whole.timestamp_us[0]), int(whole.timestamp_us[-1])
-    instants = np.sort(random.integers(begin + SECOND, end, CUTS)).tolist()
-    instants[::10] = [at // SECOND * SECOND for at in instants[::10]]
+    late = begin + 11_700 * SECOND  # 23:05
+    instants = [*random.integers(begin + SECOND, late, CUTS // 4), *random.integers(late, end, CUTS - CUTS // 4)]
+    instants = [at // SECOND * SECOND if number % 10 == 0 else int(at) for number, at in enumerate(sorted(instants))]
     builder, given = TapeBuilder(BarSpec.parse("time-1s")), 0
-    rows = builder.closed()
-    checked = 0
-    for instant in sorted(instants):
+    rows, earlier = builder.closed(), []
+    checked, known_of, days = 0, set(), set()
+    for number, instant in enumerate(sorted(instants)):
         known = int(np.searchsorted(clock, instant))
         if known > given:
             builder.update(TRADES.part(given, known).batch())
             given = known
-        parts = [rows, builder.closed()]
-        rows = {name: np.concatenate([part[name] for part in parts]) for name in rows}
-        opened = copy.deepcopy(builder).finish()
-        seen = {name: np.concatenate((rows[name], opened[name])) for name in rows}
+        rows = joined([rows, builder.closed()])
         over = instant // SECOND
-        seen = {name: values[seen["number"] < over] for name, values in seen.items()}
-        tape = on_the_clock(seen, SECOND, whole.first, over, None)
-        tail = tape.between(max(0, len(tape) - MEMORY - 3), len(tape))
-        last = min(3, len(tape), len(tail) - MEMORY) if len(tape) > len(tail) else min(3, len(tape))
+        seen = those(joined([rows, copy.deepcopy(builder).finish()]), -(2**62), over)
+        if len(seen["number"]) == 0:
+            continue
+        place = max(0, int(np.searchsorted(seen["number"], over - MEMORY - 3, side="right")) - 1)
+        traded = int(seen["number"][place])
+        tail = on_the_clock(those(seen, traded, over), SECOND, traded, over, None)
+        last = min(3, len(tail))
         found = features_of(tail, [one for one in FEATURES.values() if not one.since_midnight])
+        if number % 25 == 0:
+            every = joined([*earlier, seen])
+            found |= features_of(on_the_clock(every, SECOND, whole.first, over, None), features_named(["cvd"]))
+            days.add(over * SECOND // DAY_US)
+            earlier.append(those(rows, -(2**62), traded))
+            rows = those(rows, traded, 2**62)
         for name, values in found.items():
-            assert same(values[-last:], expected[name][over - whole.first - last : over - whole.first]), name
+            own = expected[name][over - whole.first - last : over - whole.first]
+            assert same(values[-last:], own), name
+            if not np.isnan(own).all():
+                known_of.add(name)
         checked += last
-        if instant in instants[::25]:
-            running = features_of(tape, features_named(["cvd"]))["cvd"]
-            assert same(running, expected["cvd"][: len(tape)])
     assert checked > 2 * CUTS
+    assert known_of == {feature.name for feature in FEATURES.values() if not feature.needs}
+    assert len(days) == 2
+
+
+def joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def those(rows: dict[str, Any], first: int, end: int) -> dict[str, Any]:
+    own = slice(*np.searchsorted(rows["number"], [first, end]).tolist())
+    return {name: values[own] for name, values in rows.items()}
 
 
 @settings(max_examples=8, deadline=None)
@@ -104,11 +126,12 @@ def test_hours_are_right_from_the_documented_hours_on() -> None:
 
 def test_an_hour_that_trades_far_more_than_the_one_before_has_no_vpin() -> None:
     hour = 3600 * SECOND
-    time = np.concatenate(([1000], hour + np.arange(400), 2 * hour + np.arange(200) * SECOND, [3 * hour + 5]))
-    quantity = np.concatenate(([1], np.full(400, 1000), np.full(201, 7000)))
-    trades = Trades(time, np.full(602, 100), quantity, np.arange(602) % 3 == 0)
+    quiet = np.arange(4) * hour + 1000
+    time = np.concatenate((quiet, 4 * hour + np.arange(400), 5 * hour + np.arange(200) * SECOND, [6 * hour + 5]))
+    quantity = np.concatenate((np.ones(4, np.int64), np.full(400, 1000), np.full(201, 7000)))
+    trades = Trades(time, np.full(605, 100), quantity, np.arange(605) % 3 == 0)
     tape = tape_of(trades)
-    assert np.isnan(tape.vpin[: 2 * 3600]).all()
-    later = tape.vpin[2 * 3600 : 3 * 3600]
+    assert np.isnan(tape.vpin[: 5 * 3600]).all()
+    later = tape.vpin[5 * 3600 : 6 * 3600]
     assert not np.isnan(later[199])
     assert np.isnan(later[:50]).all()

@@ -15,7 +15,7 @@ from features_tape import tape_of
 from core.errors import ConfigError
 from core.features import FEATURES, features_of
 from core.features.lookahead import ROWS, Peek
-from core.features.tape import Tape
+from core.features.tape import COLUMNS, Tape
 from loader import check_lookahead
 
 ROWS_OF_DATA = 400
@@ -157,10 +157,10 @@ def test_columns_of_pandas_with_na_are_compared(kind: str) -> None:
 
 def test_our_own_features_pass() -> None:
     tape = tape_of(random_trades(20_000, 1200, seed=4))
-    columns = {name: getattr(tape, name) for name in Tape.__dataclass_fields__ if name != "first"}
+    columns = {name: getattr(tape, name) for name in COLUMNS}
 
     def features(given: dict[str, Any]) -> Any:
-        return features_of(Tape(first=tape.first, **given), FEATURES.values())
+        return features_of(Tape(first=tape.first, in_contracts=False, **given), FEATURES.values())
 
     def ahead(given: dict[str, Any]) -> Any:
         made = dict(features(given))

@@ -6,6 +6,7 @@ import math
 import warnings
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +31,14 @@ OF_TRADES = [name for name, feature in FEATURES.items() if feature.needs is None
 CONTEXT = [name for name, feature in FEATURES.items() if feature.needs is not None]
 
 
-def put(world: World, trades: Trades, market: str = "um") -> None:
+def put(world: World, trades: Trades, market: str = "um", symbol: str = "BTCUSDT") -> None:
     batch = trades.batch().to_pydict()
     quotes = (trades.price * trades.quantity / 1e4).tolist()
     times = trades.time.tolist()
     columns = zip(times, batch["id"], batch["price"], batch["qty"], quotes, batch["is_buyer_maker"], strict=True)
     names = ("timestamp", "id", "price", "qty", "quote_qty", "is_buyer_maker")
     rows = [dict(zip(names, row, strict=True)) for row in columns]
-    world.put(series("trades", "BTCUSDT", market), rows, Cadence.DAILY)
+    world.put(series("trades", symbol, market), rows, Cadence.DAILY)
 
 
 @pytest.fixture(scope="module")
@@ -347,6 +348,20 @@ def test_markets_and_what_they_have(tmp_path: Path, loader: BacktestDataLoader) 
     }
     assert frame[["funding_rate", "premium", "basis", "open_interest"]].isna().all(axis=None)
     assert told[0].filename == __file__
+
+
+@pytest.mark.parametrize("interval", ["10s", "tick-20"])
+def test_mean_prices_of_contracts_are_prices(tmp_path: Path, interval: str) -> None:
+    world = World(tmp_path)
+    made = random_trades(2000, 1800, start=us("2024-01-02"))
+    put(world, replace(made, quantity=made.quantity * 1000), "cm", "BTCUSD_PERP")
+    names = ["high", "low", "vwap", "buy_vwap", "sell_vwap", "microprice"]
+    with world.loader() as cm:
+        frame = cm.load_features("BTCUSD_PERP", "2024-01-02", "2024-01-02", interval, names, "cm").dropna()
+    assert len(frame) > 50
+    for name in names[2:]:
+        assert ((frame[name] >= frame["low"] * (1 - 1e-15)) & (frame[name] <= frame["high"] * (1 + 1e-15))).all()
+        assert frame[name].nunique() > 40
 
 
 def test_what_is_not_stored_is_told(loader: BacktestDataLoader) -> None:
