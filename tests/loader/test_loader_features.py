@@ -36,7 +36,7 @@ def put(world: World, trades: Trades, market: str = "um", symbol: str = "BTCUSDT
     quotes = (trades.price * trades.quantity / 1e4).tolist()
     times = trades.time.tolist()
     columns = zip(times, batch["id"], batch["price"], batch["qty"], quotes, batch["is_buyer_maker"], strict=True)
-    names = ("timestamp", "id", "price", "qty", "quote_qty", "is_buyer_maker")
+    names = ("timestamp", "id", "price", "qty", "base_qty" if market == "cm" else "quote_qty", "is_buyer_maker")
     rows = [dict(zip(names, row, strict=True)) for row in columns]
     world.put(series("trades", symbol, market), rows, Cadence.DAILY)
 
@@ -358,7 +358,7 @@ def test_mean_prices_of_contracts_are_prices(tmp_path: Path, interval: str) -> N
     names = ["high", "low", "vwap", "buy_vwap", "sell_vwap", "microprice"]
     with world.loader() as cm:
         frame = cm.load_features("BTCUSD_PERP", "2024-01-02", "2024-01-02", interval, names, "cm").dropna()
-    assert len(frame) > 50
+    assert len(frame) >= 50
     for name in names[2:]:
         assert ((frame[name] >= frame["low"] * (1 - 1e-15)) & (frame[name] <= frame["high"] * (1 + 1e-15))).all()
         assert frame[name].nunique() > 40
