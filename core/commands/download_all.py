@@ -6,10 +6,8 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from pathlib import Path
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -32,19 +30,19 @@ from core.commands.notify import notified
 from core.commands.watching import watched
 from core.download.asking import Asking
 from core.download.database import now_us
-from core.download.process import ProcessIdentity
 from core.download.smart import SmartDownloader
 from core.download.tracker import DownloadTracker
 from core.download.transport import open_transport
-from core.errors import ConfigError, NoData, TrackerError, storage_error
+from core.errors import ConfigError, NoData
 from core.events import Snapshot, fan_out, log_event
 from core.exchanges import EXCHANGES
 from core.exchanges.archive import Archive
+from core.jobs.rebuild import rebuilding
 from core.jobs.request import Request, find_files, find_on_disk, with_all, with_priority
 from core.jobs.store import CHECK_ROWS
 from core.jobs.symbols_info import Coverage, cover, record_symbols
 from core.jobs.sync import Scope, Sync, SyncSummary
-from core.layout import Layout
+from core.layout import Layout, is_there
 from core.settings import Settings, load_symbols
 from core.storage.pool import StoragePool, free_cores
 from core.types import ArchiveFile, Market, State
@@ -57,7 +55,8 @@ EXAMPLES = """examples:
   python scripts/download_all.py --market spot --symbols BTCUSDT --interval 1m --dry-run
   python scripts/download_all.py --source http://127.0.0.1:8000      an archive served by serve_archive.py
 
-exit codes: 0 all well, 1 some files failed (run again to continue), 2 wrong usage, 3 nothing published, 130 interrupted
+exit codes: 0 all well, 1 some files failed (run again to continue), 2 wrong usage, 3 nothing published, 4 somebody
+deletes data or rebuilds the status, or for --rebuild-status anybody is at work, 130 interrupted
 """
 
 
@@ -95,43 +94,46 @@ async def _run(options: argparse.Namespace, arguments: Sequence[str], settings: 
         prepare_data_root(layout.root)
         log_to_file(layout.logs, options)
         is_rebuilt = options.scope is Scope.REBUILD
-        if is_rebuilt:
-            _begin_rebuilding(layout)
-        with (
-            _storage(options, settings, layout) as storage,
-            DownloadTracker(layout.rebuilt_database if is_rebuilt else layout.database) as tracker,
-        ):
-            sync = Sync(
-                archive,
-                tracker,
-                storage,
-                layout,
-                emit,
-                scope=options.scope,
-                workers=settings.download.workers,
-                fresh=options.no_resume,
-                asking=Asking(now_us(), settings.quality.accepted),
-                takes_rows=not settings.storage.keep_raw,
-                progress=lambda: {key: file.bytes_done for key, file in snapshot.active.copy().items()},
-                hold=smart.hold,
-                line=command_line(arguments),
-            )
-            wanted = _wanted(options, settings, request, archive, tracker, storage)
-            try:
-                async with watched(
-                    options, arguments, settings, layout, tracker, smart, snapshot, emit, "download_all"
-                ) as watch:
-                    summary = await sync.run(wanted, "download_all")
-                    watch.exit_code = _exit_code(summary)
-            except asyncio.CancelledError:
-                return INTERRUPTED
-            if is_rebuilt:
-                _inherit(tracker, layout)
-        if is_rebuilt:
-            _put_in_place(layout)
+        tracking = rebuilding(layout, command_line(arguments), _complain) if is_rebuilt else _tracking(layout)
+        try:
+            async with tracking as tracker:
+                with _storage(options, settings, layout) as storage:
+                    sync = Sync(
+                        archive,
+                        tracker,
+                        storage,
+                        layout,
+                        emit,
+                        scope=options.scope,
+                        workers=settings.download.workers,
+                        fresh=options.no_resume,
+                        asking=Asking(now_us(), settings.quality.accepted),
+                        takes_rows=not settings.storage.keep_raw,
+                        progress=lambda: {key: file.bytes_done for key, file in snapshot.active.copy().items()},
+                        hold=smart.hold,
+                        line=command_line(arguments),
+                    )
+                    wanted = _wanted(options, settings, request, archive, tracker, storage)
+                    async with watched(
+                        options, arguments, settings, layout, tracker, smart, snapshot, emit, "download_all"
+                    ) as watch:
+                        summary = await sync.run(wanted, "download_all")
+                        watch.exit_code = _exit_code(summary)
+        except asyncio.CancelledError:
+            return INTERRUPTED
         summary = replace(summary, seconds=round(time.monotonic() - began, 3))
         _report(options, arguments, summary, snapshot, layout)
         return _exit_code(summary)
+
+
+@contextlib.asynccontextmanager
+async def _tracking(layout: Layout) -> AsyncIterator[DownloadTracker]:
+    with DownloadTracker(layout.database) as tracker:
+        yield tracker
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _exit_code(summary: SyncSummary) -> int:
@@ -226,58 +228,6 @@ def _unfinished_files(tracker: DownloadTracker) -> tuple[ArchiveFile, ...]:
     return files
 
 
-def _begin_rebuilding(layout: Layout) -> None:
-    """Make room for a new database beside the old one, which stays until the new one is whole."""
-    live: tuple[ProcessIdentity, ...] = ()
-    with contextlib.suppress(TrackerError), _old_database(layout) as old:  # damaged: then nobody works with it
-        live = old.live_runs() if old is not None else ()
-    if live:
-        raise TrackerError(
-            f"process {live[0].pid} on {live[0].host} is at work with the status database; stop it first"
-        )
-    _move(layout.rebuilt_database, None)
-
-
-def _inherit(tracker: DownloadTracker, layout: Layout) -> None:
-    try:
-        with _old_database(layout) as old:
-            if old is not None:
-                tracker.inherit(old)
-    except TrackerError as error:
-        print(f"the old database's revisions are not carried over: {error}", file=sys.stderr)
-
-
-def _put_in_place(layout: Layout) -> None:
-    """The old one out of the way, not away: somebody may want to look at what it still says."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    _move(layout.database, layout.database.with_name(f"{layout.database.name}.{stamp}.old"))
-    _move(layout.rebuilt_database, layout.database)
-
-
-@contextlib.contextmanager
-def _old_database(layout: Layout) -> Iterator[DownloadTracker | None]:
-    """The database as it is, None if there is none or it cannot be read."""
-    try:
-        old = DownloadTracker(layout.database) if layout.database.exists() else None
-    except TrackerError:
-        old = None
-    with contextlib.nullcontext() if old is None else old:
-        yield old
-
-
-def _move(database: Path, target: Path | None) -> None:
-    """Move a database with what SQLite keeps beside it; None: remove it."""
-    for suffix in ("", "-wal", "-shm"):
-        path = database.with_name(database.name + suffix)
-        try:
-            if target is None:
-                path.unlink(missing_ok=True)
-            elif path.exists():
-                path.replace(target.with_name(target.name + suffix))
-        except OSError as error:
-            raise storage_error(error, path) from error
-
-
 def _listing_status(options: argparse.Namespace) -> contextlib.AbstractContextManager[object]:
     """Something that moves while the exchange is asked what it publishes."""
     console = Console(stderr=True)
@@ -343,7 +293,7 @@ async def _report_dry_run(
     files = fetch = waiting = size = 0
     asking = Asking(now_us(), settings.quality.accepted)
     with contextlib.ExitStack() as stack, _listing_status(options):
-        tracker = stack.enter_context(DownloadTracker(layout.database)) if layout.database.exists() else None
+        tracker = stack.enter_context(DownloadTracker(layout.database)) if is_there(layout.database) else None
         async for batch in batches:
             plan = tracker.look(batch, asking) if tracker else None
             files += len(batch)

@@ -40,8 +40,9 @@ from core.download import catalog, followed, gaps, leaving, overview
 from core.download.asking import Asking
 from core.download.database import chunks, now_us, open_engine, tracker_error
 from core.download.gaps import Known
+from core.download.inheriting import TakeOver
 from core.download.overview import Failed, PastRun, SeriesOverview
-from core.download.planning import KNOWN, Plan, as_plan, current, known_rows, plan_chunk
+from core.download.planning import Plan, as_plan, current, known_rows, plan_chunk
 from core.download.process import ProcessIdentity
 from core.download.rows import to_download
 from core.download.tables import FILES, MIGRATIONS, PAUSES, REVISIONS, RUNS, applied_steps, migrate
@@ -67,7 +68,9 @@ from core.types import (
 
 HEARTBEAT_SECONDS: Final = 5.0
 DELETE: Final = "delete"
-"""The command of a run beside which there is no other."""
+REBUILD: Final = "rebuild-status"
+_ALONE: Final = (DELETE, REBUILD)
+"""The commands of runs beside which there is no other."""
 SILENT_SECONDS: Final = 120.0
 """A run on another host that has given no sign of life for this long counts as dead."""
 
@@ -211,7 +214,8 @@ class DownloadTracker:
         """Enter this process as a run, after releasing what dead runs held; `line` is what was typed. Returns the run's
         id.
 
-        Raises AlreadyRunning while somebody deletes, and for who wants to delete while anybody is at work.
+        Raises AlreadyRunning while somebody deletes or rebuilds the database, and for who wants to while anybody is at
+        work.
         """
         me = ProcessIdentity.current()
         now = now_us()
@@ -384,23 +388,10 @@ class DownloadTracker:
             )
             return [Revision(row.key, row.old_etag, row.old_sha256, row.new_etag, row.new_sha256) for row in found]
 
-    def inherit(self, old: "DownloadTracker") -> None:
-        """Take over what an earlier database knows and no listing can tell again: the revisions of files known here."""
-        with old._read() as connection:
-            rows = connection.execute(select(FILES.c.key, REVISIONS).join(FILES, FILES.c.id == REVISIONS.c.file_id))
-            found = [dict(row) for row in rows.mappings()]
-        for chunk in chunks(found):
-            with self._write() as connection:
-                known = connection.execute(KNOWN, {"keys": [row["key"] for row in chunk]})
-                ids = {row.key: row.id for row in known}
-                kept = [
-                    {name: value for name, value in row.items() if name not in ("id", "key")}
-                    | {"file_id": ids[row["key"]]}
-                    for row in chunk
-                    if row["key"] in ids
-                ]
-                if kept:
-                    connection.execute(insert(REVISIONS), kept)
+    def inherit(self, old: "DownloadTracker", take: TakeOver) -> None:
+        """Take something over from an earlier database (`core.download.inheriting`), all of it or nothing."""
+        with old._read() as there, self._write() as here:
+            take(there, here)
 
     def known(self, market: Market, states: Sequence[State]) -> list[ArchiveFile]:
         """The files of a market in these states, in key order."""
@@ -630,9 +621,9 @@ def _release_dead(connection: Connection) -> int:
 
 
 def _refuse_beside(connection: Connection, command: str) -> None:
-    """Who deletes is alone."""
+    """Who deletes or rebuilds is alone."""
     unfinished = select(RUNS).where(RUNS.c.finished_us.is_(None))
-    chosen = unfinished if command == DELETE else unfinished.where(RUNS.c.command == DELETE)
+    chosen = unfinished if command in _ALONE else unfinished.where(RUNS.c.command.in_(_ALONE))
     for run in connection.execute(chosen).all():
         if is_alive(run):
             raise AlreadyRunning(

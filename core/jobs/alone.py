@@ -15,10 +15,11 @@ from core.layout import Layout, make_folder
 
 
 @contextlib.contextmanager
-def alone(layout: Layout, command: str) -> Iterator[None]:
+def alone(layout: Layout, command: str, by: str | None = None) -> Iterator[None]:
     """While no other process does this on the data folder. Raises AlreadyRunning, which says who does; StorageError.
 
-    The system's own lock decides; what is written beside it only says whose it is.
+    `by` is the command that wants nobody to do it, where that is another one. The system's own lock decides; what is
+    written beside it only says whose it is.
     """
     path = layout.command_lock(command)
     holder = path.with_suffix(".json")
@@ -27,31 +28,33 @@ def alone(layout: Layout, command: str) -> Iterator[None]:
         make_folder(path.parent)
         lock.acquire()
     except Timeout:
-        raise AlreadyRunning(
-            f"another {command} is at work on {layout.root}: {_told(holder)}; nothing was done"
-        ) from None
+        raise AlreadyRunning(f"{_told(holder, command, layout.root)}; nothing was done") from None
     except OSError as error:
         raise storage_error(error, path) from error
     try:
-        _tell(holder)
+        _tell(holder, by or command)
         yield
     finally:
         lock.release()
 
 
-def _tell(holder: Path) -> None:
+def _tell(holder: Path, by: str) -> None:
     since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     temporary = holder.with_name(f".{holder.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
+        who = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "command": by}
+        temporary.write_text(json.dumps(who))
         temporary.replace(holder)
     except OSError as error:
         raise storage_error(error, holder) from error
 
 
-def _told(holder: Path) -> str:
+def _told(holder: Path, command: str, root: Path) -> str:
+    """Who is at work."""
     try:
         who = json.loads(holder.read_text())
-        return f"process {who['pid']} on {who['host']}, since {who['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "a process that has just begun"
+        by = who.get("command", command)
+        process = f"process {who['pid']} on {who['host']}, since {who['since']}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        by, process = command, "a process that has just begun"
+    return f"{'another ' if by == command else ''}{by} is at work on {root}: {process}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from core.download.tracker import DELETE, DownloadTracker
+from core.download.tracker import DELETE, REBUILD, DownloadTracker
 from core.errors import StorageError
 from core.jobs.alone import alone
 from core.jobs.holdings import Foreign, Held, What, holdings, holdings_of, series_held, tidy, tidy_all
@@ -21,7 +21,7 @@ from core.storage.draft import unlink
 from core.storage.turns import taking_turns
 from core.types import Series
 
-BESIDE: Final = ("daily_update", "features", "cleanup")
+BESIDE: Final = ("daily_update", "features", "cleanup", REBUILD)
 """Commands beside which nothing is deleted; whatever downloads is a run, of which the status database tells."""
 _LAST: Final = (What.LOG, What.METADATA, What.FORMER_DATABASE)
 
@@ -57,7 +57,7 @@ class Deletion:
         extent = Extent()
         with contextlib.ExitStack() as stack:
             for command in BESIDE:
-                stack.enter_context(alone(self.layout, command))
+                stack.enter_context(alone(self.layout, command, DELETE))
             tracker = stack.enter_context(DownloadTracker(self.layout.database))
             run = tracker.begin_run(DELETE)
             is_all_gone = False

@@ -15,6 +15,7 @@ from storage_world import AGGS, CANDLES, FUNDING, SECONDS, TRADES, Archive, Vaul
 
 from core.download.database import now_us
 from core.download.former import why_needed
+from core.download.gaps import Known
 from core.download.part import digest_of
 from core.download.tracker import Change, DownloadTracker
 from core.exchanges.binance.urls import parse_key
@@ -22,7 +23,7 @@ from core.jobs.cleanup import KINDS, Cleaner, Kept, Outcome, Redundant
 from core.settings import Settings, StorageSettings
 from core.storage.manager import StorageManager
 from core.storage.proof import StoredProof
-from core.types import ArchiveFile, FetchedFile, Market, Period, Proof, Series, State
+from core.types import ArchiveFile, FetchedFile, Gap, GapStatus, Market, Period, Proof, Series, Span, Stamp, State
 
 JAN = Period.month(2024, 1)
 DAY_US = 86_400_000_000
@@ -310,6 +311,17 @@ def test_temporary_files_go_when_their_process_is_gone(vault: Vault) -> None:
     assert (folder / ".mine.tmp").exists()
 
 
+def absent() -> ArchiveFile:
+    return ArchiveFile(CANDLES, Period.month(2023, 5), "data/absent.zip", 0, "", None, "")
+
+
+def checkpointed(database: Path) -> Path:
+    """With all of its log in it, as it is once everybody has closed it."""
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return database
+
+
 def test_a_former_database_goes_when_the_present_one_knows_all_of_it(vault: Vault) -> None:
     vault.put(CANDLES, [Archive(JAN, 1)])
     former = vault.layout.database.with_name("download_status.db.20240101T000000Z.old")
@@ -322,6 +334,23 @@ def test_a_former_database_goes_when_the_present_one_knows_all_of_it(vault: Vaul
         other.put(CANDLES, [Archive(JAN, 1), Archive(Period.month(2024, 2), 1)])
     shutil.copyfile(other.layout.database, former)
     assert kept(cleaner(vault, "databases")) == {former.name: "it knows 1 archives that the present one does not"}
+    with Vault(vault.layout.root.with_name("more")) as other:
+        other.put(CANDLES, [Archive(JAN, 1)])
+        hole = Gap(CANDLES, Span(1, 2), 1, GapStatus.CONFIRMED, "every source lacks it", 3)
+        takes = {
+            "faults of the source": lambda: other.tracker.note_missing([absent()], 1),
+            "gaps": lambda: other.tracker.record_gaps({CANDLES: Known((hole,))}, {}),
+            "symbols that were seen": lambda: other.tracker.see(CANDLES.market, CANDLES.dataset, ["BTCUSDT"]),
+            "past runs": lambda: other.tracker.finish_run(other.tracker.begin_run("test")),
+        }
+        for what, take in reversed(takes.items()):
+            take()
+            shutil.copyfile(checkpointed(other.layout.database), former)
+            assert why_needed(former, vault.layout.database) == f"it knows 1 {what} that the present one does not"
+        vault.tracker.see(CANDLES.market, CANDLES.dataset, ["ETHUSDT"])
+        vault.tracker.record_gaps({CANDLES: Known((), {JAN: Stamp(1, 2)})}, {})
+        vault.tracker.note_missing([absent()], 1)
+        assert why_needed(former, vault.layout.database) == "it knows 1 past runs that the present one does not"
     former.write_bytes(b"SQLite format 3\0" + b"damaged" * 999)
     assert kept(cleaner(vault, "databases"))[former.name].startswith("it cannot be read")
     assert changed(cleaner(vault, "databases").remove()) == Outcome()

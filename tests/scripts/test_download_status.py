@@ -1,24 +1,35 @@
 """What the status database is for: replaced archives, lost or damaged databases, a source that is gone, power cuts."""
 
+import asyncio
+import contextlib
 import hashlib
+import os
 import shutil
 import signal
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from factories import ROOT, Command, finished, kline_csv, kline_key, publish, zip_bytes
+from factories import ROOT, Command, called, finished, kline_csv, kline_key, publish, zip_bytes
 from script_world import assert_loads_the_truth, assert_nothing_half_written, command, wait_until, zip_hits
 
+from core.commands import daily_update, download_all, pipeline
 from core.dates import DAY_US
+from core.download.former import why_needed
+from core.download.gaps import Known
+from core.download.tracker import DownloadTracker
 from core.exchanges.binance.urls import parse_key
+from core.jobs.rebuild import rebuilding
 from core.layout import Layout
 from core.sample.faults import Fault, RequestInfo, on, reset, status
 from core.sample.market import SampleMarket
 from core.sample.server import ArchiveServer, running_server
+from core.types import ArchiveFile, Gap, GapStatus, Market, Period, Series, Span, Stamp
 from loader import BacktestDataLoader
 
 KLINES = ("--data-types", "klines")
+BTCUSDT = Series(Market.UM, "klines", "BTCUSDT", "1h")
 
 
 def database(data: Path) -> Path:
@@ -181,9 +192,90 @@ def test_a_database_that_a_run_works_with_is_not_rebuilt(archive: Path, data: Pa
         wait_until(lambda: bool(zip_hits(server)), worker)
         refused = command(server, data, "--rebuild-status").run()
         server.bytes_per_second = None
-        assert refused.code == 1
+        assert refused.code == 4
         assert f"process {worker.pid} on" in refused.err
+        assert "is at work; nothing was done" in refused.err
         assert finished(worker).code == 0
+
+
+@contextlib.contextmanager
+def being_rebuilt(data: Path) -> Iterator[DownloadTracker]:
+    """In this thread, but in no running loop: so that commands can be called meanwhile."""
+    context = rebuilding(Layout(data), "as it was typed")
+    with asyncio.Runner() as runner:
+        yield runner.run(context.__aenter__())
+        runner.run(context.__aexit__(None, None, None))
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_nobody_else_works_while_the_database_is_rebuilt(tmp_path: Path, data: Path, is_there: bool) -> None:
+    """What another run would write meanwhile would go with the old database."""
+    with running_server(served_month(tmp_path / "served")) as server:
+        ask = ["--source", server.url, "--data-dir", str(data), *KLINES, "--json"]
+        assert called(download_all.main, ask).code == 0
+        if not is_there:
+            database(data).unlink()
+        with being_rebuilt(data) as tracker:
+            refused = [called(download_all.main, words) for words in (ask, [*ask[:4], "--rebuild-status"])]
+            refused += [called(daily_update.main, ask[:4])]
+            refused += [called(pipeline.main, ["delete", *ask[2:4], "--confirm", "data"])]
+            refused += [called(pipeline.main, ["cleanup", *ask[2:4], "--apply"])]
+            assert tracker.begin_run("download_all") == (2 if is_there else 1)  # in the new one: the rebuild itself
+        for one in refused:
+            assert one.code == 4, one.err
+            assert f"process {os.getpid()} on" in one.err
+            assert "rebuild-status" in one.err
+        assert called(download_all.main, ask).json["bytes_downloaded"] == 0
+        assert zip_hits(server) == {kline_key(): 1}
+    assert len(list((data / "metadata").glob("*.old"))) == is_there
+    assert rows(data, "select count(*) from runs where command = 'rebuild-status'") == [(0,)]
+
+
+def test_a_rebuild_that_fails_lets_others_work_again(tmp_path: Path, data: Path) -> None:
+    with running_server(served_month(tmp_path / "served")) as server:
+        ask = ["--source", server.url, "--data-dir", str(data), *KLINES, "--json"]
+        assert called(download_all.main, ask).code == 0
+        server.faults = on("?", status(404))
+        assert called(download_all.main, [*ask[:4], "--json", "--rebuild-status"]).code != 0
+        server.faults = None
+        assert called(download_all.main, ask).json["skipped"] == 1
+    assert rows(data, "select command, ended from runs order by id") == [
+        ("download_all", "finished"),
+        ("rebuild-status", "stopped"),
+        ("download_all", "finished"),
+    ]
+
+
+def test_a_rebuilt_database_keeps_what_nobody_can_tell_again(tmp_path: Path, data: Path) -> None:
+    kept = {
+        "gaps": "select dataset, symbol, interval, start_us, end_us, rows, status, detail, checked_us from gaps",
+        "looks": "select * from gap_looks",
+        "seen": "select * from symbols_seen",
+        "runs": "select id, command, line, started_us, finished_us, ended from runs where id < 4",
+        "faults": "select key, state, fault, asks, asked_us, sha256, proof, error from files where fault is not null",
+    }
+    with running_server(served_month(tmp_path / "served")) as server:
+        ask = ["--source", server.url, "--data-dir", str(data), "--json"]
+        for _ in range(3):
+            assert called(download_all.main, [*ask, *KLINES]).code == 0
+        day = Period.parse("2024-02-01")
+        absent = ArchiveFile(BTCUSDT, day, "data/absent.zip", 0, "", None, "")
+        hole = Gap(BTCUSDT, Span(1, 2), 1, GapStatus.CONFIRMED, "every source lacks it", 3)
+        with DownloadTracker(database(data)) as tracker:
+            tracker.see(Market.UM, "klines", ["BTCUSDT", "GONEUSDT"])
+            tracker.record_gaps({BTCUSDT: Known((hole,), {day: Stamp(1, 2)})}, {})
+            for asks in range(2):
+                tracker.note_missing([absent], asks)
+        with contextlib.closing(sqlite3.connect(database(data))) as connection, connection:
+            connection.execute("update files set state = 'corrupt-upstream' where state = 'stored'")
+            connection.execute("update files set fault = state, asks = 5, asked_us = 9, error = 'what was wrong'")
+        before = {name: rows(data, query) for name, query in kept.items()}
+        assert [len(found) for found in before.values()] == [1, 1, 2, 3, 2]
+        Layout(data).processed(BTCUSDT, Period.parse("2024")).unlink()  # as of an archive that cannot be read
+        assert called(download_all.main, [*ask, "--rebuild-status"]).code == 0
+    assert {name: rows(data, query) for name, query in kept.items()} == before
+    (former,) = (data / "metadata").glob("*.old")
+    assert why_needed(former, database(data)) == ""
 
 
 def test_a_rebuilt_database_keeps_the_revisions(tmp_path: Path, data: Path) -> None:
