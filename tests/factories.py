@@ -1,18 +1,23 @@
 """What several tests make: archives of their own, a served market, a script run as a command."""
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from core.commands.steps import by_itself
+from core.errors import MarketDataError
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL = Path(os.environ.get("TAPEVAULT_REAL", ROOT.parent / "shared" / "real"))
@@ -106,3 +111,22 @@ class Command:
 def finished(process: "subprocess.Popen[str]") -> Outcome:
     out, err = process.communicate(timeout=120)
     return Outcome(process.returncode, out, err)
+
+
+def called(main: Callable[[Sequence[str]], int], words: Sequence[str]) -> Outcome:
+    """A command within this process, on a screen of 100 columns: what a process of its own would say."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as out,
+        contextlib.redirect_stderr(io.StringIO()) as err,
+        pytest.MonkeyPatch.context() as patch,
+        by_itself(),
+    ):
+        patch.setenv("COLUMNS", "100")
+        try:
+            code = main(words)
+        except MarketDataError as error:
+            print(f"error: {error}", file=sys.stderr)
+            code = error.exit_code
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return Outcome(code, out.getvalue(), err.getvalue())

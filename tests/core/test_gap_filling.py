@@ -206,7 +206,7 @@ def test_aggregates_of_spot_come_from_the_api_and_of_old_futures_not(world: Call
     assert {gap.status for gap in here.gaps(AGG_TRADES)} == {GapStatus.CONFIRMED}
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_what_any_source_can_answer_is_repaired_and_the_rest_confirmed(
     tmp_path: Path, published: Path, seed: int
 ) -> None:

@@ -1,21 +1,15 @@
 """What the tests of download_all.py share: a small market, the command, and what must hold after it."""
 
-import contextlib
-import io
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
-import pytest
-from factories import Command, Outcome
+from factories import Command
 
-from core.commands.steps import by_itself
 from core.download.tracker import DownloadTracker
-from core.errors import MarketDataError
 from core.layout import Layout
 from core.sample.archive import Shelf
 from core.sample.market import SampleMarket
@@ -36,25 +30,6 @@ FUTURES = ("klines", "mark_price", "index_price", "premium_index", "funding_rate
 
 def command(server: ArchiveServer, data: Path, *options: str) -> Command:
     return Command("scripts/download_all.py", ["--source", server.url, "--data-dir", str(data), "--json", *options])
-
-
-def called(main: Callable[[Sequence[str]], int], words: Sequence[str]) -> Outcome:
-    """A command within this process, on a screen of 100 columns: what a process of its own would say."""
-    with (
-        contextlib.redirect_stdout(io.StringIO()) as out,
-        contextlib.redirect_stderr(io.StringIO()) as err,
-        pytest.MonkeyPatch.context() as patch,
-        by_itself(),
-    ):
-        patch.setenv("COLUMNS", "100")
-        try:
-            code = main(words)
-        except MarketDataError as error:
-            print(f"error: {error}", file=sys.stderr)
-            code = error.exit_code
-        except SystemExit as end:
-            code = int(end.code or 0)
-    return Outcome(code, out.getvalue(), err.getvalue())
 
 
 def zip_hits(server: ArchiveServer) -> dict[str, int]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from script_world import called
+from factories import called
 
 from core.commands import cleanup, daily_update, doctor, download_all, monitor, pipeline
 from core.errors import StorageError

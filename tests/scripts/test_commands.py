@@ -10,8 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from factories import ROOT, Command, Outcome
-from script_world import called
+from factories import ROOT, Command, Outcome, called
 
 from core.commands import pipeline
 from core.commands.names import COMMANDS, PROGRAM, as_called

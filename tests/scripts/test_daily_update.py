@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from factories import ROOT, Command, kline_csv, publish, zip_bytes
-from script_world import called, command, wait_until, zip_hits
+from factories import ROOT, Command, called, kline_csv, publish, zip_bytes
+from script_world import command, wait_until, zip_hits
 
 from core.commands import daily_update
 from core.download.tracker import DownloadTracker
@@ -128,7 +128,8 @@ def test_an_archive_that_is_listed_and_gone_is_missing(served: Path, data: Path)
 def test_a_wrong_request_gets_one_clear_line(tmp_path: Path, options: list[str], code: int, message: str) -> None:
     (tmp_path / "empty").mkdir()
     with running_server(tmp_path / "empty") as server:
-        done = update_command(server, tmp_path / "data").run(*options)
+        where = ["--source", server.url, "--rest", server.url, "--data-dir", str(tmp_path / "data")]
+        done = called(daily_update.main, [*where, *options])
         assert not server.hits
     assert (done.code, done.out) == (code, "")
     assert message in done.err

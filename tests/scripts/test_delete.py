@@ -11,8 +11,8 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from factories import ROOT, Command, Outcome
-from script_world import assert_catalog_is_the_footers, called, command
+from factories import ROOT, Command, Outcome, called
+from script_world import assert_catalog_is_the_footers, command
 
 from core.bars.spec import BarSpec
 from core.commands.pipeline import main

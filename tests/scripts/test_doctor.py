@@ -14,8 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from factories import Command, Outcome
-from script_world import called
+from factories import Command, Outcome, called
 
 from core.commands.doctor import main
 from core.download.tracker import DownloadTracker

@@ -12,16 +12,8 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from factories import ROOT, Command, Outcome
-from script_world import (
-    FIRST,
-    LAST,
-    assert_loads_the_truth,
-    assert_nothing_half_written,
-    called,
-    command,
-    zip_hits,
-)
+from factories import ROOT, Command, Outcome, called
+from script_world import FIRST, LAST, assert_loads_the_truth, assert_nothing_half_written, command, zip_hits
 
 from core.commands.download_all import main
 from core.sample.archive import Shelf, write_archive

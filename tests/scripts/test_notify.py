@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import Command, publish
-from script_world import called, command
+from factories import Command, called, publish
+from script_world import command
 
 from core.commands import pipeline
 from core.commands.notify import notified

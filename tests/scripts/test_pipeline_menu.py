@@ -16,8 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
-from factories import ROOT, Command
-from script_world import called
+from factories import ROOT, Command, called
 
 from core.commands.pipeline import main, parser
 from core.commands.steps import steps_of

@@ -4,8 +4,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from factories import Outcome
-from script_world import called
+from factories import Outcome, called
 
 from core.commands import download_all, monitor
 from core.download.tracker import Change, DownloadTracker
