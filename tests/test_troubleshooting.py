@@ -1,18 +1,22 @@
 """Every message of docs/troubleshooting.md is one that a user gets: each is brought about here, and compared."""
 
 import re
+import resource
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pytest
-from factories import ROOT, Command, kline_csv, kline_key, publish, zip_bytes
+from factories import ROOT, Command, called, kline_csv, kline_key, publish, zip_bytes
 
+from core.commands import download_all, snapshot
 from core.download.tracker import DownloadTracker
 from core.errors import MarketDataError
 from core.jobs.alone import alone
 from core.layout import Layout
+from core.sample.faults import on, status
 from core.sample.server import ArchiveServer, running_server
 from loader import BacktestDataLoader, MissingDataWarning
 
@@ -36,14 +40,17 @@ class Trouble:
         where = ["--data-dir", str(self.data)]
         if name in ("download_all", "daily_update"):
             where += ["--source", source or self.server.url]
-        done = Command(f"scripts/{name}.py", [*_words_before(options), *where]).run(*_words_behind(options))
+        main = import_module(f"core.commands.{name}").main
+        done = called(main, [*_words_before(options), *where, *_words_behind(options)])
         assert done.code != 0, done.out
         return done.err
 
-    def download(self) -> None:
+    def download(self) -> str:
+        """What a download that ends well says on stderr."""
         where = ["--data-dir", str(self.data), "--source", self.server.url, "--json"]
-        done = Command("scripts/download_all.py", where).run(*ONE)
+        done = called(download_all.main, [*where, *ONE])
         assert done.code == 0, done.err
+        return done.err
 
 
 def _words_before(options: tuple[str, ...]) -> list[str]:
@@ -80,6 +87,36 @@ def another_update(trouble: Trouble) -> str:
     trouble.download()
     with alone(Layout(trouble.data), "daily_update"):
         return trouble.script("daily_update")
+
+
+def a_source_that_is_gone(trouble: Trouble) -> str:
+    for month in range(2, 7):
+        publish(trouble.folder / "archive", kline_key(f"2024-{month:02d}"), zip_bytes({"any.csv": kline_csv()}))
+    trouble.server.faults = on(".zip", status(403))
+    return trouble.script("download_all", "--symbols", "BTCUSDT", "--data-types", "klines")
+
+
+def an_archive_published_anew(trouble: Trouble) -> str:
+    trouble.download()
+    publish(trouble.folder / "archive", kline_key(), zip_bytes({"BTCUSDT-1h-2024-01.csv": kline_csv(rows=700)}))
+    return trouble.download()
+
+
+def no_checksum(trouble: Trouble) -> str:
+    (trouble.folder / "archive" / f"{kline_key()}.CHECKSUM").unlink()
+    return trouble.script("download_all", *ONE)
+
+
+def a_full_disk(trouble: Trouble) -> str:
+    publish(trouble.folder / "archive", kline_key(), bytes(range(256)) * 2000)
+
+    def limits() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, 250_000))  # what SQLite writes beside it is smaller
+
+    where = ["--data-dir", str(trouble.data), "--source", trouble.server.url]
+    done = Command("scripts/download_all.py", where, limits).run(*ONE)
+    assert done.code == 1, done.out
+    return done.err
 
 
 def wrong_checksum(trouble: Trouble) -> str:
@@ -128,7 +165,7 @@ def what_is_not_stored(trouble: Trouble) -> str:
 def a_lock_and_other_rows(trouble: Trouble) -> str:
     trouble.download()
     lock = trouble.folder / "data.lock"
-    made = Command("scripts/snapshot.py", ["create", "--data-dir", str(trouble.data), "--output", str(lock)]).run()
+    made = called(snapshot.main, ["create", "--data-dir", str(trouble.data), "--output", str(lock)])
     assert made.code == 0, made.err
     content = zip_bytes({"BTCUSDT-1h-2024-01.csv": kline_csv(rows=744).replace(b"42050.25", b"42051.25")})
     publish(trouble.folder / "archive", kline_key(), content)
@@ -151,10 +188,16 @@ SCENARIOS: dict[str, Callable[[Trouble], str]] = {
     ),
     "…: unknown key …; did you mean …?": settings_with_a_wrong_key,
     "connection to … failed: …": lambda trouble: trouble.script("download_all", *ONE, source="http://127.0.0.1:1"),
+    "the source does not answer any more (…); all that is here is kept, run the same command again when it does": (
+        a_source_that_is_gone
+    ),
+    "finding republished …: …": an_archive_published_anew,
+    "finding no-checksum …: …": no_checksum,
     "mismatch-upstream …: the exchange's SHA-256 is …, ours is …": wrong_checksum,
     "corrupt-upstream …: … has zero bytes; the exchange's file is broken": empty_archive,
     "corrupt-upstream …: …, line …: …; run again with --salvage to store the other rows": line_at_fault,
     "cannot write to the data folder …: …; choose another --data-dir": a_file_in_the_way,
+    "no room left for … (…); free some space and run the same command again": a_full_disk,
     "… is damaged (…); download_all.py --rebuild-status makes a new one …": damaged_database,
     "… was written by a newer Tapevault; update it, or use another --data-dir": database_of_tomorrow,
     "another daily_update is at work on …: process … on …; nothing was done": another_update,
@@ -172,7 +215,8 @@ SCENARIOS: dict[str, Callable[[Trouble], str]] = {
 def test_the_message_is_what_a_user_gets(message: str, trouble: Trouble) -> None:
     pattern = ".+".join(re.escape(part) for part in message.split("…"))
     said = SCENARIOS[message](trouble)
-    assert any(re.fullmatch(f"(?:error: )?{pattern}.*", line) for line in said.splitlines()), said
+    before = r"(?:error: |\d\d:\d\d:\d\d [A-Z]+ )?"  # also of a line that is logged
+    assert any(re.fullmatch(f"{before}{pattern}.*", line) for line in said.splitlines()), said
 
 
 def test_the_page_has_these_messages_and_no_others() -> None:
