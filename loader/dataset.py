@@ -68,7 +68,8 @@ class MLDataset:
     features were known), `label_end` (when the label was), `row` and `end_row` (the same as numbers of rows, for
     `PurgedKFold(times.row, times.end_row)`) and `label_return`; `weights["train"]` is a series of float64.
 
-    `meta` is plain JSON: `recipe`, `counts` (what became of each row), `left_out` features, the `slowest` of the others
+    `meta` is plain JSON: `recipe`, `counts` (what became of each row), `left_out` features, `not_features` (columns
+    that are no numbers), `ties` by part (samples that touched both barriers in one row), the `slowest` of the features
     with its first row, `not_known` values by feature, `source` and `content` of the lock. `lock` names the stored rows;
     None if the rows were a caller's own.
     """
@@ -182,11 +183,11 @@ def build_ml_dataset(
     Raises ConfigError for arguments that make no sense and parts that would be empty, NoData where nothing is stored or
     no row has a label, FilesChanged if an update replaced what was read.
     """
-    from loader.dataset_source import Source
+    from loader.dataset_source import Asked, Source
 
     recipe = recipe_of(label_horizon, options)
-    which = (features, include_advanced_features, market, data_type, recipe, loader, data_dir, on_missing)
-    with Source.opened(symbol, start_date, end_date, interval, *which) as source:
+    asked = Asked(symbol, start_date, end_date, interval, features, include_advanced_features, market, data_type)
+    with Source.opened(asked, recipe, loader, data_dir, on_missing) as source:
         made = _Made(source.frames(), source.names, recipe, InMemory(), gaps=source.gaps)
         lock = source.lock()
         return made.in_memory({**source.said, "content": lock.content}, lock)
@@ -213,11 +214,11 @@ def write_ml_dataset(
     Beside it about a hundred bytes a row are kept, and with `scaler='robust'` one whole column. On disk it takes twice
     the dataset's room while it is made.
     """
-    from loader.dataset_source import Source
+    from loader.dataset_source import Asked, Source
 
     recipe = recipe_of(label_horizon, options)
-    which = (features, include_advanced_features, market, data_type, recipe, loader, data_dir, on_missing)
-    with Source.opened(symbol, start_date, end_date, interval, *which) as source:
+    asked = Asked(symbol, start_date, end_date, interval, features, include_advanced_features, market, data_type)
+    with Source.opened(asked, recipe, loader, data_dir, on_missing) as source:
         return _written(Path(folder), source.frames(), source.names, recipe, source.said, source.lock, gaps=source.gaps)
 
 
@@ -226,19 +227,24 @@ def dataset_of(
     label_horizon: int = 30,
     features: Iterable[str] | None = None,
     folder: str | Path | None = None,
+    known_at_timestamp: bool = False,
     **options: Any,
 ) -> MLDataset:
-    """A dataset of rows of your own, in order of time: `timestamp`, `close` (and `high`, `low`), features.
+    """A dataset of rows of your own of one symbol, in order of time: `timestamp`, `available_at`, `close` (and `high`,
+    `low`), features.
 
-    `available_at` says when a row was known, without it its `timestamp`. All columns but the times are features, unless
-    `features` names them. With `folder` it is written there day by day and read from there. With `quarantine` the rows
-    that were known only in the last 30 UTC days of these are kept out, and labels end before them."""
+    `available_at` says when a row was known: of a candle its close. `known_at_timestamp=True` says that rows without it
+    were known at their timestamp, as ticks are, and candles of `load_data` are not. All columns of numbers are features
+    (`meta["not_features"]` names others), unless `features` names them. With `folder` it is written there day by day
+    and read from there. With `quarantine` the rows that were known only in the last 30 UTC days of these are kept out,
+    and labels end before them. Raises ConfigError for rows of several symbols, not in order, or not of numbers."""
     recipe = recipe_of(label_horizon, options)
     each = [frames] if isinstance(frames, pd.DataFrame) else frames
     names = None if features is None else list(features)
     if folder is not None:
-        return _written(Path(folder), each, names, recipe, {}, lambda: None, recipe.quarantine).load()
-    return _Made(each, names, recipe, InMemory(), recipe.quarantine).in_memory({}, None)
+        path, keeps_out = Path(folder), recipe.quarantine
+        return _written(path, each, names, recipe, {}, lambda: None, keeps_out, (), known_at_timestamp).load()
+    return _Made(each, names, recipe, InMemory(), recipe.quarantine, (), known_at_timestamp).in_memory({}, None)
 
 
 def open_ml_dataset(folder: str | Path) -> StoredDataset:
@@ -271,8 +277,9 @@ class _Made:
         matrix: Matrix,
         keeps_out: bool = False,
         gaps: Sequence[Span] = (),
+        is_known_at_timestamp: bool = False,
     ) -> None:
-        rows = Rows(matrix)
+        rows = Rows(matrix, recipe.side, is_known_at_timestamp)
         for frame in by_day(frames):
             rows.add(frame, features)
         if keeps_out:
@@ -295,6 +302,8 @@ class _Made:
             "recipe": self.recipe.as_dict(),
             "counts": dict(self.plan.counts),
             "left_out": list(self.plan.left_out),
+            "not_features": list(self.rows.not_features),
+            "ties": dict(self.plan.ties),
             "slowest": dict(self.plan.slowest),
             "not_known": {name: count for name, count in unknown if count},
             **said,
@@ -319,9 +328,11 @@ def _written(
     lock: Callable[[], Lock | None],
     keeps_out: bool = False,
     gaps: Sequence[Span] = (),
+    is_known_at_timestamp: bool = False,
 ) -> StoredDataset:
     with _Folder(folder) as draft:
-        made = _Made(frames, features, recipe, OnDisk(draft.make(_ROWS)), keeps_out, gaps)
+        rows = OnDisk(draft.make(_ROWS))
+        made = _Made(frames, features, recipe, rows, keeps_out, gaps, is_known_at_timestamp)
         locked = lock()
         for part in made.plan.parts:
             for about, values in made.days(part):

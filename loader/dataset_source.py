@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Final, Self
@@ -12,7 +12,7 @@ import pandas as pd
 from core.bars.spec import BarSpec
 from core.dates import DAY_US, format_us
 from core.errors import ConfigError, FilesChanged, NoData
-from core.features import SUBJECTS
+from core.features import SUBJECTS, features_named
 from core.snapshot.lock import Lock
 from core.snapshot.take import take
 from core.types import Series, Span
@@ -27,19 +27,48 @@ PLAIN: Final = ("prices", "amounts", "flow", "returns")
 """Subjects of the features that are not advanced: what candles with both sides' volume tell."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a caller asks for, in his words."""
+
+    symbol: str
+    start_date: str | date
+    end_date: str | date
+    interval: str | BarSpec
+    features: Iterable[str] | None
+    include_advanced: bool
+    market: str
+    data_type: str
+
+    def request(self, side: str | None) -> tuple[FeatureRequest, tuple[str, ...]]:
+        """The request in exact terms, the side of labels included; and the features' names. Raises ConfigError."""
+        names = names_of(self.features, self.include_advanced)
+        known = (self.interval, names, self.market, self.data_type)
+        request = parse_features(self.symbol, self.start_date, self.end_date, *known)
+        own = tuple(one.name for one in request.features)
+        if side is None or side in own:
+            return request, own
+        return replace(request, features=features_named([*own, side])), own
+
+
 class Source:
     """One request for features. Rows and lock are of one state of the data, or FilesChanged says that they are not."""
 
     def __init__(
-        self, loader: BacktestDataLoader, request: FeatureRequest, asked: Mapping[str, str], on_missing: str
+        self,
+        loader: BacktestDataLoader,
+        request: FeatureRequest,
+        names: tuple[str, ...],
+        asked: Mapping[str, str],
+        on_missing: str,
     ) -> None:
         self._loader, self._request, self._on_missing = loader, request, on_missing
+        self.names = names
         self._kinds = kinds_of(loader._storage, request.trades, request.needs, request.read_from_us)
         self._series = self._sources()
         self._stamps = [loader._storage.stamps(one) for one in self._series]
         span = request.trades.span
         self.gaps = self._without_file()
-        self.names = tuple(one.name for one in request.features)
         self.said: dict[str, Any] = {
             "source": {
                 "symbol": request.trades.symbols[0],
@@ -59,14 +88,7 @@ class Source:
     @contextlib.contextmanager
     def opened(
         cls,
-        symbol: str,
-        start_date: str | date,
-        end_date: str | date,
-        interval: str | BarSpec,
-        features: Iterable[str] | None,
-        include_advanced: bool,
-        market: str,
-        data_type: str,
+        asked: Asked,
         recipe: Recipe,
         loader: BacktestDataLoader | None,
         data_dir: str | Path | None,
@@ -75,13 +97,14 @@ class Source:
         """The source that is asked for; closes what it has opened. Raises ConfigError, NoData."""
         if loader is not None and data_dir is not None:
             raise ConfigError("data_dir: the loader that is given has one; leave one of them out")
-        names = names_of(features, include_advanced)
-        request = parse_features(symbol, start_date, end_date, interval, names, market, data_type)
+        request, names = asked.request(recipe.side)
         with contextlib.nullcontext(loader) if loader is not None else BacktestDataLoader(data_dir=data_dir) as opened:
             if recipe.quarantine:
                 request = _before_quarantine(opened, request)
-            asked = {"asked_start": str(start_date), "asked_end": str(end_date), "asked_interval": str(interval)}
-            yield cls(opened, request, asked, on_missing)
+            words = {name: str(getattr(asked, f"{name}_date")) for name in ("start", "end")} | {
+                "interval": str(asked.interval)
+            }
+            yield cls(opened, request, names, {f"asked_{name}": word for name, word in words.items()}, on_missing)
 
     def frames(self) -> Iterator[pd.DataFrame]:
         """The rows in order of time, with the prices that labels are made of among the features."""
@@ -92,7 +115,7 @@ class Source:
             start,
             end,
             interval=self._request.spec,
-            features=list(dict.fromkeys([*self.names, *PRICES])),
+            features=list(dict.fromkeys([*(one.name for one in self._request.features), *PRICES])),
             market=trades.market.value,
             data_type=self._request.dataset.name,
             on_missing=self._on_missing,

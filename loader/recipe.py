@@ -5,6 +5,7 @@ from math import isfinite
 from typing import Any, Final
 
 from core.errors import ConfigError
+from core.learning.labels import TIES, VERTICAL
 from core.learning.scaling import checked_scaler
 from core.nearest import one_of
 
@@ -23,6 +24,11 @@ class Recipe:
     threshold         of fixed_horizon: a change up to this fraction is neutral
     width             of triple_barrier, as a fraction; None: the volatility of a row times the root of the horizon
     profit, loss      of triple_barrier: multiples of the width, 0 for no barrier
+    side              of triple_barrier: the column (a feature, or one of your own) whose sign at a row is the side, so
+                      that labels are meta-labels: 1 if following it gained, else 0; 0 or unknown: no sample
+    ties              of triple_barrier, of rows that touch both barriers: `loss`, `profit` or `neutral`; None: `loss`
+                      with a side, else `neutral`
+    vertical          of triple_barrier, of the end: `zero`, or the `sign` of the return
     volatility_span   rows of the exponential window of that volatility
     cusum             samples only where the log price has moved by this; None: every row
     val_share, test_share   of the samples, at the end of time; the test part comes last, 0 for none
@@ -41,6 +47,9 @@ class Recipe:
     width: float | None = None
     profit: float = 1.0
     loss: float = 1.0
+    side: str | None = None
+    ties: str | None = None
+    vertical: str = "zero"
     volatility_span: int = 100
     cusum: float | None = None
     val_share: float = 0.2
@@ -54,9 +63,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         checked_scaler(self.scaler)
-        for name, words in (("label", LABELS), ("weights", WEIGHTS), ("missing", MISSING)):
-            if getattr(self, name) not in words:
-                raise ConfigError(f"{name}: {getattr(self, name)!r}{one_of(str(getattr(self, name)), words)}")
+        words_of = {"label": LABELS, "weights": WEIGHTS, "missing": MISSING, "vertical": VERTICAL, "ties": TIES}
+        for name, words in words_of.items():
+            value = getattr(self, name)
+            if value not in words and not (name == "ties" and value is None):
+                raise ConfigError(f"{name}: {value!r}{one_of(str(value), words)}")
+        if self.side is not None and (not isinstance(self.side, str) or not self.side):
+            raise ConfigError(f"side: {self.side!r} is no name of a column")
+        if self.side is not None and self.label != "triple_barrier":
+            raise ConfigError("side: meta-labels are made of barriers; give label='triple_barrier', too")
         for name in ("threshold", "width", "profit", "loss", "cusum", "val_share", "test_share", "oldest_weight"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):

@@ -26,6 +26,7 @@ from core.learning.labels import Labels, fixed_horizon, triple_barrier, volatili
 from core.learning.scaling import Scaler, robust, standard
 from core.learning.splits import split_by_time
 from core.learning.weights import average_uniqueness, return_attribution, time_decay
+from core.nearest import one_of
 from core.types import Span
 from loader.recipe import Recipe
 
@@ -103,7 +104,14 @@ class Rows:
     """What is known of all rows, gathered as they come; the first row is the first with a price."""
 
     matrix: Matrix
+    side: str | None = None
+    """The column whose sign is the side of labels."""
+    is_known_at_timestamp: bool = False
+    """That a caller says so, of rows without `available_at`."""
     names: tuple[str, ...] = ()
+    not_features: tuple[str, ...] = ()
+    """Columns that are no numbers, where features were not named."""
+    symbol: Any = None
     without_price: int = 0
     chunks: list[int] = field(default_factory=lambda: [0])
     """Where each chunk begins, and where the last one ends."""
@@ -116,7 +124,7 @@ class Rows:
         return self.chunks[-1]
 
     def values(self, name: str) -> npt.NDArray[Any]:
-        """`timestamp` or `available_at` (int64, microseconds), `close`, `high` or `low` of all rows."""
+        """`timestamp` or `available_at` (int64, microseconds), `close`, `high`, `low` or `side` of all rows."""
         return np.concatenate(self._parts[name])[: len(self)]
 
     def keep_out(self, days: int) -> None:
@@ -142,8 +150,9 @@ class Rows:
         """The rows of the next day. Raises ConfigError for frames that are not of one kind, or not in order."""
         if "close" not in frame or "timestamp" not in frame:
             raise ConfigError("rows of features need the columns timestamp and close: labels are made of them")
+        self._check_symbol(frame)
         if not self.chunks[-1]:
-            known = np.flatnonzero(np.isfinite(frame["close"].to_numpy(np.float64)))
+            known = np.flatnonzero(np.isfinite(_doubles(frame, ["close"])[:, 0]))
             start = int(known[0]) if len(known) else len(frame)
             self.without_price += start
             frame = frame.iloc[start:]
@@ -154,7 +163,7 @@ class Rows:
         if absent:
             raise ConfigError(f"rows from {frame['timestamp'].iloc[0]} on have no {absent[0]}, and earlier ones have")
         self._add_rows(frame)
-        values = np.array(frame[list(self.names)].to_numpy(np.float64), order="C")  # the frame stays its owner's
+        values = np.array(_doubles(frame, self.names), order="C")  # the frame stays its owner's
         values[~np.isfinite(values)] = np.nan
         is_known = ~np.isnan(values)
         before = self.first_known == len(self)
@@ -164,7 +173,12 @@ class Rows:
         self.chunks.append(len(self) + len(frame))
 
     def _take_names(self, frame: pd.DataFrame, features: Sequence[str] | None) -> None:
-        names = [name for name in frame.columns if name not in OF_ROWS] if features is None else list(features)
+        if features is None:
+            others = [name for name in frame.columns if name not in OF_ROWS]
+            names = [name for name in others if _is_number(frame[name])]
+            self.not_features = tuple(map(str, (name for name in others if name not in names)))
+        else:
+            names = list(features)
         taken = [name for name in names if name in OF_SAMPLES]
         if taken:
             raise ConfigError(
@@ -176,14 +190,36 @@ class Rows:
         self.names = tuple(names)
         self.first_known = np.zeros(len(names), np.int64)
 
+    def _check_symbol(self, frame: pd.DataFrame) -> None:
+        """Raises ConfigError for rows of several symbols: windows and labels would go from one to the other."""
+        found = [] if "symbol" not in frame else frame["symbol"].unique().tolist()
+        others = [one for one in found if self.symbol is not None and one != self.symbol]
+        if len(found) > 1 or others:
+            first, other = (self.symbol, others[0]) if others else found[:2]
+            raise ConfigError(f"rows of features are of one symbol, and these are of {first} and {other}")
+        self.symbol = found[0] if found else self.symbol
+
     def _add_rows(self, frame: pd.DataFrame) -> None:
+        if ("available_at" in frame) is self.is_known_at_timestamp:
+            raise ConfigError(
+                "rows have available_at, so known_at_timestamp cannot be true of them"
+                if self.is_known_at_timestamp
+                else "rows of features need available_at, when each was known: of a candle its close, not its "
+                "timestamp, which is its open. If your rows were known at their timestamp, say known_at_timestamp=True"
+            )
         times = {name: microseconds(frame[name]) for name in ("timestamp", "available_at") if name in frame}
-        times.setdefault("available_at", times["timestamp"])
-        known = times["available_at"]
+        known = times.setdefault("available_at", times["timestamp"])
+        early = np.flatnonzero(known < times["timestamp"])
+        if len(early):
+            raise ConfigError(f"available_at: the row of {frame['timestamp'].iloc[early[0]]} was known before that")
         last = self._parts["available_at"][-1][-1] if self._parts else None
         if np.any(known[1:] < known[:-1]) or (last is not None and known[0] < last):
             raise ConfigError("rows of features have to be in order of time")
-        prices = {name: frame[name].to_numpy(np.float64) for name in PRICES if name in frame}
+        prices = {name: _doubles(frame, [name])[:, 0] for name in PRICES if name in frame}
+        if self.side is not None:
+            if self.side not in frame:
+                raise ConfigError(f"side: there is no column {self.side!r}{one_of(self.side, map(str, frame.columns))}")
+            prices["side"] = _doubles(frame, [self.side])[:, 0]
         for name, values in (times | prices).items():
             self._parts.setdefault(name, []).append(values)
 
@@ -199,6 +235,8 @@ class Plan:
     weights: Mapping[str, Floats]
     counts: Mapping[str, int]
     left_out: tuple[str, ...]
+    ties: Mapping[str, int]
+    """By part the samples whose price touched both barriers in one row."""
     slowest: Mapping[str, int]
     """The kept feature that begins last, and its first row with a value, as `times` number rows."""
 
@@ -268,7 +306,8 @@ def plan_of(rows: Rows, recipe: Recipe, gaps: Sequence[Span] = ()) -> Plan:
             )
     weights = {name: _weights(rows, labels, part, recipe) for name, part in by_part.items()}
     begins = {slowest: warm_up + rows.without_price}
-    return Plan(columns, labels, by_part, weights, counts, left_out, begins)
+    ties = {name: int(labels.is_tie[part].sum()) for name, part in by_part.items()}
+    return Plan(columns, labels, by_part, weights, counts, left_out, ties, begins)
 
 
 def fit_scaler(rows: Rows, plan: Plan, kind: str) -> Scaler:
@@ -327,7 +366,40 @@ def _labels(rows: Rows, recipe: Recipe) -> Labels:
     else:
         width = recipe.width
     high, low = (rows.values(name) if rows.has("high") and rows.has("low") else None for name in ("high", "low"))
-    return triple_barrier(close, recipe.label_horizon, width, recipe.profit, recipe.loss, events, high=high, low=low)
+    side: Floats | None = None
+    if recipe.side is not None:
+        side = np.sign(rows.values("side"))
+        taken = np.flatnonzero(np.isin(side, (-1, 1)))  # unknown, or 0: nothing to follow
+        events = taken if events is None else np.intersect1d(events, taken)
+    return triple_barrier(
+        close,
+        recipe.label_horizon,
+        width,
+        recipe.profit,
+        recipe.loss,
+        events,
+        side=side,
+        high=high,
+        low=low,
+        ties=recipe.ties,
+        vertical=recipe.vertical,
+    )
+
+
+def _is_number(column: "pd.Series[Any]") -> bool:
+    kind = column.dtype
+    return bool(pd.api.types.is_numeric_dtype(kind)) and not pd.api.types.is_complex_dtype(kind)
+
+
+def _doubles(frame: pd.DataFrame, names: Sequence[str]) -> Floats:
+    """These columns as float64, a line per row. Raises ConfigError for one that is no numbers."""
+    for name in names:
+        if not _is_number(frame[name]):
+            raise ConfigError(
+                f"{name}: its values are {frame[name].dtype}, not numbers; give it as numbers, or leave it out"
+            )
+    found: Floats = frame[list(names)].to_numpy(np.float64, na_value=np.nan)
+    return found
 
 
 def _columns(rows: Rows, labels: Labels, recipe: Recipe) -> tuple[Integers, tuple[str, ...]]:

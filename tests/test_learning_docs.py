@@ -19,13 +19,15 @@ def test_the_examples_run(
     monkeypatch.setenv("TAPEVAULT_HOME", str(homes["whole"]))
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```$", TEXT.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 4
+    assert len(blocks) == 6
     names: dict[str, object] = {}
     for block in blocks:
         exec(block, names)
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("{'train': ")
     assert "4 15 5" in said
+    assert any(line.startswith("[0, 1] {'train': ") and line.endswith(" 1") for line in said)
+    assert any(re.fullmatch(r"3 0\.\d+", line) for line in said)
     assert sum(line.startswith("2025-02-1") for line in said) >= 2
     assert said[-1].endswith("['train', 'val']")
 

@@ -39,7 +39,8 @@ exit codes: 0 all well, 2 wrong usage, or another dataset lies there, 3 nothing 
 DATASET: Final = "dataset"
 RESULT: Final = "baseline.json"
 _CHOICES: Final = (
-    *("label", "threshold", "width", "cusum", "val_share", "test_share", "embargo", "quarantine", "scaler", "missing"),
+    *("label", "threshold", "width", "profit", "loss", "side", "ties", "vertical", "volatility_span", "cusum"),
+    *("val_share", "test_share", "embargo", "quarantine", "scaler", "missing"),
     *("weights", "oldest_weight"),
 )
 """Options that are fields of the recipe, where they are given."""
@@ -191,6 +192,12 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--label", help="fixed_horizon (default) or triple_barrier")
     what.add_argument("--threshold", type=_share, metavar="X", help="a change up to this fraction is neutral (0)")
     what.add_argument("--width", type=_share, metavar="X", help="of barriers, a fraction (default: by volatility)")
+    what.add_argument("--profit", type=_share, metavar="X", help="upper barrier, in widths; 0: none (1)")
+    what.add_argument("--loss", type=_share, metavar="X", help="lower barrier, in widths; 0: none (1)")
+    what.add_argument("--side", metavar="NAME", help="a feature whose sign is followed: labels say whether that gained")
+    what.add_argument("--ties", help="where both barriers are touched: loss, profit or neutral (docs/learning.md)")
+    what.add_argument("--vertical", help="labels at the end: zero (default) or sign of the return")
+    what.add_argument("--volatility-span", type=positive, metavar="N", help="rows of the volatility of widths (100)")
     what.add_argument("--cusum", type=_share, metavar="X", help="samples only where the log price moved by this")
     what.add_argument("--features", metavar="a,b", help="these alone (default: all; docs/features.md)")
     what.add_argument("--plain", action="store_true", help="without the advanced features")

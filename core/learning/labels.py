@@ -15,7 +15,7 @@ from core.learning.arrays import Floats, Integers, events_of, floats, of_rows, p
 from core.learning.kernels import BOTH, first_touch, moving_deviation
 from core.nearest import one_of
 
-TIES: Final = ("loss", "profit")
+TIES: Final = ("loss", "profit", "neutral")
 VERTICAL: Final = ("zero", "sign")
 
 
@@ -26,8 +26,9 @@ class Labels:
     `rows` (int64): of the events that have one. `ends` (int64): the rows by whose prices they are decided, behind
     `rows`. `labels` (int8): 1 up, 0 neutral, -1 down; with a side 1 to act and 0 to leave it. `returns` (float64): what
     the price did over the span, as a fraction, not turned by the side. `touched` (int8): the barrier, 1 upper, -1
-    lower, 0 the vertical one or none. `unfinished` events reach beyond the last row, `undefined` ones have no threshold
-    (NaN) or width (NaN, or 0 as far as the price can tell): both are left out.
+    lower, 0 the vertical one or none, or two at once that decide nothing. `is_tie` (bool): both barriers were touched
+    in one row, whatever was made of it. `unfinished` events reach beyond the last row, `undefined` ones have no
+    threshold (NaN) or width (NaN, or 0 as far as the price can tell): both are left out.
     """
 
     rows: Integers
@@ -35,6 +36,7 @@ class Labels:
     labels: npt.NDArray[np.int8]
     returns: Floats
     touched: npt.NDArray[np.int8]
+    is_tie: npt.NDArray[np.bool_]
     unfinished: int
     undefined: int
 
@@ -60,7 +62,8 @@ def fixed_horizon(
     ends = rows + horizon
     returns = path[ends] / path[rows] - 1
     labels = (returns > limits).astype(np.int8) - (returns < -limits).astype(np.int8)
-    return Labels(rows, ends, labels, returns, np.zeros(len(rows), np.int8), unfinished, int((~known).sum()))
+    none = np.zeros(len(rows), np.int8)
+    return Labels(rows, ends, labels, returns, none, none > 0, unfinished, int((~known).sum()))
 
 
 def triple_barrier(
@@ -73,7 +76,7 @@ def triple_barrier(
     side: npt.ArrayLike | None = None,
     high: npt.ArrayLike | None = None,
     low: npt.ArrayLike | None = None,
-    ties: str = "loss",
+    ties: str | None = None,
     vertical: str = "zero",
 ) -> Labels:
     """Which of three barriers is touched first: one above, one below, or the end after `horizon` rows.
@@ -89,12 +92,18 @@ def triple_barrier(
     (`'sign'`). With `side` (1 long, -1 short, for each row) the profit's barrier lies where the side gains, and the
     label is a meta-label: 1 if following the side gained, else 0; at the end 0, or by its gain with `'sign'`.
 
-    Where a row's extremes touch both barriers, its order of prices is not known: `ties='loss'`, the default, takes the
-    one that loses (without a side the lower one), `'profit'` the other. Events within `horizon` of the last row are
-    left out even if a barrier was touched: only those decided early would be there. Raises ConfigError.
+    Where a row's extremes touch both barriers, its order of prices is not known. `ties='loss'` takes the one that loses
+    (without a side the lower one), `'profit'` the other, `'neutral'` none: the label is 0 and the return that of the
+    row's close. None: `'loss'` with a side, for nobody should count on the better one, else `'neutral'`, for a row that
+    swings widely tells nothing of up or down. Ties are not left out: that would choose events by what comes.
+
+    Events within `horizon` of the last row are left out even if a barrier was touched: only those decided early would
+    be there. Raises ConfigError.
     """
     path = prices(close, "close")
     rows, unfinished = _within(events_of(events, len(path)), checked_horizon(horizon), len(path))
+    if ties is None:
+        ties = "neutral" if side is None else "loss"
     if ties not in TIES or vertical not in VERTICAL:
         name, value, known_words = ("ties", ties, TIES) if ties not in TIES else ("vertical", vertical, VERTICAL)
         raise ConfigError(f"{name}: {value!r}{one_of(str(value), known_words)}")
@@ -119,15 +128,17 @@ def triple_barrier(
     highs, lows = (path, path) if high is None or low is None else (_extremes(high, path, 1), _extremes(low, path, -1))
     ends, touched = np.empty(len(rows), np.int64), np.empty(len(rows), np.int8)
     first_touch(highs, lows, rows, rows + horizon, above, below, ends, touched)
-    loses = -sides.astype(np.int8)
-    touched = np.where(touched == BOTH, loses if ties == "loss" else -loses, touched).astype(np.int8)
+    is_tie = touched == BOTH
+    taken = {"loss": -sides, "profit": sides, "neutral": np.zeros(len(rows))}[ties]
+    touched = np.where(is_tie, taken, touched).astype(np.int8)
     returns = path[ends] / entry - 1
     if high is not None:
         returns = np.select([touched > 0, touched < 0], [above / entry - 1, below / entry - 1], returns)
-    labels = touched if vertical == "zero" else np.where(touched == 0, np.sign(returns), touched).astype(np.int8)
+    is_end = (touched == 0) & ~is_tie
+    labels = touched if vertical == "zero" else np.where(is_end, np.sign(returns), touched).astype(np.int8)
     if side is not None:
         labels = (labels * sides > 0).astype(np.int8)
-    return Labels(rows, ends, labels, returns, touched, unfinished, undefined)
+    return Labels(rows, ends, labels, returns, touched, is_tie, unfinished, undefined)
 
 
 def volatility(close: npt.ArrayLike, span: int) -> Floats:

@@ -47,10 +47,11 @@ def twin_of_barriers(
     multiples: tuple[float, float],
     sides: Sequence[int] | None = None,
     extremes: tuple[Sequence[float], Sequence[float]] | None = None,
-    ties: str = "loss",
+    ties: str | None = None,
 ) -> list[tuple[int, int, int, int]]:
     """(row, end, label, touched) of each event, written as the book says it."""
     highs, lows = extremes or (path, path)
+    taken = ties or ("neutral" if sides is None else "loss")
     found = []
     for row in rows:
         if row + horizon >= len(path) or not widths[row] > 0:
@@ -65,7 +66,7 @@ def twin_of_barriers(
                 barrier for barrier, is_met in ((1, highs[later] >= above), (-1, lows[later] <= below)) if is_met
             ]
             if reached:
-                wanted = side if ties == "profit" else -side
+                wanted = {"profit": side, "loss": -side, "neutral": 0}[taken]
                 end, touched = later, wanted if len(reached) == 2 else reached[0]
                 break
         label = touched if sides is None else int(touched * side > 0)
@@ -78,12 +79,12 @@ def twin_of_barriers(
     path=PATHS,
     horizon=st.integers(1, 9),
     multiples=st.sampled_from([(1.0, 1.0), (2.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0), (1.5, 0.5)]),
-    ties=st.sampled_from(["loss", "profit"]),
+    ties=st.sampled_from(["loss", "profit", "neutral", None]),
     kind=st.sampled_from(["closes", "extremes", "sides", "all"]),
     data=st.data(),
 )
 def test_barriers_are_touched_where_a_literal_twin_touches_them(
-    path: list[float], horizon: int, multiples: tuple[float, float], ties: str, kind: str, data: st.DataObject
+    path: list[float], horizon: int, multiples: tuple[float, float], ties: str | None, kind: str, data: st.DataObject
 ) -> None:
     count = len(path)
     widths = data.draw(st.lists(st.sampled_from([0.0, 0.005, 0.01, 0.02, math.nan]), min_size=count, max_size=count))
@@ -105,9 +106,13 @@ def test_barriers_are_touched_where_a_literal_twin_touches_them(
     assert found.unfinished == sum(row + horizon >= count for row in rows)
 
 
-def test_a_row_that_touches_both_barriers_loses_unless_told_otherwise() -> None:
+def test_a_row_that_touches_both_barriers_loses_with_a_side_and_else_is_neutral() -> None:
     path, high, low = [100.0, 100.0, 100.0], [100.0, 102.0, 100.0], [100.0, 98.0, 100.0]
     for side, ties, label, gained in (
+        (None, None, 0, 0.0),
+        (None, "neutral", 0, 0.0),
+        ([1, 1, 1], None, 0, -0.01),
+        ([-1, -1, -1], "neutral", 0, 0.0),
         (None, "loss", -1, -0.01),
         (None, "profit", 1, 0.01),
         ([1, 1, 1], "loss", 0, -0.01),
@@ -118,6 +123,9 @@ def test_a_row_that_touches_both_barriers_loses_unless_told_otherwise() -> None:
         found = triple_barrier(path, 2, 0.01, events=[0], side=side, high=high, low=low, ties=ties)
         assert (found.labels.tolist(), found.ends.tolist()) == ([label], [1])
         assert found.returns.tolist() == pytest.approx([gained])
+        assert found.is_tie.tolist() == [True]
+        signed = triple_barrier(path, 2, 0.01, events=[0], high=high, low=low, vertical="sign")
+        assert signed.labels.tolist() == [0]
 
 
 @pytest.mark.parametrize("width", [0.0, 1e-17])

@@ -30,7 +30,7 @@ def planted(count: int, seed: int = 1, shift: float = SHIFT) -> MLDataset:
     frame["close"] = 100 * np.exp(1e-4 * np.cumsum(np.concatenate([[0], side[:-1]])))
     frame["signal"] = random.normal(0, 1, count) + side * shift / 2
     frame["noise"], frame["other"] = random.normal(0, 1, (2, count))
-    return dataset_of(frame, 1, ["signal", "noise", "other"], val_share=0.5)
+    return dataset_of(frame, 1, ["signal", "noise", "other"], val_share=0.5, known_at_timestamp=True)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def three_classes(count: int = 3000, missing: str = "fill", **options: Any) -> M
     ahead = np.append(np.diff(np.log(close)), 0)
     frame["hint"] = ahead + random.normal(0, 1e-3, count)
     frame["often"] = np.where(random.random(count) < 0.2, np.nan, random.normal(0, 1, count))
-    return dataset_of(frame, 1, ["hint", "often"], threshold=5e-4, missing=missing, **options)
+    return dataset_of(frame, 1, ["hint", "often"], threshold=5e-4, missing=missing, known_at_timestamp=True, **options)
 
 
 @pytest.mark.parametrize("missing", ["fill", "keep"])
@@ -181,6 +181,7 @@ def test_too_little_to_learn_from_is_told() -> None:
             {"timestamp": pd.date_range("2024-01-01", periods=100, freq="1s", tz="UTC"), "close": range(1, 101)}
         ),
         1,
+        known_at_timestamp=True,
     )
     with pytest.raises(NoData, match="the val part has 20 rows, at least 50 are needed"):
         run_baseline(few)

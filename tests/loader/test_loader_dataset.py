@@ -26,6 +26,7 @@ from loader import (
     build_ml_dataset,
     dataset_of,
     open_ml_dataset,
+    run_baseline,
     write_ml_dataset,
 )
 
@@ -296,9 +297,10 @@ def test_the_quarantine_of_rows_of_ones_own_is_their_last_thirty_days(
         frame = frame.drop(columns="available_at")
     where = tmp_path / "made" if folder else None
     cut = pd.Timestamp("2024-01-28", tz="UTC")
-    dataset = dataset_of(frame, 20, quarantine=True, folder=where)
+    how = {"known_at_timestamp": not has_available}
+    dataset = dataset_of(frame, 20, quarantine=True, folder=where, **how)
     known = frame["available_at" if has_available else "timestamp"]
-    expected = dataset_of(frame[known <= cut], 20)
+    expected = dataset_of(frame[known <= cut], 20, **how)
     for name, values, labels, times in parts_of(dataset):
         pd.testing.assert_frame_equal(values, expected.part(name)[0], check_exact=True)
         pd.testing.assert_series_equal(labels, expected.part(name)[1])
@@ -501,6 +503,10 @@ def test_the_plain_features_alone(stored: World) -> None:
         ({"val_share": 0.6, "test_share": 0.4}, ConfigError, "parts of 1 that leave some to train on"),
         ({"threshold": "1"}, ConfigError, "threshold: '1' is not a number"),
         ({"quarantine": 30}, ConfigError, "quarantine is yes or no, not 30"),
+        ({"side": "noise"}, ConfigError, "side: meta-labels are made of barriers; give label='triple_barrier', too"),
+        ({"side": 5, "label": "triple_barrier"}, ConfigError, "side: 5 is no name of a column"),
+        ({"ties": "los"}, ConfigError, "ties: 'los'; did you mean 'loss'?"),
+        ({"vertical": "sin"}, ConfigError, "vertical: 'sin'; did you mean 'sign'?"),
         ({"embargo": -5}, ConfigError, "embargo: -5 is not a whole number of rows from 0 on"),
         ({"embargo": 2.5}, ConfigError, "embargo: 2.5 is not a whole number of rows from 0 on"),
         ({"embargo": True}, ConfigError, "embargo: True is not a whole number of rows from 0 on"),
@@ -530,13 +536,102 @@ def test_frames_that_are_no_rows_of_features_are_refused() -> None:
         (frame.iloc[::-1], "have to be in order of time"),
         (frame.rename(columns={"noise": "weight"}), "a feature cannot be called weight"),
         (frame.assign(close=math.nan), "there is no row with a price"),
+        (frame.assign(close="1.5"), "close: its values are str, not numbers"),
+        (
+            frame.drop(columns="available_at"),
+            "timestamp, which is its open. If your rows were known at their timestamp",
+        ),
+        (frame.assign(available_at=frame["timestamp"] - pd.Timedelta("1s")), "22:00:00.* was known before that"),
+        (
+            frame.assign(symbol=np.where(np.arange(200) % 2, "BTC", "ETH")),
+            "of one symbol, and these are of ETH and BTC",
+        ),
     ):
         with pytest.raises((ConfigError, NoData), match=message):
             dataset_of(wrong, 5)
+    with pytest.raises(ConfigError, match="rows have available_at, so known_at_timestamp cannot be true"):
+        dataset_of(frame, 5, known_at_timestamp=True)
+    halves = [frame[:120].assign(symbol="BTC"), frame[120:].assign(symbol="ETH")]
+    with pytest.raises(ConfigError, match="these are of BTC and ETH"):
+        dataset_of(halves, 5)
+    with pytest.raises(ConfigError, match="note: its values are str, not numbers; give it as numbers, or leave it out"):
+        dataset_of(frame.assign(note="x"), 5, ["noise", "note"])
+    with pytest.raises(ConfigError, match=r"noise: its values are datetime64\[us\], not numbers"):
+        dataset_of([frame[:120], frame[120:].assign(noise=np.datetime64("2024-01-01", "us"))], 5)
     with pytest.raises(ConfigError, match="have no late, and earlier ones have"):
         dataset_of([frame[:120], frame[120:].drop(columns="late")], 5)
     with pytest.raises(ConfigError, match="the dataset has no part 'test'"):
         dataset_of(rows_of(), 5).part("test")
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_columns_of_numbers_are_features_and_others_are_named(folder: bool, tmp_path: Path) -> None:
+    frame = rows_of(1000).drop(columns=["late", "constant"])
+    close_time = frame["available_at"] - pd.Timedelta("1ms")
+    given = frame.assign(close_time=close_time, note="x", symbol="BTC", took=pd.Timedelta("1s"))
+    given["flag"] = np.arange(1000) % 3 == 0
+    given["whole"] = pd.array([None if n % 7 == 0 else n % 5 for n in range(1000)], "Int64")
+    dataset = dataset_of(given, 20, folder=tmp_path / "made" if folder else None, scaler="none", missing="keep")
+    assert dataset.feature_cols == ("close", "high", "low", "noise", "often", "flag", "whole")
+    assert dataset.meta["not_features"] == ["close_time", "note", "took"]
+    rows = dataset.times["train"]["row"]
+    assert dataset.X_train["flag"].tolist() == given["flag"].iloc[rows].astype(float).tolist()
+    assert dataset.X_train["whole"].isna().tolist() == (rows % 7 == 0).tolist()
+
+
+def test_a_row_that_touches_both_barriers_is_neutral_and_counted() -> None:
+    """Of barriers so near that nearly every row touches both; without a count and with the worse one, most were -1."""
+    frame = rows_of(2000)
+    frame["high"], frame["low"] = frame["close"] * 1.01, frame["close"] * 0.99
+    how: dict[str, Any] = {"label": "triple_barrier", "width": 0.001, "val_share": 0.3}
+    dataset = dataset_of(frame, 20, ["noise"], **how)
+    assert dataset.meta["ties"] == {name: len(times) for name, times in dataset.times.items()}
+    assert set(dataset.y_train) == set(dataset.y_val) == {0}
+    close = frame["close"].to_numpy()
+    rows = dataset.times["train"]["row"].to_numpy()
+    assert dataset.times["train"]["label_return"].tolist() == (close[rows + 1] / close[rows] - 1).tolist()
+    for ties, label in (("loss", -1), ("profit", 1), ("neutral", 0)):
+        assert set(dataset_of(frame, 20, ["noise"], ties=ties, **how).y_train) == {label}
+    assert dataset_of(rows_of(2000), 20, ["noise"]).meta["ties"] == {"train": 0, "val": 0}
+
+
+@pytest.mark.parametrize("vertical", ["zero", "sign"])
+def test_meta_labels_say_whether_following_the_side_gained(vertical: str, tmp_path: Path) -> None:
+    from core.learning.labels import triple_barrier
+
+    frame = rows_of(3000)
+    random = np.random.default_rng(2)
+    frame["view"] = np.where(random.random(3000) < 0.2, np.nan, random.choice([-2.5, 0.0, 0.1], 3000))
+    close = frame["close"].to_numpy()
+    side = np.sign(frame["view"].to_numpy())
+    events = np.flatnonzero(np.abs(side) == 1)
+    expected = triple_barrier(
+        close, 20, 0.002, 1.5, 1.0, events, side=side, high=frame["high"], low=frame["low"], vertical=vertical
+    )
+    how: dict[str, Any] = {"label": "triple_barrier", "width": 0.002, "profit": 1.5, "side": "view"}
+    made = dataset_of(frame, 20, ["noise", "often"], tmp_path / "made", vertical=vertical, **how)
+    assert "view" not in made.feature_cols
+    assert made.meta["counts"]["not_events"] == 3000 - len(events)
+    by_row = dict(zip(expected.rows.tolist(), expected.labels.tolist(), strict=True))
+    for _, _, labels, times in parts_of(made):
+        assert labels.tolist() == [by_row[row] for row in times["row"]]
+    assert set(made.y_train) == {0, 1}
+    assert run_baseline(made, ["logistic"], folds=2, repeats=0).classes == ("0", "1")
+    with pytest.raises(ConfigError, match="side: there is no column 'veiw'; did you mean 'view'"):
+        dataset_of(frame, 20, ["noise"], **{**how, "side": "veiw"})
+
+
+def test_a_feature_may_be_the_side_without_being_learned_from(stored: World) -> None:
+    how: dict[str, Any] = {"label": "triple_barrier", "width": 0.001, **ASKED, "data_dir": stored.root}
+    meta = build_ml_dataset("BTCUSDT", *DAYS, features=["volume"], side="momentum_10", **how)
+    assert meta.feature_cols == ("volume",)
+    assert meta.meta["recipe"]["side"] == "momentum_10"
+    with stored.loader() as loader:
+        frame = loader.load_features("BTCUSDT", *DAYS, "1m", ["momentum_10"], on_missing="ignore")
+    assert (frame["momentum_10"].iloc[meta.times["train"]["row"]] != 0).all()
+    assert set(meta.y_train) == {0, 1}
+    with pytest.raises(ConfigError, match="unknown 'momentum_11'; did you mean 'momentum_10'"):
+        build_ml_dataset("BTCUSDT", *DAYS, features=["volume"], side="momentum_11", **how)
 
 
 def test_what_is_not_stored_is_told(tmp_path: Path) -> None:
