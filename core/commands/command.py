@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import json
 import os
 import re
 import signal
@@ -303,6 +304,16 @@ def words_from(text: str | None, option: str) -> tuple[str, ...]:
     if not words:
         raise ConfigError(f"{option} is empty")
     return words
+
+
+def say(options: argparse.Namespace, result: dict[str, object], text: str) -> None:
+    """What came of it, as one object or in a line."""
+    if options.json:
+        print(json.dumps(result))
+    elif not options.quiet:
+        from rich.console import Console
+
+        Console().print(text)
 
 
 @contextlib.contextmanager

@@ -70,12 +70,9 @@ def download(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Bring what is asked for to where the scope says; `arguments` are the words that ask, for whoever is told."""
     settings = settings_from(options)
     if options.limit_rate:
-        settings = settings.replace(download={"limit_rate_bytes": _rate(options.limit_rate)})
-    if options.salvage and options.scope in (Scope.DOWNLOAD, Scope.REBUILD):
-        raise ConfigError("--salvage is about storing rows, which --download-only and --rebuild-status do not do")
+        settings = settings.replace(download={"limit_rate_bytes": rate_from(options.limit_rate)})
+    _check_scope(options)
     request = request_from(options)
-    if options.unfinished:
-        _check_unfinished(options)
     if options.priority_only and request.symbols:
         raise ConfigError("--priority-only and --symbols exclude each other")
     return notified(settings.notify, arguments, lambda: run_async(_run(options, arguments, settings, request)))
@@ -162,6 +159,8 @@ async def _wanted(
     """The archives to work on; what a listing shows of their symbols is recorded."""
     layout = Layout(settings.data_root)
     if options.scope is Scope.PROCESS:
+        if options.priority_only:
+            request = replace(request, symbols=load_symbols().priority.get(request.market, ()))
         yield _known_files(tracker, layout, request)
     elif options.scope is Scope.REBUILD:
         assert storage is not None
@@ -199,24 +198,33 @@ def _known_files(tracker: DownloadTracker, layout: Layout, request: Request) -> 
     here += [file for file in failed if layout.raw(file.series, file.period).exists()]
     files = tuple(file for file in here if request.wants(file))
     if not files:
-        raise NoData("no downloaded archive belongs to this request; run it without --process-only first")
+        raise NoData("no downloaded archive belongs to this request; download it first")
     return files
 
 
-def _check_unfinished(options: argparse.Namespace) -> None:
-    given = {
+def _check_scope(options: argparse.Namespace) -> None:
+    """Nothing that is asked for is ignored: what a scope has no use for is refused."""
+    if options.salvage and options.scope in (Scope.DOWNLOAD, Scope.REBUILD):
+        raise ConfigError("--salvage is about storing rows, which --download-only and --rebuild-status do not do")
+    is_rebuilt, is_only_stored = options.scope is Scope.REBUILD, options.scope is Scope.PROCESS
+    if options.dry_run and (is_rebuilt or is_only_stored):
+        scope = "--rebuild-status" if is_rebuilt else "--process-only"
+        raise ConfigError(f"--dry-run says what would be fetched, and {scope} fetches nothing; leave one of them out")
+    chosen = {
         "--symbols": options.symbols,
         "--data-types": options.data_types,
         "--start": options.start,
         "--end": options.end,
         "--priority-only": options.priority_only,
-        "--dry-run": options.dry_run,
-        "--process-only": options.scope is Scope.PROCESS,
-        "--rebuild-status": options.scope is Scope.REBUILD,
     }
-    for name, value in given.items():
-        if value:
+    given = [name for name, value in chosen.items() if value]
+    if options.unfinished:
+        others = {"--dry-run": options.dry_run, "--process-only": is_only_stored, "--rebuild-status": is_rebuilt}
+        for name in [*given, *(name for name, value in others.items() if value)]:
             raise ConfigError(f"--unfinished takes all that is known and not finished; leave out {name}")
+    if is_rebuilt:
+        for name in [*given, *(["--no-resume"] if options.no_resume else [])]:
+            raise ConfigError(f"--rebuild-status takes stock of all archives that are here; leave out {name}")
 
 
 def _unfinished_files(tracker: DownloadTracker) -> tuple[ArchiveFile, ...]:
@@ -308,7 +316,8 @@ async def _report_dry_run(
     return 0
 
 
-def _rate(text: str) -> int:
+def rate_from(text: str) -> int:
+    """What `--limit-rate` says. Raises ConfigError."""
     rate = bytes_from(text)
     if rate <= 0:
         raise ConfigError(f"--limit-rate: {text!r} is not a rate; write bytes a second, for example 500K or 20M")
@@ -325,16 +334,17 @@ def add_options(made: argparse.ArgumentParser, scope: Scope | None = None) -> No
     """What `download` is told, under whatever name it is called; with a scope, that is not asked for."""
     add_common_options(made)
     mine = made.add_argument_group("this script")
-    made.set_defaults(scope=scope or Scope.ALL)
+    made.set_defaults(scope=scope or Scope.ALL, dry_run=False, unfinished=False, limit_rate=None)
     if scope is None:
         _add_scopes(mine.add_mutually_exclusive_group())
         mine.add_argument("--dry-run", action="store_true", help="say how many files and bytes would be fetched")
-    else:
-        made.set_defaults(dry_run=False)
+        mine.add_argument(
+            "--unfinished", action="store_true", help="all that is known and neither stored nor faulty; lists nothing"
+        )
     mine.add_argument("--priority-only", action="store_true", help="the symbols that config/symbols.yaml puts first")
-    mine.add_argument(
-        "--unfinished", action="store_true", help="all that is known and neither stored nor faulty; lists nothing"
-    )
+    if scope is Scope.PROCESS:
+        mine.add_argument("--no-resume", action="store_true", help="store again what is stored")
+        return
     mine.add_argument("--no-resume", action="store_true", help="forget progress of these files and start fresh")
     mine.add_argument("--limit-rate", metavar="20M", help="bytes a second over all workers")
 

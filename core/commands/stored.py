@@ -4,16 +4,16 @@ import argparse
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from core.commands.command import symbols_from, words_from
+from core.commands.command import add_data_options, add_run_options, symbols_from, words_from
 from core.datasets import DATASETS, dataset_named, interval_named, market_named
 from core.dates import INTERVAL_US, parse_day
 from core.errors import ConfigError, NoData
 from core.integrity.checker import ALWAYS, Examined
 from core.integrity.feed import with_feeds
 from core.integrity.many import Task, examine_all
-from core.jobs.selection import Selection
+from core.jobs.selection import Selection, is_of
 from core.nearest import one_of
-from core.settings import Settings, load_known_gaps
+from core.settings import Settings, load_known_gaps, load_symbols
 from core.storage.manager import StorageManager
 from core.types import Market, Period, Series, Span
 
@@ -24,6 +24,18 @@ def add_stored_options(what: "argparse._ArgumentGroup") -> None:
     what.add_argument("--symbols", metavar="A,B", help="symbols, or @majors for a category")
     what.add_argument("--data-types", metavar="a,b", help=f"of {', '.join(DATASETS)}")
     what.add_argument("--interval", metavar="a,b", help="of candles")
+
+
+def add_local_options(command: argparse.ArgumentParser) -> None:
+    """What a command is told that works on what is stored."""
+    add_stored_options(command.add_argument_group("what; all that is stored by default"))
+    add_data_options(command.add_argument_group("where"))
+    add_run_options(command.add_argument_group("how"))
+
+
+def add_priority_option(group: "argparse._ArgumentGroup") -> None:
+    """The usual symbols, of those that are stored."""
+    group.add_argument("--priority-only", action="store_true", help="the symbols that config/symbols.yaml puts first")
 
 
 def selection_from(options: argparse.Namespace) -> Selection:
@@ -49,6 +61,11 @@ def wanted_from(options: argparse.Namespace, storage: StorageManager) -> tuple[l
     chosen = selection_from(options)
     stored = [one for market in chosen.markets or tuple(Market) for one in storage.series(market)]
     wanted, missing = [one for one in stored if one in chosen], chosen.missing(stored)
+    if getattr(options, "priority_only", False):
+        if options.symbols:
+            raise ConfigError("--priority-only and --symbols exclude each other")
+        first = load_symbols().priority
+        wanted = [one for one in wanted if any(is_of(one, symbol) for symbol in first.get(one.market, ()))]
     if not wanted:
         near = chosen.near(missing[0], stored) if missing else ""
         raise NoData(f"nothing of that is stored{near or '; get it with download_all.py'}")

@@ -133,7 +133,7 @@ def test_download_first_and_process_later_without_the_network(archive: Path, dat
     assert list(data.rglob("*.parquet")) == []
     second = dead.run(*KLINES, "--process-only")
     assert (second.code, second.json["downloaded"], second.json["stored"]) == (0, 0, 6), second.err
-    third = dead.run(*KLINES, "--process-only")
+    third = dead.run(*KLINES, "--process-only", "--priority-only")
     assert (third.json["stored"], third.json["skipped"]) == (0, 6)
     next(data.rglob("*-21.zip")).unlink()
     part = next(data.rglob("*.zip")).with_suffix(".zip.part")
@@ -151,6 +151,26 @@ def test_download_first_and_process_later_without_the_network(archive: Path, dat
 def status_of(data: Path) -> list[tuple[object, ...]]:
     with contextlib.closing(sqlite3.connect(data / "metadata" / "download_status.db")) as connection:
         return connection.execute("select key, state, sha256, proof from files order by key").fetchall()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--process-only", "--dry-run"], "--dry-run says what would be fetched, and --process-only fetches nothing"),
+        (
+            ["--rebuild-status", "--dry-run"],
+            "--dry-run says what would be fetched, and --rebuild-status fetches nothing",
+        ),
+        (["--rebuild-status", "--symbols", "BTCUSDT"], "all archives that are here; leave out --symbols"),
+        (["--rebuild-status", "--no-resume"], "all archives that are here; leave out --no-resume"),
+        (["--unfinished", "--process-only"], "leave out --process-only"),
+    ],
+)
+def test_what_a_scope_has_no_use_for_is_refused(data: Path, options: list[str], message: str) -> None:
+    done = called(main, ["--source", "http://127.0.0.1:9", "--data-dir", str(data), *options])
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+    assert not data.exists()
 
 
 def test_no_resume_forgets_and_starts_fresh(archive: Path, data: Path) -> None:

@@ -18,8 +18,10 @@ from script_world import command
 from core.commands import pipeline
 from core.commands.notify import notified
 from core.errors import ConfigError
+from core.layout import Layout
 from core.sample.server import running_server
 from core.settings import NotifySettings, load_settings
+from core.types import Market, Period, Series
 
 KLINES = ("--symbols", "BTCUSDT", "--data-types", "klines", "--start", "2024-12-10", "--end", "2024-12-31")
 
@@ -94,15 +96,17 @@ def test_a_pipeline_that_fails_in_any_step_is_told_once(archive: Path, data: Pat
     with webhook() as hook, running_server(archive) as server:
         settings = str(settings_file(tmp_path, hook))
         where = ["--source", server.url, "--data-dir", str(data), "--settings", settings, "--quiet"]
-        optimize = called(pipeline.main, ["run", *where, *KLINES, "--max-size", "big"])
+        damaged = Layout(data).processed(Series(Market.UM, "klines", "BTCUSDT", "1h"), Period.parse("2020"))
+        damaged.parent.mkdir(parents=True)
+        damaged.write_bytes(b"no Parquet")
+        optimize = called(pipeline.main, ["run", *where, *KLINES])
         download = called(pipeline.main, ["run", *where, "--data-types", "klines", "--symbols", "BTCUSD"])
         alone = called(pipeline.main, ["download", *where, "--data-types", "klines", "--symbols", "BTCUSD"])
-    assert [optimize.code, download.code, alone.code] == [2, 2, 2]
+    assert [optimize.code, download.code, alone.code] == [1, 2, 2]
     first, second, third = hook.got
-    assert shlex.split(first["command"])[2:] == ["run", *where, *KLINES, "--max-size", "big"]
-    assert first["exit_code"] == 2
-    assert first["problems"][-2].startswith("--max-size: 'big' is not a size")
-    assert first["problems"][-1].startswith("optimize ended with exit code 2; left: validate; again: ")
+    assert shlex.split(first["command"])[2:] == ["run", *where, *KLINES]
+    assert first["exit_code"] == 1
+    assert first["problems"][-1].startswith("optimize ended with exit code 1; left: validate; again: ")
     assert second["problems"][-1].startswith("download ended with exit code 2; left: convert, optimize, validate; ")
     assert shlex.split(third["command"])[2] == "download"
 

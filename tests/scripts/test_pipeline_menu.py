@@ -1,5 +1,6 @@
 """`pipeline.py` without a subcommand, as somebody at a terminal uses it, and `pipeline.py run`."""
 
+import argparse
 import gc
 import os
 import pty
@@ -25,6 +26,7 @@ from core.layout import Layout
 from core.sample.archive import Shelf, write_archive
 from core.sample.market import small_market
 from core.sample.server import ArchiveServer, running_server
+from core.types import Market, Period, Series
 
 gc.enable()  # what scripts share turns it off
 FIRST, LAST = date(2025, 1, 28), date(2025, 2, 2)
@@ -271,8 +273,8 @@ def test_without_a_terminal_it_says_how_it_is_used(data: Path) -> None:
 
 
 def test_run_does_everything_in_turn(server: ArchiveServer, data: Path) -> None:
-    words = ["run", "--source", server.url, "--data-dir", str(data), "--symbols", "BTCUSDT", "--bars", "tick-500"]
-    done = called(main, [*words, "--data-types", "klines,trades", "--json"])
+    words = ["run", "--source", server.url, "--data-dir", str(data), "--symbols", "BTCUSDT"]
+    done = called(main, [*words, "--data-types", "klines,trades", "--bars", "tick-500", "--json"])
     assert done.code == 0, done.err
     names = [step["step"] for step in done.json["steps"]]
     assert names == ["download", "convert", "optimize", "validate", "features"]
@@ -280,7 +282,10 @@ def test_run_does_everything_in_turn(server: ArchiveServer, data: Path) -> None:
     assert results["download"]["stored"] == results["convert"]["skipped"] == 9
     assert results["optimize"]["files_after"] < results["optimize"]["files_before"]
     assert [built["spec"] for built in results["features"]["bars"]] == ["tick-500"]
-    told = called(main, [*words, "--data-types", "klines"])
+    other = Layout(data).processed(Series(Market.UM, "klines", "BTCUSDT", "4h"), Period.parse("2024"))
+    other.parent.mkdir()
+    other.write_bytes(b"no Parquet, and none of what is asked for")
+    told = called(main, ["run", *words[1:5], "--priority-only", "--data-types", "klines"])
     assert told.code == 0, told.err
     assert [line.split()[3] for line in told.out.splitlines() if line.startswith("$ ")] == names[:4]
     assert "done: download, convert, optimize, validate;" in told.out
@@ -288,9 +293,12 @@ def test_run_does_everything_in_turn(server: ArchiveServer, data: Path) -> None:
 
 def test_run_stops_at_the_first_failure_and_says_which(server: ArchiveServer, data: Path) -> None:
     words = ["run", "--source", server.url, "--data-dir", str(data), "--symbols", "BTCUSDT", "--quiet"]
-    wrong = called(main, [*words, "--data-types", "klines", "--max-size", "big"])
-    assert wrong.code == 2
-    assert "stopped: optimize ended with exit code 2; left: validate; again: " in wrong.err
+    damaged = Layout(data).processed(Series(Market.UM, "klines", "BTCUSDT", "1h"), Period.parse("2020"))
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"no Parquet")
+    wrong = called(main, [*words, "--data-types", "trades,klines", "--start", "2025-02-02"])
+    assert wrong.code == 1
+    assert "stopped: optimize ended with exit code 1; left: validate, features; again: " in wrong.err
     nowhere = called(main, ["run", "--source", server.url, "--data-dir", str(data), "--symbols", "NOSUCH", "--json"])
     assert (nowhere.code, [step["step"] for step in nowhere.json["steps"]]) == (2, ["download"])
     assert "stopped: download ended with exit code 2; left: convert, optimize, validate" in nowhere.err
@@ -307,11 +315,51 @@ def test_each_step_is_told_what_belongs_to_it() -> None:
     assert [shlex.join(step) for step in steps_of(options)] == [
         "download --priority-only --market spot --data-types trades --interval 1m --start 2024-01-01 --source http://x "
         f"--workers 3 --salvage {where}",
-        f"convert --market spot --data-types trades --interval 1m --start 2024-01-01 --salvage {where}",
-        f"optimize --max-size 256MB --market spot --data-types trades {where}",
-        f"validate --market spot --data-types trades {where}",
-        f"features --market spot --data-types trades {where}",
+        "convert --priority-only --market spot --data-types trades --interval 1m --start 2024-01-01 --workers 3 "
+        f"--salvage {where}",
+        f"optimize --max-size 256MB --priority-only --market spot --data-types trades --interval 1m {where}",
+        f"validate --priority-only --market spot --data-types trades --interval 1m {where}",
+        f"features --priority-only --market spot --data-types trades {where}",
     ]
     for step in steps_of(options):
         assert parser().parse_args(step).quiet
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+GIVEN = {"market": "spot", "symbols": "BTCUSDT", "data_types": "klines,trades", "interval": "1m", "start": "2024-01-01",
+         "end": "2024-01-02", "data_dir": "d", "settings": "config/settings.yaml", "source": "http://x", "rest": "http://z",
+         "listing": "http://y", "log_level": "debug", "log_format": "json", "workers": "3", "accept": "unverified",
+         "limit_rate": "20M", "max_size": "1GB", "bars": "tick-500"}  # fmt: skip
+
+
+def test_every_option_of_run_reaches_a_step() -> None:
+    (commands,) = [one for one in parser()._actions if isinstance(one, argparse._SubParsersAction)]
+    options = [one for one in commands.choices["run"]._actions if one.dest != "help"]
+    assert set(GIVEN) == {one.dest for one in options if one.nargs != 0}
+    for option in options:
+        words = [option.option_strings[0], *([GIVEN[option.dest]] if option.nargs != 0 else [])]
+        if option.dest == "bars":
+            words += ["--data-types", "trades"]
+        steps = [parser().parse_args(step) for step in steps_of(parser().parse_args(["run", *words]))]
+        without = [parser().parse_args(step) for step in steps_of(parser().parse_args(["run", *words[2:]]))]
+        told = [getattr(step, option.dest, None) for step in steps]
+        assert told != [getattr(step, option.dest, None) for step in without], words
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--max-size", "big"], "--max-size: 'big' is not a size"),
+        (["--bars", "dolar-1", "--data-types", "trades"], "did you mean 'dollar'?"),
+        (["--bars", "dollar-1", "--data-types", "klines"], "bars are made of trades; ask for trades or agg_trades"),
+        (["--accept", "unverifed"], "did you mean 'unverified'?"),
+        (["--limit-rate", "fast"], "--limit-rate: 'fast' is not a rate"),
+        (["--priority-only", "--symbols", "BTCUSDT"], "exclude each other"),
+        (["--unfinished"], "unrecognized arguments: --unfinished"),
+    ],
+)
+def test_run_looks_at_its_words_before_it_begins(data: Path, options: list[str], message: str) -> None:
+    done = called(main, ["run", "--source", "http://127.0.0.1:9", "--data-dir", str(data), *options])
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+    assert not data.exists()
