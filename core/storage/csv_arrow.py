@@ -1,6 +1,8 @@
 """Rows of a CSV in any form that numbers, true and false are written in, by pyarrow's streaming reader."""
 
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from io import BytesIO
 from typing import Final
 
@@ -56,10 +58,16 @@ class ArrowReader:
                 false_values=["false", "False", "FALSE"],
             ),
         )
-        for batch in reader:
-            if batch.num_rows:  # a first block without a line end gives none
-                self._refuse_infinite(batch)
-                yield batch
+        try:
+            for batch in reader:
+                if batch.num_rows:  # a first block without a line end gives none
+                    self._refuse_infinite(batch)
+                    yield batch
+        finally:
+            self._watched.end()
+            with suppress(pa.ArrowInvalid, OSError, StopIteration):
+                while True:  # Arrow reads ahead in a thread of its own, which may not outlive the interpreter
+                    reader.read_next_batch()
 
     def _refuse_infinite(self, batch: pa.RecordBatch) -> None:
         for column in self._columns:
@@ -79,6 +87,8 @@ class _Watched:
         self._allowed = allowed
         self._newlines = 0
         self._is_ended = True
+        self._reading = threading.Lock()
+        self._is_over = False
         self.closed = False
 
     @property
@@ -86,13 +96,19 @@ class _Watched:
         return self._newlines + (not self._is_ended)
 
     def read(self, count: int = -1) -> bytes:
-        data = self._member.read(count)
-        if data:
-            self._newlines += data.count(b"\n")
-            self._is_ended = data.endswith(b"\n")
-            if data.translate(None, self._allowed):
-                raise OddBytes
-        return data
+        with self._reading:
+            data = b"" if self._is_over else self._member.read(count)
+            if data:
+                self._newlines += data.count(b"\n")
+                self._is_ended = data.endswith(b"\n")
+                if data.translate(None, self._allowed):
+                    raise OddBytes
+            return data
+
+    def end(self) -> None:
+        """Nobody is reading any more, and whoever tries it still is at the end."""
+        with self._reading:
+            self._is_over = True
 
     def readable(self) -> bool:
         return True

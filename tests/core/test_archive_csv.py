@@ -478,3 +478,32 @@ def test_a_large_file_is_read_in_threads_and_an_early_end_stops_them(tmp_path: P
     assert threading.active_count() == before
     said = csv_refusal(tmp_path, text + "\nx", dataset="trades", quality=QualitySettings(max_compression_ratio=10_000))
     assert f"line {count + 1}: 1 columns instead of 6: x" in said
+
+
+class HeldMember(io.BytesIO):
+    """From the fourth read on it answers when it is let go; says how many reads are under way."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.count = self.under_way = 0
+        self.is_waiting, self.is_let_go = threading.Event(), threading.Event()
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.count += 1
+        if self.count > 3:
+            self.under_way += 1
+            self.is_waiting.set()
+            self.is_let_go.wait(20)
+            self.under_way -= 1
+        return super().read(size)
+
+
+def test_rows_that_nobody_wants_any_more_are_not_read_on() -> None:
+    """Arrow reads ahead in a thread of its own; at the end of the process that would be a crash."""
+    member = HeldMember(b"".join(b"%d,1.5,2.5,3.75,%d,true\n" % (n, 1_700_000_000_000 + n) for n in range(20_000)))
+    batches = ArrowReader(DATASETS["trades"].columns[Market.UM], 4096, "BTCUSDT").batches(member, 0)
+    next(batches)
+    assert member.is_waiting.wait(20)
+    threading.Timer(0.2, member.is_let_go.set).start()
+    batches.close()  # type: ignore[attr-defined]
+    assert member.under_way == 0
