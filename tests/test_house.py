@@ -15,7 +15,19 @@ from core.settings import Settings, load_settings
 from core.storage.formats import FORMATS
 
 ROOT = Path(__file__).resolve().parent.parent
-GROUND = ("types", "errors", "dates", "nearest", "datasets", "decimals", "division", "layout", "events", "settings")
+GROUND = (
+    "types",
+    "errors",
+    "dates",
+    "nearest",
+    "datasets",
+    "decimals",
+    "division",
+    "layout",
+    "events",
+    "settings",
+    "compiled",
+)
 """Floor 0, each importing only what stands before it (`settings` last)."""
 FLOORS = {
     **dict.fromkeys((f"core.{name}" for name in GROUND), 0),

@@ -4,23 +4,16 @@ Division by zero gives what IEEE says, without a test at each. References to arr
 make no arrays, and whoever calls them holds those that they are given; counting took a third of the time.
 """
 
-from typing import Any, Final
+from typing import Final
 
 from numba import njit
 
-from core.events import LOGGER
+from core.compiled import kept
 
 _OPTIONS: Final = {"nogil": True, "error_model": "numpy", "_nrt": False}
 plain: Final = njit(**_OPTIONS)
 """For what kernels call; it is compiled into them."""
 inner: Final = njit(inline="always", **_OPTIONS)
 """As `plain`, without a call: many arrays are dear to hand over, for each bar."""
-
-
-def kernel(function: Any) -> Any:
-    """For what Python calls; its code is kept on disk, where numba finds a folder that it can write to."""
-    try:
-        return njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError as error:
-        LOGGER.warning("the compiled code of bars cannot be kept, each process compiles it anew: %s", error)
-        return njit(**_OPTIONS)(function)
+kernel: Final = kept("bars", **_OPTIONS)
+"""For what Python calls; its code is kept on disk."""

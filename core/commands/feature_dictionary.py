@@ -48,7 +48,7 @@ def _table(features: Sequence[Feature]) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- | --- |"
     for one in features:
         name = f"`{one.name}`{' (proxy)' if one.is_proxy else ''}"
-        cells = (name, one.formula, one.unit, _window(one), _warm_up(one), one.source)
+        cells = (name, one.formula, one.unit, _window(one), one.needed.removesuffix(" rows"), one.source)
         yield f"| {' | '.join(cell.replace('|', _BAR) for cell in cells)} |"
 
 
@@ -58,14 +58,6 @@ def _window(one: Feature) -> str:
     if one.hours:
         return f"{one.hours} clock hours before its own"
     return "row" if one.window == 1 else str(one.window)
-
-
-def _warm_up(one: Feature) -> str:
-    if one.needs is not None:
-        return f"until the first of {one.needs}"
-    if one.hours:
-        return f"{one.hours + 1} clock hours"
-    return str(one.warm_up)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -23,6 +23,11 @@ def less(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.ND
     return found
 
 
+def ln(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """ln(one / other), of prices; made of the difference, which is exact, so that small ones keep their digits."""
+    return np.log1p(less(one, other) / other)
+
+
 def times(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The doubles nearest to the products of decimals, where a double holds them; else the products of the doubles."""
     places = [places_of(each) for each in (one, other)]

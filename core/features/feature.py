@@ -49,6 +49,13 @@ class Feature:
     needs: str | None = None
     is_proxy: bool = False
 
+    @property
+    def needed(self) -> str:
+        """What comes before its first value, in words."""
+        if self.needs is not None:
+            return f"until the first of {self.needs}"
+        return f"{self.hours + 1} clock hours" if self.hours else f"{self.warm_up} rows"
+
 
 def over(
     name: str,

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from core.features.exact import less
+from core.features.exact import ln
 from core.features.feature import WINDOW, Feature, over
 from core.features.tape import Floats, Tape, positive
 from core.features.windows import Line, amounts, sums
@@ -89,7 +89,7 @@ def _pairs(tape: Tape) -> tuple[Floats, Floats]:
     nothing = np.full(min(1, len(tape)), np.nan)
     high = np.maximum(tape.high[1:], tape.high[:-1])
     low = np.minimum(tape.low[1:], tape.low[:-1])
-    return np.append(nothing, square[1:] + square[:-1]), np.append(nothing, np.log1p(less(high, low) / low) ** 2)
+    return np.append(nothing, square[1:] + square[:-1]), np.append(nothing, ln(high, low) ** 2)
 
 
 LIQUIDITY = (

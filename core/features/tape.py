@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from core.features.exact import less
+from core.features.exact import less, ln
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Integers: TypeAlias = npt.NDArray[np.int64]
@@ -143,15 +143,14 @@ class Tape:
         return found
 
     def log_return_over(self, rows: int) -> Floats:
-        """Made of the difference, which is exact, so that small ones keep their digits."""
         found = np.full(len(self), np.nan)
-        found[rows:] = np.log1p(self.change_over(rows)[rows:] / self.close[:-rows])
+        found[rows:] = ln(self.close[rows:], self.close[:-rows])
         return found
 
     @cached_property
     def log_range(self) -> Floats:
         """ln of high over low."""
-        return np.log1p(less(self.high, self.low) / self.low)
+        return ln(self.high, self.low)
 
 
 COLUMNS = tuple(field.name for field in fields(Tape) if field.name not in ("first", "in_contracts"))

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from core.features.exact import less
+from core.features.exact import ln
 from core.features.feature import LONG, MEDIUM, SHORT, WINDOW, Feature, over
 from core.features.tape import Floats, Tape, positive
 from core.features.windows import returns_around, sums
@@ -47,12 +47,12 @@ def parkinson(tape: Tape) -> Floats:
 
 
 def garman_klass(tape: Tape) -> Floats:
-    return 0.5 * tape.log_range**2 - (2 * math.log(2) - 1) * _ln(tape.close, tape.open) ** 2
+    return 0.5 * tape.log_range**2 - (2 * math.log(2) - 1) * ln(tape.close, tape.open) ** 2
 
 
 def rogers_satchell(tape: Tape) -> Floats:
-    up = _ln(tape.high, tape.close) * _ln(tape.high, tape.open)
-    return up + _ln(tape.low, tape.close) * _ln(tape.low, tape.open)
+    up = ln(tape.high, tape.close) * ln(tape.high, tape.open)
+    return up + ln(tape.low, tape.close) * ln(tape.low, tape.open)
 
 
 def parkinson_over(tape: Tape, window: int) -> Floats:
@@ -65,11 +65,6 @@ def garman_klass_over(tape: Tape, window: int) -> Floats:
 
 def rogers_satchell_over(tape: Tape, window: int) -> Floats:
     return np.sqrt(sums(rogers_satchell(tape), window, tape.first) / window)
-
-
-def _ln(one: Floats, other: Floats) -> Floats:
-    """ln(one / other), of prices."""
-    return np.log1p(less(one, other) / other)
 
 
 VOLATILITY = (

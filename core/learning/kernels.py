@@ -5,22 +5,11 @@ None of them makes an array or calls another one, so each is compiled from this 
 
 from typing import Any, Final
 
-from numba import njit
+from core.compiled import kept
 
-from core.events import LOGGER
-
-_OPTIONS: Final = {"nogil": True, "error_model": "numpy", "_nrt": False}
+_kernel: Final = kept("labels", nogil=True, error_model="numpy", _nrt=False)
 BOTH: Final = 2
 """What `first_touch` says of a row in which both barriers were touched."""
-
-
-def _kernel(function: Any) -> Any:
-    """Its code is kept on disk, where numba finds a folder that it can write to."""
-    try:
-        return njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError as error:
-        LOGGER.warning("the compiled code of labels cannot be kept, each process compiles it anew: %s", error)
-        return njit(**_OPTIONS)(function)
 
 
 @_kernel

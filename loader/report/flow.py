@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from core.features import FEATURES
+from core.features.feature import Feature
 from loader.report.parts import Column, Picture, Section, Source, Table, drawn_of, millis, plain
 
 IMBALANCE: Final = ("volume_imbalance_60", "imbalance_ewma", "cvd")
@@ -129,8 +130,7 @@ def _line(frame: pd.DataFrame, name: str, chosen: npt.NDArray[np.int64], colour:
     return Picture(
         name,
         name,
-        f"{feature.formula}{window}. Unit: {feature.unit}. {how}{proxy}"
-        + ("" if len(known) else _unknown(feature.warm_up)),
+        f"{feature.formula}{window}. Unit: {feature.unit}. {how}{proxy}" + ("" if len(known) else _unknown(feature)),
         label,
         [trace | {"x": millis(drawn["available_at"]), "y": plain(drawn[name])}],
         layout,
@@ -139,5 +139,5 @@ def _line(frame: pd.DataFrame, name: str, chosen: npt.NDArray[np.int64], colour:
     )
 
 
-def _unknown(warm_up: int) -> str:
-    return f" No row has a value: {warm_up} rows before the first one are needed, and quantities that differ."
+def _unknown(feature: Feature) -> str:
+    return f" No row has a value. Before the first one there have to be {feature.needed}, and quantities that differ."

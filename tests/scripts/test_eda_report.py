@@ -31,6 +31,7 @@ from core.errors import ConfigError, NoData
 from docs import eda_picture
 from loader import BacktestDataLoader, build_ml_dataset, run_baseline
 from loader.bars import BarsDrift
+from loader.report import flow
 from loader.report.bars import autocorrelation, shape_of
 from loader.report.folder import ABOUT, write
 from loader.report.html import page, shown
@@ -518,3 +519,11 @@ def test_the_picture_of_the_documentation_can_be_taken_again(browser: Browser, r
     with Image.open(tmp_path / "picture.png") as image, Image.open(eda_picture.TARGET) as kept:
         assert image.size == kept.size == (1240, 1000)
     assert 20_000 < eda_picture.TARGET.stat().st_size < 300_000
+
+
+def test_a_picture_without_values_says_what_they_need() -> None:
+    times = pd.date_range("2024-01-01", periods=3, freq="1min", tz="UTC", unit="us")
+    frame = pd.DataFrame({"timestamp": times, "available_at": times, "vpin": np.nan, "kyle_t_60": np.nan})
+    for name, needed in (("vpin", "4 clock hours"), ("kyle_t_60", "60 rows")):
+        picture = flow._line(frame, name, np.arange(3), "--a")
+        assert f"No row has a value. Before the first one there have to be {needed}, and" in picture.says
