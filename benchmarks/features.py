@@ -219,7 +219,7 @@ def compare(root: Path, path: Path) -> None:
     for name in names:
         one, two = mine[name].to_numpy(), theirs[name].to_numpy(dtype=np.float64)
         scale = np.nanmedian(np.abs(one)) + np.abs(one)
-        near = (np.abs(one - two) <= 1e-4 * scale) | np.isnan(one) | np.isnan(two)
+        near = (np.abs(one - two) <= 1e-4 * scale) | (np.isnan(one) & np.isnan(two))
         if (~near).mean() > 0.001:
             raise SystemExit(f"{name}: {(~near).sum()} values differ")
     all_names = len(mine.columns) - 2

@@ -18,6 +18,7 @@ from core.learning.arrays import Floats
 from core.learning.splits import PurgedKFold
 from core.nearest import one_of
 from loader.dataset import MLDataset
+from loader.recipe import Recipe
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,6 +29,7 @@ LEAST_ROWS: Final = 50
 _SHOWN: Final = 10
 _BINS: Final = 255
 _ROWS_FOR_BINS: Final = 200_000
+_ROLLS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +68,25 @@ class Importance:
 
 
 @dataclass(frozen=True, slots=True)
+class Rolled:
+    """The AUC of predictions against the labels of the same part moved on in a ring, `rolls` times by at least the
+    horizon: labels that tell nothing of these rows, and overlap as the true ones do. `std` is the noise of an AUC."""
+
+    rolls: int
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True, slots=True)
 class Fitted:
-    """One model: `scores` on the part that was kept out, `shuffled` those it has where all labels are shuffled, `folds`
-    those of purged cross-validation within the train part, `calibration` by class."""
+    """One model: `scores` on the part that was kept out, `shuffled` those it has where all labels are shuffled,
+    `rolled` what its AUC comes to against labels of other times (None: the part is too short for that), `folds` the
+    scores of purged cross-validation within the train part, `calibration` by class."""
 
     name: str
     scores: Scores
     shuffled: Scores
+    rolled: Rolled | None
     folds: tuple[Scores, ...]
     calibration: Mapping[str, tuple[Bin, ...]]
     calibration_error: float
@@ -117,6 +131,8 @@ class Baseline:
             note = "" if each.is_converged else " (not converged)"
             table.add_row(f"{MODELS[each.name]}{note}", *_cells(each.scores), spread)
             table.add_row("  labels shuffled", *_cells(each.shuffled), "")
+            if each.rolled is not None:
+                table.add_row("  labels rolled", "", f"±{each.rolled.std:.4f}", "", "", "")
         for each in self.models:
             if not each.importance:
                 continue
@@ -138,7 +154,8 @@ def run_baseline(
     importance_rows: int = 20_000,
     threads: int = 1,
 ) -> Baseline:
-    """Teach plain models the train part and score them on `part`, beside the majority class and shuffled labels.
+    """Teach plain models the train part and score them on `part`, beside the majority class, shuffled labels, and
+    labels of other times.
 
     `models` are `logistic` (logistic regression, features scaled, values that are not known at the mean) and `boosting`
     (histogram gradient boosting). Sample weights count in teaching, not in scores. `folds` of purged cross-validation
@@ -214,6 +231,7 @@ def _run(
         name,
         _scores(tested.labels, chances, classes),
         _scores(truth, _chances(blind, tested.values, classes), classes),
+        _rolled(tested.labels, chances, classes, dataset.meta["recipe"]["label_horizon"], how.seed),
         tuple(_in_folds(name, dataset, taught, classes, how)) if how.folds else (),
         calibration,
         _calibration_error(calibration),
@@ -389,6 +407,27 @@ def _scores(truth: _Labels, chances: Floats, classes: Sequence[int]) -> Scores:
     )
 
 
+def _rolled(truth: _Labels, chances: Floats, classes: Sequence[int], horizon: int, seed: int) -> Rolled | None:
+    from scipy.stats import rankdata
+
+    rows = len(truth)
+    if rows < 4 * horizon:
+        return None
+    random = np.random.default_rng(seed)
+    shifts = random.integers(horizon, rows - horizon + 1, _ROLLS).tolist()
+    found = []
+    for at, one in enumerate(classes):
+        is_class = truth == one
+        count = int(is_class.sum())
+        if not 0 < count < rows:
+            continue
+        ranks = rankdata(chances[:, at])
+        sums = np.array([ranks[np.roll(is_class, shift)].sum() for shift in shifts])
+        found.append((sums - count * (count + 1) / 2) / (count * (rows - count)))
+    aucs = np.mean(found, axis=0)
+    return Rolled(_ROLLS, float(aucs.mean()), float(aucs.std()))
+
+
 def _log_loss(truth: _Labels, chances: Floats, classes: Sequence[int]) -> float:
     """As scikit-learn's, which checks its arguments for longer than it computes: that counts where it is asked for each
     feature again and again. A chance of 0 for what came true is taken for 2^-52."""
@@ -418,8 +457,7 @@ def _importance(
 def _in_folds(name: str, dataset: MLDataset, taught: _Part, classes: Sequence[int], how: _How) -> Iterator[Scores]:
     """Purged cross-validation within the train part. Raises NoData for a fold with one class to be taught."""
     times: pd.DataFrame = dataset.times["train"]
-    recipe = dataset.meta["recipe"]
-    embargo = recipe["label_horizon"] if recipe["embargo"] is None else recipe["embargo"]
+    embargo = Recipe(**dataset.meta["recipe"]).gap
     splits = PurgedKFold(times["row"].to_numpy(), times["end_row"].to_numpy(), how.folds, embargo)
     for number, (train, test) in enumerate(splits.split(taught.values), 1):
         of_fold = taught.those(train)

@@ -48,7 +48,7 @@ def fixed_horizon(
     close: npt.ArrayLike, horizon: int, threshold: npt.ArrayLike = 0.0, events: npt.ArrayLike | None = None
 ) -> Labels:
     """1 where the price is more than `threshold` higher `horizon` rows later, -1 where it is more than that lower,
-    else 0; a change of just the threshold is neutral.
+    else 0. In doubles: a change of just the threshold may be on either side of it by 1e-16.
 
     The change is `close[t + horizon] / close[t] - 1`. `threshold` is a fraction, for all or for each row; `events` are
     rows (None: every row). Raises ConfigError.

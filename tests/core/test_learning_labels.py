@@ -34,7 +34,7 @@ def test_a_fixed_horizon_is_what_its_definition_says(path: list[float], horizon:
     assert found.unfinished == min(horizon, len(path))
 
 
-def test_a_change_of_just_the_threshold_is_neutral() -> None:
+def test_a_change_up_to_the_threshold_is_neutral() -> None:
     assert fixed_horizon([100, 101, 100, 99], 1, 101 / 100 - 1).labels.tolist() == [0, 0, 0]
     assert fixed_horizon([100, 101, 100, 99], 1, 0.0099).labels.tolist() == [1, -1, -1]
 
@@ -146,29 +146,41 @@ def test_the_end_is_neutral_or_the_sign_of_the_return() -> None:
     assert triple_barrier(path, 2, 0.01, side=[-1] * 5, vertical="sign").labels.tolist() == [0, 0, 1]
 
 
-def same_start(whole: Labels, cut: Labels) -> None:
-    for name in ("rows", "ends", "labels", "returns", "touched"):
-        np.testing.assert_array_equal(getattr(whole, name)[: len(cut)], getattr(cut, name))
+def same_start(whole: Labels, other: Labels, count: int) -> None:
+    """The first so many events, all that were decided by then."""
+    for name in ("rows", "ends", "labels", "returns", "touched", "is_tie"):
+        np.testing.assert_array_equal(getattr(whole, name)[:count], getattr(other, name)[:count])
 
 
 def test_labels_do_not_change_with_what_comes_behind_their_end() -> None:
+    """Rows from a cut on are taken away, or other ones: what was decided before stays, event by event."""
     path = walk(400)
     spread = np.abs(np.random.default_rng(1).normal(0, 0.3, 400))
+    high, low = path + spread, path - spread
+    changed = 0
     for cut in range(40, 400, 7):
         later = np.concatenate([path[:cut], walk(400 - cut, seed=cut, size=0.2)])
-        for prices in (path[:cut], later):
-            found = fixed_horizon(prices, 20, 0.01)
-            is_inside = int((found.ends < cut).sum())
-            assert is_inside == cut - 20
-            same_start(fixed_horizon(path, 20, 0.01), fixed_horizon(prices[:cut], 20, 0.01))
-        for width in (0.02, volatility(path, 30)):
-            whole = triple_barrier(path, 20, width, high=path + spread, low=path - spread)
-            cut_width = width if isinstance(width, float) else volatility(path[:cut], 30)
-            part = triple_barrier(path[:cut], 20, cut_width, high=(path + spread)[:cut], low=(path - spread)[:cut])
-            assert len(part) > 0
-            same_start(whole, part)
-        events = cusum_events(path, 0.03)
-        assert cusum_events(path[:cut], 0.03).tolist() == events[events < cut].tolist()
+        wider = np.where(np.arange(400) < cut, spread, 40 * spread)
+        for other, more in ((path[:cut], spread[:cut]), (later, np.minimum(wider, later / 2))):
+            whole, found = fixed_horizon(path, 20, 0.01), fixed_horizon(other, 20, 0.01)
+            decided = int((whole.ends < cut).sum())
+            assert decided == cut - 20
+            same_start(whole, found, decided)
+            for width in (lambda values: 0.02, lambda values: volatility(values, 30)):
+                whole = triple_barrier(path, 20, width(path), high=high, low=low)
+                found = triple_barrier(other, 20, width(other), high=other + more, low=other - more)
+                decided = int(np.argmax(np.append(whole.rows + 20, cut) >= cut))
+                assert decided > 0
+                same_start(whole, found, decided)
+                early = np.flatnonzero(whole.ends[: len(found)] < cut)  # decided by the cut, of whatever horizon
+                np.testing.assert_array_equal(whole.labels[early], found.labels[early])
+                changed += len(found) > decided and not np.array_equal(
+                    whole.labels[decided : len(found)], found.labels[decided:][: len(whole.labels) - decided]
+                )
+            assert cusum_events(other, 0.03)[: np.sum(cusum_events(other, 0.03) < cut)].tolist() == [
+                row for row in cusum_events(path, 0.03).tolist() if row < cut
+            ]
+    assert changed > 50  # so what comes later is not the same
 
 
 def test_volatility_is_the_deviation_that_pandas_computes() -> None:

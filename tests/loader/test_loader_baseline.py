@@ -68,6 +68,24 @@ def test_shuffled_labels_tell_nothing(dataset: MLDataset, seed: int) -> None:
         assert model.shuffled.auc == pytest.approx(0.5, abs=3 * sigma_of(small.y_val)), model.name
 
 
+def test_labels_of_other_times_show_the_noise_of_overlapping_ones() -> None:
+    """Of labels that do not overlap it is the formula's; of those that share 50 rows, and a feature that is as slow, it
+    is some times as much, and shuffled labels do not show it."""
+    apart = planted(8000)
+    rolled = run_baseline(apart, ["logistic"], folds=0, repeats=0).models[0].rolled
+    assert rolled is not None
+    assert rolled.mean == pytest.approx(0.5, abs=0.003)
+    assert rolled.std == pytest.approx(sigma_of(apart.y_val), rel=0.2)
+    random = np.random.default_rng(8)
+    close = 100 * np.exp(np.cumsum(random.normal(0, 1e-3, 8000)))
+    frame = pd.DataFrame({"timestamp": pd.date_range("2024-01-01", periods=8000, freq="1s", tz="UTC"), "close": close})
+    frame["slow"] = pd.Series(random.normal(0, 1, 8000)).rolling(50, min_periods=1).mean()
+    dataset = dataset_of(frame, 50, ["slow"], val_share=0.4, known_at_timestamp=True)
+    overlapping = run_baseline(dataset, ["logistic"], folds=0, repeats=0).models[0].rolled
+    assert overlapping is not None
+    assert overlapping.std > 3 * sigma_of(dataset.y_val)
+
+
 def test_nothing_is_found_where_there_is_nothing() -> None:
     """Without a shift the true labels tell nothing either."""
     nothing = planted(8000, 5, shift=0.0)
@@ -134,7 +152,14 @@ def test_people_get_a_table_that_fits() -> None:
     written = StringIO()
     Console(width=80, file=written).print(result)
     text = written.getvalue()
-    for words in ("majority class", "logistic regression", "gradient boosting", "labels shuffled", "AUC in folds"):
+    for words in (
+        "majority class",
+        "logistic regression",
+        "gradient boosting",
+        "labels shuffled",
+        "labels rolled",
+        "AUC in folds",
+    ):
         assert words in text
     assert f"{result.models[0].scores.auc:.4f}" in text
     assert "logistic regression needs: hint" in text
