@@ -55,7 +55,7 @@ EXAMPLES = """examples:
   python scripts/daily_update.py                          everything that is here, and symbols listed since
   python scripts/daily_update.py --days-back 30           look at a month again, also for what came late
   python scripts/daily_update.py --market um --data-types klines,funding_rate
-  15 9 * * *  cd /path/to/tapevault && .venv/bin/python scripts/daily_update.py        a line for cron; its hour is the machine's
+  15 9 * * *  cd /path/to/tapevault && .venv/bin/python scripts/daily_update.py    for cron, by the machine's clock
 
 Says nothing where there is no terminal and nothing is wrong, so that cron sends no mail.
 
