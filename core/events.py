@@ -24,13 +24,14 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class RunPlanned:
-    """By now a run has `files` archives to work on, with `size_bytes` to fetch, and `skipped` that need nothing;
-    `is_whole` when the listing has come to its end."""
+    """By now a run has `files` archives to work on, with `size_bytes` to fetch and `here_bytes` that are here already
+    and only to be stored, and `skipped` that need nothing; `is_whole` when the listing has come to its end."""
 
     files: int
     size_bytes: int
     skipped: int
     is_whole: bool
+    here_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,29 +92,35 @@ class FileStored:
 
 @dataclass(frozen=True, slots=True)
 class FileMissing:
-    """The exchange lists an archive but does not have it."""
+    """The exchange lists an archive of so many bytes but does not have it."""
 
     key: str
     series: Series | None = None
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class FileAtFault:
-    """An archive has a fault at the source and is not stored: `state` says which, `detail` more."""
+    """An archive has a fault at the source and is not stored: `state` says which, `detail` more; `is_here`: its bytes
+    have come all the same."""
 
     key: str
     state: State
     detail: str
     series: Series | None = None
+    size_bytes: int = 0
+    is_here: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FileFailed:
-    """An archive could not be had; the run goes on with the next."""
+    """An archive could not be had, or, where it `is_here`, not be stored; the run goes on with the next."""
 
     key: str
     error: str
     series: Series | None = None
+    size_bytes: int = 0
+    is_here: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,11 +302,18 @@ class Trouble:
 
 @dataclass(slots=True)
 class Snapshot:
-    """A run folded into counts, bytes, rates and active files; the one thing that a display needs."""
+    """A run folded into counts, bytes, rates and active files; the one thing that a display needs.
+
+    `size_bytes` are to be fetched, but for `lost_bytes`, which will not come; `here_bytes` were here before and are to
+    be stored as well. Of all these `refused_bytes` are here and will not be stored, and `archive_bytes` are stored.
+    """
 
     clock: Callable[[], float] = time.monotonic
     files: int = 0
     size_bytes: int = 0
+    here_bytes: int = 0
+    lost_bytes: int = 0
+    refused_bytes: int = 0
     skipped: int = 0
     is_planned: bool = False
     goal: State = State.STORED
@@ -325,7 +339,7 @@ class Snapshot:
     paused_at: float | None = None
     paused_before: float = 0.0
     _speeds: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=SPEEDS_KEPT))
-    _before: tuple[int, int, int] = (0, 0, 0)
+    _before: tuple[int, int, int, int] = (0, 0, 0, 0)
     _recent: deque[tuple[float, int]] = field(default_factory=deque)
 
     def apply(self, event: Event) -> None:
@@ -333,11 +347,12 @@ class Snapshot:
         match event:
             case RunStarted(run, goal):
                 self.run, self.goal, self.started_at = run, goal, self.started_at or self.clock()
-                self._before = (self.files, self.size_bytes, self.skipped)
-            case RunPlanned(files, size_bytes, skipped, is_whole):
+                self._before = (self.files, self.size_bytes, self.skipped, self.here_bytes)
+            case RunPlanned(files, size_bytes, skipped, is_whole, here_bytes):
                 before = self._before  # an update that fills gaps is several runs behind each other
                 self.files, self.size_bytes = before[0] + files, before[1] + size_bytes
-                self.skipped, self.is_planned = before[2] + skipped, is_whole
+                self.skipped, self.here_bytes = before[2] + skipped, before[3] + here_bytes
+                self.is_planned = is_whole
             case SeriesPlanned(series, files, skipped):
                 for tally in self._tallies(series):
                     tally.files += files
@@ -363,18 +378,18 @@ class Snapshot:
                 self._count(series)
                 self.counts["stored"] += 1
                 self.rows += rows
-            case FileMissing(key, series):
+            case FileMissing(key, series, size_bytes):
                 self._count(series)
-                self.active.pop(key, None)
+                self._give_up(key, size_bytes)
                 self.counts["missing"] += 1
-            case FileAtFault(key, state, detail, series):
+            case FileAtFault(key, state, detail, series, size_bytes, is_here):
                 self._count(series, failed=1)
-                self.active.pop(key, None)
+                self._give_up(key, size_bytes, is_here)
                 self.counts["at fault"] += 1
                 self.troubles.append(Trouble(self.wall(), key, f"{state}: {detail}", is_final=True))
-            case FileFailed(key, error, series):
+            case FileFailed(key, error, series, size_bytes, is_here):
                 self._count(series, failed=1)
-                self.active.pop(key, None)
+                self._give_up(key, size_bytes, is_here)
                 self.counts["failed"] += 1
                 self.failures.append(event)
                 self.troubles.append(Trouble(self.wall(), key, error, is_final=True))
@@ -403,6 +418,14 @@ class Snapshot:
                 tally.done += 1
                 tally.failed += failed
 
+    def _give_up(self, key: str, size_bytes: int, is_here: bool = False) -> None:
+        """An archive that is waited for no longer: its bytes do not come, or their rows."""
+        self.active.pop(key, None)
+        if is_here:
+            self.refused_bytes += size_bytes
+        else:
+            self.lost_bytes += size_bytes
+
     def _progress(self, key: str, bytes_done: int) -> None:
         active = self.active.get(key)
         if active is None:
@@ -429,6 +452,24 @@ class Snapshot:
     @property
     def seconds(self) -> float:
         return 0.0 if self.started_at is None else self.clock() - self.started_at
+
+    @property
+    def coming_bytes(self) -> int:
+        """Bytes that are to be fetched in this run, those that are here by now among them."""
+        return max(0, self.size_bytes - self.lost_bytes)
+
+    @property
+    def unstored_bytes(self) -> int:
+        """Archives that are still to be stored, also those that are still to come."""
+        if self.goal is not State.STORED:
+            return 0
+        return max(0, self.coming_bytes + self.here_bytes - self.refused_bytes - self.archive_bytes)
+
+    @property
+    def storing_bytes(self) -> float:
+        """Bytes of archives stored a second since the start, without pauses."""
+        seconds = self.seconds - self.paused_seconds
+        return self.archive_bytes / seconds if seconds > 0 else 0.0
 
     @property
     def rate_bytes(self) -> float:

@@ -132,7 +132,8 @@ _DROP_EQUAL: Final = delete(REVISIONS).where(
 @dataclass(frozen=True, slots=True)
 class Change:
     """What became of a claimed row: FETCHED with `fetched`, STORED with `stored`, FAILED or a fault of the source with
-    `error` (MISMATCH with `proof` DISPUTED too). `asked_us`: the source was asked for it, then; None: it was not."""
+    `error` (MISMATCH with `proof` DISPUTED too, and `fetched` where the archive has come all the same). `asked_us`: the
+    source was asked for it, then; None: it was not."""
 
     download: Download
     state: State

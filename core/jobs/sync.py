@@ -172,6 +172,7 @@ class Sync:
     _planned: int = 0
     _to_do: int = 0
     _bytes_to_fetch: int = 0
+    _bytes_to_store: int = 0
     _done_elsewhere: int = 0
     _downloaded: int = 0
     _stored: int = 0
@@ -282,13 +283,15 @@ class Sync:
         self._tell_series(plan)
         ready = plan.process if self.scope is not Scope.DOWNLOAD else ()
         fetch = list(zip(plan.fetch, plan.to_fetch, strict=True)) if self.scope is not Scope.PROCESS else []
+        here_bytes = sum(plan.process[row].size for row in ready)
         if self.storage is not None and self.scope is not Scope.REBUILD:
-            self.storage.expect(sum(plan.process[row].size for row in ready) + sum(file.size for _, file in fetch))
+            self.storage.expect(here_bytes + sum(file.size for _, file in fetch))
         self._enqueue([*((row, plan.process[row]) for row in ready), *fetch])
         self._planned += plan.files
         self._waiting += len(plan.waiting)
         self._to_do += len(ready) + len(fetch)
-        self._bytes_to_fetch += plan.fetch_bytes
+        self._bytes_to_fetch += sum(file.size for _, file in fetch)
+        self._bytes_to_store += here_bytes
         self._tell_planned(is_whole=False)
         self._more.set()
 
@@ -315,7 +318,8 @@ class Sync:
         self._rows.extend((row, number) for (row, _), number in zip(rows, numbers, strict=True))
 
     def _tell_planned(self, is_whole: bool) -> None:
-        self.emit(RunPlanned(self._to_do, self._bytes_to_fetch, self._planned - self._to_do, is_whole))
+        skipped = self._planned - self._to_do
+        self.emit(RunPlanned(self._to_do, self._bytes_to_fetch, skipped, is_whole, self._bytes_to_store))
 
     # working
 
@@ -392,7 +396,7 @@ class Sync:
             if not await self._is_kept_as_rows(download):
                 fetched = await self._fetched(download)
                 if not await self._is_trusted(fetched):
-                    self._add_fault(download, State.UNVERIFIED, without_checksum(download.file.key))
+                    self._add_fault(download, State.UNVERIFIED, without_checksum(download.file.key), fetched=fetched)
                 elif self.storage is not None:
                     self._groups.arrive(group, download, fetched)
         except NotPublished:
@@ -422,16 +426,16 @@ class Sync:
                 raise
             except Exception as error:
                 text = str(error) if isinstance(error, MarketDataError) else repr(error)
-                for download, _ in arrived:
-                    self._note.add(Change(download, State.FAILED, error=text))
+                for download, fetched in arrived:
+                    self._note.add(Change(download, State.FAILED, fetched=fetched, error=text))
                 return
-        self._tell_room([fetched for _, fetched in arrived], stored)
+        self._tell_room([fetched for _, fetched in arrived if fetched.file.key in stored.sources], stored)
         for found in (*stored.findings, *beside(stored, [download.file for download, _ in arrived])):
             self.emit(FindingRaised(found))
-        for download, _ in arrived:
+        for download, fetched in arrived:
             key = download.file.key
             if key in stored.refused:
-                self._add_fault(download, State.CORRUPT, stored.refused[key])
+                self._add_fault(download, State.CORRUPT, stored.refused[key], fetched=fetched)
             elif key in stored.sources:
                 self._note.add(Change(download, State.STORED, stored=stored))
 
@@ -500,11 +504,18 @@ class Sync:
         here = (await asyncio.to_thread(self.storage.held, [fetched])).sources.get(fetched.file.key)
         return here is not None and here.rows > 0
 
-    def _add_fault(self, download: Download, state: State, detail: str, proof: Proof | None = None) -> None:
+    def _add_fault(
+        self,
+        download: Download,
+        state: State,
+        detail: str,
+        proof: Proof | None = None,
+        fetched: FetchedFile | None = None,
+    ) -> None:
         """The source is to blame. What was only read again from this disk is not counted as asked for."""
         is_asked = download.sha256 is None or download.fault is not state
         asked_us = self.asking.now_us if is_asked else None
-        self._note.add(Change(download, state, error=detail, proof=proof, asked_us=asked_us))
+        self._note.add(Change(download, state, fetched, error=detail, proof=proof, asked_us=asked_us))
 
     async def _from_disk(self, download: Download) -> FetchedFile:
         fetched = await self.archive.adopt(download)
@@ -515,6 +526,7 @@ class Sync:
     def _landed(self, change: Change) -> None:
         """The database has taken a change: count it, and tell."""
         key = change.download.file.key
+        is_here = change.fetched is not None or change.download.sha256 is not None
         match change.state:
             case State.FETCHED if change.fetched is not None:
                 self._downloaded += 1
@@ -533,16 +545,23 @@ class Sync:
                 if (doubt := accepted(change.download, source)) is not None:
                     self.emit(FindingRaised(doubt))
             case state if state in FAULTS:
-                self._tell_fault(change.download, state, change.error or state)
+                self._tell_fault(change.download, state, change.error or state, is_here)
             case _:
-                self._failures.append(Failure(key, change.error or "failed"))
-                self.emit(FileFailed(key, change.error or "failed", change.download.file.series))
+                self._tell_failed(change.download, change.error or "failed", is_here)
 
-    def _tell_fault(self, download: Download, state: State, detail: str) -> None:
-        key = download.file.key
+    def _tell_failed(self, download: Download, error: str, is_here: bool) -> None:
+        file = download.file
+        self._failures.append(Failure(file.key, error))
+        self.emit(FileFailed(file.key, error, file.series, file.size, is_here))
+
+    def _tell_fault(self, download: Download, state: State, detail: str, is_here: bool) -> None:
+        file = download.file
+        key, series = file.key, file.series
         self._at_fault[state] += 1
-        series = download.file.series
-        self.emit(FileMissing(key, series) if state is State.MISSING else FileAtFault(key, state, detail, series))
+        if state is State.MISSING:
+            self.emit(FileMissing(key, series, file.size))
+        else:
+            self.emit(FileAtFault(key, state, detail, series, file.size, is_here))
         if download.fault is not state:
             self._faults.append(Fault(key, state, detail))
             self.emit(FindingRaised(finding(download, state, detail)))
@@ -581,10 +600,9 @@ class Sync:
     def _note_finished(self, rows: Iterable[Download]) -> None:
         for row in rows:
             if row.state is State.FAILED:
-                self._failures.append(Failure(row.file.key, row.error or "failed in another run"))
-                self.emit(FileFailed(row.file.key, row.error or "failed in another run", row.file.series))
+                self._tell_failed(row, row.error or "failed in another run", row.sha256 is not None)
             elif row.state in FAULTS:
-                self._tell_fault(row, row.state, row.error or row.state)
+                self._tell_fault(row, row.state, row.error or row.state, row.sha256 is not None)
             else:
                 self._done_elsewhere += 1
 

@@ -103,6 +103,8 @@ class View:
     rows: int = 0
     findings: int = 0
     size_bytes: int = 0
+    unstored_bytes: int = 0
+    storing_bytes: float = 0.0
     here_bytes: int = 0
     transferred: int = 0
     speed_bytes: float = 0.0
@@ -124,11 +126,15 @@ class View:
 
     @property
     def left_seconds(self) -> float | None:
-        """How long the rest may take at the average speed; None where nobody can say, also in a pause."""
-        left = self.size_bytes - self.here_bytes
-        if left <= 0 or self.average_bytes <= 0 or self.is_paused or self.ended is not None:
+        """How long the rest may take at the average speed, of what comes or of what is stored, whichever takes longer;
+        None where nobody can say, also in a pause."""
+        if self.is_paused or self.ended is not None:
             return None
-        return left / self.average_bytes
+        rests = ((self.size_bytes - self.here_bytes, self.average_bytes), (self.unstored_bytes, self.storing_bytes))
+        left = [(rest, speed) for rest, speed in rests if rest > 0]
+        if not left or any(speed <= 0 for _, speed in left):
+            return None
+        return max(rest / speed for rest, speed in left)
 
     @property
     def failures(self) -> tuple[Problem, ...]:
@@ -198,7 +204,9 @@ def view_of(
         retries=counts["retries"],
         rows=snapshot.rows,
         findings=len(snapshot.findings),
-        size_bytes=snapshot.size_bytes,
+        size_bytes=snapshot.coming_bytes,
+        unstored_bytes=snapshot.unstored_bytes if snapshot.here_bytes else 0,
+        storing_bytes=snapshot.storing_bytes,
         here_bytes=snapshot.bytes_done + snapshot.partial_bytes,
         transferred=snapshot.transferred,
         speed_bytes=snapshot.rate_bytes,
@@ -224,11 +232,9 @@ def view_of(
 def room_needed(snapshot: Snapshot) -> int:
     """How much more disk a run takes: archives that are still to come, and the rows of all that are to be stored. Rows
     take as much as their archives until some are stored, then what they took so far."""
-    left = max(0, snapshot.size_bytes - snapshot.bytes_done - snapshot.partial_bytes)
-    if snapshot.goal != "stored":
-        return left
+    left = max(0, snapshot.coming_bytes - snapshot.bytes_done - snapshot.partial_bytes)
     share = snapshot.stored_bytes / snapshot.archive_bytes if snapshot.archive_bytes else 1.0
-    return left + int(share * max(0, snapshot.size_bytes - snapshot.archive_bytes))
+    return left + int(share * snapshot.unstored_bytes)
 
 
 def _groups(tallies: dict[str, Any]) -> tuple[Group, ...]:

@@ -14,6 +14,7 @@ from core.events import (
     FileAtFault,
     FileFailed,
     FileFetched,
+    FileMissing,
     FileProgressed,
     FileRetrying,
     FileStarted,
@@ -202,3 +203,36 @@ def test_failures_are_listed_with_their_whole_reason_and_scrolled() -> None:
     assert len(shown) == 12
     assert shown[-2] == lines[-1].plain
     assert f"36 to 45 of {len(lines)} lines" in shown[0]
+
+
+def test_what_is_here_already_takes_time_and_room_until_it_is_stored() -> None:
+    clock = Clock()
+    snapshot = Snapshot(clock)
+    snapshot.apply(RunStarted(7, goal=State.STORED))
+    snapshot.apply(RunPlanned(files=100, size_bytes=0, skipped=0, is_whole=True, here_bytes=100_000))
+    first = view_of(snapshot, FRAME)
+    assert (first.left_seconds, first.room_bytes) == (None, 100_000)
+    clock.now += 10
+    snapshot.apply(RoomTaken(archive_bytes=20_000, stored_bytes=30_000))
+    snapshot.apply(FileFailed("c.zip", "no row", CANDLES, 5_000, is_here=True))
+    stored = view_of(snapshot, FRAME)
+    assert (stored.left_seconds, stored.room_bytes) == (75_000 / 2_000, 75_000 * 3 // 2)
+    snapshot.apply(RoomTaken(archive_bytes=75_000, stored_bytes=112_500))
+    over = view_of(snapshot, FRAME)
+    assert (over.left_seconds, over.room_bytes) == (None, 0)
+
+
+def test_the_time_left_is_that_of_what_takes_longer() -> None:
+    clock = Clock()
+    snapshot = Snapshot(clock)
+    snapshot.apply(RunStarted(7, goal=State.STORED))
+    snapshot.apply(RunPlanned(files=4, size_bytes=4_000, skipped=0, is_whole=True, here_bytes=8_000))
+    snapshot.apply(FileStarted("a.zip", 1_000, 0))
+    clock.now += 10
+    snapshot.apply(FileFetched("a.zip", 1_000, 1_000, Proof.SHA256_BY_ETAG, CANDLES))
+    snapshot.apply(RoomTaken(archive_bytes=1_000, stored_bytes=500))
+    assert view_of(snapshot, FRAME).left_seconds == 11_000 / 100
+    snapshot.apply(FileMissing("b.zip", CANDLES, 1_000))
+    left = view_of(snapshot, FRAME)
+    assert (left.size_bytes, left.here_bytes, left.left_seconds) == (3_000, 1_000, 10_000 / 100)
+    assert left.room_bytes == 2_000 + 10_000 // 2

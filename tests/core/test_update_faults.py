@@ -8,8 +8,11 @@ from factories import publish, zip_bytes
 from update_world import World, every_day, klines, text_of
 
 from core.download.tracker import DownloadTracker
+from core.events import Snapshot
 from core.exchanges.binance.urls import key_of
 from core.jobs.update import UpdateSummary
+from core.monitor.view import room_needed
+from core.sample.faults import on, status
 from core.types import Period, Proof, State
 
 BTC, ETH = klines("BTCUSDT"), klines("ETHUSDT")
@@ -180,3 +183,20 @@ def test_a_broken_month_leaves_its_days_where_they_are(world: World) -> None:
     assert world.night("2024-02-06").is_well
     assert world.state(ETH, "2024-01") is State.STORED
     assert world.days(ETH) == every_day("2024-01-01", "2024-02-05")
+
+
+@pytest.mark.parametrize("state", [*KINDS, State.MISSING])
+def test_what_does_not_come_or_is_not_stored_is_waited_for_no_longer(world: World, state: State) -> None:
+    """Nothing is left, of the bytes that are to come and of those that are to be stored, when the run is over."""
+    publish_faulty(world, state)
+    size = (world.served / key_of(ETH, DAY)).stat().st_size
+    gone = on(f"{NAME}.zip", status(404)) if state is State.MISSING else None
+    done = world.night("2024-01-12", gone)
+    assert (done.sync.stored, counted(done) or done.sync.missing) == (1, {state: 1} if state in KINDS else 1)
+    snapshot = Snapshot()
+    for event in world.events:
+        snapshot.apply(event)
+    has_come = state in (State.CORRUPT, State.UNVERIFIED)
+    assert (snapshot.lost_bytes, snapshot.refused_bytes) == ((0, size) if has_come else (size, 0))
+    assert snapshot.coming_bytes == snapshot.bytes_done
+    assert (snapshot.unstored_bytes, room_needed(snapshot)) == (0, 0)
