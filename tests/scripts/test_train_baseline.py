@@ -59,12 +59,32 @@ def test_a_dataset_is_built_taught_and_used_again(place: Place) -> None:
         (("--missing", "drop"), "--missing: "),
         (("--width", "0.01"), "--width: "),
         (("--cusum", "0.01"), "--cusum: "),
+        (("--profit", "2"), "--profit: "),
+        (("--loss", "0.5"), "--loss: "),
+        (("--side", "momentum_5"), "--side: "),
+        (("--ties", "loss"), "--ties: "),
+        (("--vertical", "sign"), "--vertical: "),
+        (("--volatility-span", "50"), "--volatility-span: "),
         (("--oldest-weight", "0.5"), "--oldest-weight: "),
         (("--data-type", "agg_trades"), "--data-type: "),
     ):
         with pytest.raises(ConfigError, match="name another --out, or remove it") as caught:
             main(["--out", str(place.out), *options])
         assert str(caught.value).startswith(told)
+
+
+def test_meta_labels_by_the_sign_of_a_feature(place: Place, tmp_path: Path) -> None:
+    barriers = ("--label", "triple_barrier", "--profit", "1.5", "--loss", "0.5", "--volatility-span", "50")
+    meta = ("--side", "return_mean_60", "--ties", "neutral", "--vertical", "sign")
+    where = ("--out", str(tmp_path / "meta"), "--data-dir", str(place.data), "--quiet")
+    assert main([*where, *ASKED, *FEW, *QUICK, *barriers, *meta]) == 0
+    dataset = open_ml_dataset(tmp_path / "meta" / "dataset")
+    given = {"profit": 1.5, "loss": 0.5, "volatility_span": 50, "side": "return_mean_60", "ties": "neutral"}
+    assert {name: dataset.meta["recipe"][name] for name in given} == given
+    assert dataset.meta["recipe"]["vertical"] == "sign"
+    assert "return_mean_60" not in dataset.feature_cols
+    assert json.loads((tmp_path / "meta" / "baseline.json").read_text())["baseline"]["classes"] == ["0", "1"]
+    assert main([*where, *QUICK, *barriers, *meta]) == 0  # the same dataset again
 
 
 @pytest.mark.parametrize(
@@ -75,6 +95,8 @@ def test_a_dataset_is_built_taught_and_used_again(place: Place) -> None:
         ((*ASKED[:6], "--interval", "2x"), 2, "time wants a step such as"),
         ((*ASKED, "--features", "vpn"), 2, "unknown 'vpn'; did you mean 'vpin'?"),
         ((*ASKED, "--label", "fixed"), 2, "label: 'fixed'"),
+        ((*ASKED, "--side", "momentum_5"), 2, "side: meta-labels are made of barriers"),
+        ((*ASKED, "--ties", "los"), 2, "ties: 'los'; did you mean 'loss'?"),
         ((*ASKED, "--models", "boost"), 2, "models: 'boost'"),
         ((*ASKED, "--part", "test"), 2, "--part test: a dataset has one only with --test-share"),
         ((*ASKED, "--label-horizon", "0"), 2, "'0' is not a whole number above 0"),
