@@ -27,7 +27,7 @@ from core.download.database import now_us
 from core.download.tracker import DownloadTracker
 from core.errors import ConfigError, NoData
 from core.jobs.alone import alone
-from core.jobs.cleanup import KINDS, Cleaner, Kept, Outcome, Redundant
+from core.jobs.cleanup import KINDS, LINK, Cleaner, Kept, Outcome, Redundant
 from core.layout import Layout, is_there
 from core.nearest import one_of
 from core.storage.manager import StorageManager
@@ -84,14 +84,7 @@ def cleanup(options: argparse.Namespace) -> int:
         status_line(options, "looking at what is here") as says,
     ):
         cleaner = Cleaner(layout, settings, storage, tracker, kinds, keep_raw, now_us())
-        if options.apply:
-            outcome = cleaner.remove(says)
-        else:
-            found = list(cleaner.look())
-            outcome = Outcome(
-                [one for one in found if isinstance(one, Redundant)],
-                stays=[one for one in found if isinstance(one, Kept)],
-            )
+        outcome = cleaner.remove(says) if options.apply else cleaner.look()
     _report(options, layout, outcome, time.monotonic() - began)
     return 1 if outcome.failures or (options.apply and outcome.kept) else 0
 
@@ -130,6 +123,8 @@ def _print(options: argparse.Namespace, layout: Layout, outcome: Outcome, size: 
         for title, kept in (("Stays", outcome.stays), ("Kept after all", outcome.kept)):
             if kept:
                 console.print(_table(layout, title, _grouped(layout, kept, lambda one: one.reason)))
+    for one in _links(outcome):
+        console.print(f"not looked at: {shown(one.path)}: {one.reason}", markup=False, soft_wrap=True)
     files = f"{len(outcome.removed):,} files, {decimal(size)}"
     if options.apply:
         said = f"{files} removed; {len(outcome.kept):,} kept after all"
@@ -138,6 +133,11 @@ def _print(options: argparse.Namespace, layout: Layout, outcome: Outcome, size: 
     else:
         said = "Nothing to remove"
     console.print(f"{said}; {seconds:.1f} seconds", soft_wrap=True)
+
+
+def _links(outcome: Outcome) -> list[Kept]:
+    """Behind these nobody has looked."""
+    return [one for one in outcome.stays if one.kind == LINK]
 
 
 def _reason_and_proof(one: Redundant) -> str:
@@ -188,6 +188,7 @@ def _as_json(options: argparse.Namespace, outcome: Outcome, size: int, seconds: 
         "files": _listed(outcome.removed),
         "bytes": size,
         "stays": _listed(outcome.stays) if options.explain or options.apply else None,
+        "not_looked_at": [str(one.path) for one in _links(outcome)],
         "kept_after_all": _listed(outcome.kept),
         "failures": outcome.failures,
         "seconds": round(seconds, 3),

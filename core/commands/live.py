@@ -101,11 +101,13 @@ def _in_lines(watching: "_Watching", interval: float) -> int:
             if view != was:
                 print(view, flush=True)
         else:
-            if isinstance(was, str):
+            before = None if isinstance(was, str) or was is None or was.frame != view.frame else was
+            if before is None:
                 print(f"{_name(view)}: {view.frame.line}", flush=True)
             if view.ended is not None and not watching.follows:
                 break
-            print(f"{_now()} {plain_line(view)}", flush=True)
+            if before is None or before.ended is None:  # of a run that is over there is no more to say
+                print(f"{_now()} {plain_line(view)}", flush=True)
         was = view
         watching.wait(interval)
     assert watching.view is not None

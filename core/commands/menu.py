@@ -223,8 +223,8 @@ _ACTIONS: Mapping[str, _Action] = {
 def menu(options: argparse.Namespace, run: Run, bars: Sequence[str]) -> int:
     """Ask what to do and do it, until somebody leaves. 0, or 130 where that was by Ctrl-C.
 
-    `bars` are the sets of bars that have a name, the usual one first. An answer that only the command itself could
-    know to be wrong is asked for again.
+    `bars` are the sets of bars that have a name, the usual one first. Where only the command itself could know
+    that an answer is wrong, the questions are offered again.
     """
     console = Console()
     layout = Layout(local_settings_from(options).data_root)
@@ -236,12 +236,13 @@ def menu(options: argparse.Namespace, run: Run, bars: Sequence[str]) -> int:
                 return 0
             action = _ACTIONS[name]
             questions = _Questions(console, layout, bars, before.setdefault(name, {}))
-            code = ConfigError.exit_code
-            while code == ConfigError.exit_code:
+            while True:
                 words = [*action.words(questions), *_everywhere(options, action)]
                 code = _do(console, words, run)
-                if name == "delete":
-                    break  # what was typed was no name: that is an answer, too
+                if code != ConfigError.exit_code or name == "delete":
+                    break  # of delete, what was typed was no name: that is an answer, too
+                if not questions.yes("answer again", default=True):
+                    break  # no answer mends a folder that cannot be written
     except EOFError:
         console.print()
         return 0

@@ -20,7 +20,7 @@ from core.download.part import digest_of
 from core.download.tracker import DownloadTracker
 from core.errors import AlreadyRunning, DiskFull, StorageError, storage_error
 from core.jobs.alone import alone
-from core.jobs.holdings import Held, What, held_of, holdings, series_held
+from core.jobs.holdings import Foreign, Held, What, held_of, holdings, series_held
 from core.layout import Layout
 from core.settings import Settings
 from core.storage.bar_files import BarFiles, origins_of
@@ -55,6 +55,10 @@ _FETCHED: Final = (What.RAW, What.PART, What.DISPUTED)
 """What runs write to without the turn of the series: whoever has the archive's row may."""
 _WHOLE: Final = (State.FETCHED, State.STORED, State.UNVERIFIED, State.CORRUPT)
 """The archive has come whole, whatever became of its rows."""
+
+
+LINK: Final = "link"
+"""The kind of what stays because it is a link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,17 @@ class _Candidate:
 _Found = _Candidate | Kept
 
 
+@contextlib.contextmanager
+def _noting(what: str, outcome: Outcome) -> Iterator[None]:
+    """What cannot be read or removed of one thing leaves the others alone; a disk that is full stops all."""
+    try:
+        yield
+    except DiskFull:
+        raise
+    except StorageError as error:
+        outcome.failures.append(f"{what}: {error}")
+
+
 @dataclass(frozen=True, slots=True)
 class Cleaner:
     """Looks for files of some `kinds`. `keep_raw`: archives stay, but for days of months; `now_us`: the time."""
@@ -116,14 +131,24 @@ class Cleaner:
     keep_raw: bool
     now_us: int
 
-    def look(self) -> Iterator[Redundant | Kept]:
-        """What is not needed by what names, footers and database say, and what stays. Nothing is changed; proving it
-        is left to `remove`. Raises StorageError, TrackerError."""
+    def look(self) -> Outcome:
+        """What is not needed by what names, footers and database say, as `removed`, and what stays. Nothing is changed;
+        proving it is left to `remove`. What cannot be looked at leaves the rest alone; TrackerError is raised."""
+        outcome = Outcome()
+
         for series in series_held(self.layout):
-            for found in self._of_series(series):
-                yield found.found if isinstance(found, _Candidate) else found
-        for found in self._of_all():
-            yield found.found if isinstance(found, _Candidate) else found
+            with _noting(str(series), outcome):
+                self._note(self._of_series(series), outcome)
+        with _noting("the data folder", outcome):
+            self._note(self._of_all(), outcome)
+        return outcome
+
+    def _note(self, found: Iterable[_Found], outcome: Outcome) -> None:
+        for one in found:
+            if isinstance(one, Kept):
+                outcome.stays.append(one)
+            else:
+                outcome.removed.append(one.found)
 
     def remove(self, says: Callable[[str], None] = lambda _: None) -> Outcome:
         """Prove what `look` finds, and remove it. What fails leaves the rest alone; DiskFull and TrackerError are
@@ -138,14 +163,10 @@ class Cleaner:
                     outcome.failures.append(f"bars: {error}")
             for series in series_held(self.layout):
                 says(f"{len(outcome.removed):,} files removed; now {series}")
-                try:
-                    with self.storage.turn(series):
-                        self._take(self._of_series(series), outcome)
-                except DiskFull:
-                    raise
-                except StorageError as error:
-                    outcome.failures.append(f"{series}: {error}")
-            self._take(self._of_all(), outcome)
+                with _noting(str(series), outcome), self.storage.turn(series):
+                    self._take(self._of_series(series), outcome)
+            with _noting("the data folder", outcome):
+                self._take(self._of_all(), outcome)
         return outcome
 
     def _take(self, found: Iterable[_Found], outcome: Outcome) -> None:
@@ -200,12 +221,14 @@ class Cleaner:
                     yield found
 
     def _of_all(self) -> Iterator[_Found]:
-        if not {"cross-sections", "temporary", "databases"}.intersection(self.kinds):
-            return
-        groups = {(g[0].market, g[0].dataset, g[0].interval): g for g in groups_of(self.storage.series())}
+        """What is of no series, and, whatever the kinds, links: behind them nobody has looked."""
+        stored = self.storage.series() if "cross-sections" in self.kinds else []
+        groups = {(g[0].market, g[0].dataset, g[0].interval): g for g in groups_of(stored)}
         sections = CrossSections(self.layout)
         for held in holdings(self.layout):
-            if not isinstance(held, Held):
+            if isinstance(held, Foreign):
+                if held.path.is_symlink():
+                    yield Kept(held.path, LINK, 0, held.why)
                 continue
             if held.what is What.TEMPORARY and "temporary" in self.kinds:
                 yield self._temporary(held)

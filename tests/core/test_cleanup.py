@@ -1,5 +1,6 @@
 """What is not needed any more: found for what it is, proved row by row before it goes; all else is left alone."""
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -10,16 +11,17 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from factories import real_folder
+from factories import called, real_folder
 from storage_world import AGGS, CANDLES, FUNDING, SECONDS, TRADES, Archive, Vault, World, lines
 
+from core.commands.cleanup import main
 from core.download.database import now_us
 from core.download.former import why_needed
 from core.download.gaps import Known
 from core.download.part import digest_of
 from core.download.tracker import Change, DownloadTracker
 from core.exchanges.binance.urls import parse_key
-from core.jobs.cleanup import KINDS, Cleaner, Kept, Outcome, Redundant
+from core.jobs.cleanup import KINDS, LINK, Cleaner, Kept, Outcome
 from core.settings import Settings, StorageSettings
 from core.storage.manager import StorageManager
 from core.storage.proof import StoredProof
@@ -48,11 +50,11 @@ def cleaner(vault: Vault, *kinds: str, keep_raw: bool = True, later_us: int = 0,
 
 def found(one: Cleaner) -> dict[str, str]:
     """By name what is not needed, and its kind."""
-    return {each.path.name: each.kind for each in one.look() if isinstance(each, Redundant)}
+    return {each.path.name: each.kind for each in one.look().removed}
 
 
 def kept(one: Cleaner) -> dict[str, str]:
-    return {each.path.name: each.reason for each in one.look() if isinstance(each, Kept)}
+    return {each.path.name: each.reason for each in one.look().stays}
 
 
 def removed(outcome: Outcome) -> set[str]:
@@ -282,7 +284,7 @@ def test_text_goes_of_an_archive_that_was_replaced(vault: Vault) -> None:
     vault.put(FUNDING, [Archive(JAN, 2)])
     assert len(vault.tracker.revisions()) == 1
     wanted = cleaner(vault, csv_datasets=("funding_rate",))
-    (stale,) = [one for one in wanted.look() if isinstance(one, Redundant)]
+    (stale,) = wanted.look().removed
     assert (stale.path, stale.kind, stale.reason) == (text, "csv", "its archive was replaced by the exchange")
     assert removed(wanted.remove()) == {text.name}
 
@@ -367,7 +369,32 @@ def test_links_are_not_followed(vault: Vault, tmp_path: Path) -> None:
     shutil.move(vault.layout.root / "raw", tmp_path / "elsewhere" / "raw")
     (vault.layout.root / "raw").symlink_to(tmp_path / "elsewhere" / "raw")
     assert found(cleaner(vault, keep_raw=False)) == {}
-    assert cleaner(vault, keep_raw=False).remove() == Outcome()
+    link = Kept(vault.layout.root / "raw", LINK, 0, "a link, which is not followed")
+    assert cleaner(vault, keep_raw=False).remove() == cleaner(vault, "raw").remove() == Outcome(stays=[link])
+    told = called(main, ["--data-dir", str(vault.layout.root), "--json"])
+    assert (told.code, told.json["files"], told.json["not_looked_at"]) == (0, [], [str(link.path)])
+    said = called(main, ["--data-dir", str(vault.layout.root)]).out
+    assert f"not looked at: {link.path}: a link, which is not followed\nNothing to remove" in said
+
+
+def test_what_cannot_be_read_costs_nobody_the_report(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    vault.put(CANDLES, [day(2)])
+    vault.put(CANDLES, [Archive(JAN, 1)])
+    closed = vault.layout.root / "logs"
+    closed.mkdir()
+    whole = os.scandir
+
+    def scanned(path: Path) -> object:
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return whole(path)
+
+    monkeypatch.setattr(os, "scandir", scanned)
+    looked, done = cleaner(vault).look(), cleaner(vault).remove()
+    for outcome in (looked, done):
+        assert [one.path.name for one in outcome.removed] == ["BTCUSDT-1d-2024-01-02.zip"]
+        (failure,) = outcome.failures
+        assert failure.startswith(f"the data folder: cannot use {closed}: Permission denied")
 
 
 def test_another_process_that_builds_bars_keeps_its_bars_to_itself(vault: Vault) -> None:

@@ -323,6 +323,11 @@ def test_follow_waits_for_a_run_and_stays_when_it_is_over(archive: Path, data: P
             while ", finished" not in line:
                 line = watching.stdout.readline()
                 assert line
+            server.bytes_per_second = SLOW
+            again = slow_run(server, data, "--no-resume")
+            assert "--no-resume" in watching.stdout.readline()  # its heading, and of the first run nothing more
+            let_go(server)
+            assert finished(again).code == 0
             assert watching.poll() is None
             watching.terminate()
             watching.communicate()

@@ -30,7 +30,7 @@ from core.layout import Layout
 from core.sample.archive import Shelf, write_archive
 from core.sample.market import small_market
 from core.sample.server import running_server
-from core.types import ArchiveFile, Gap, GapStatus, Market, Period, Series, Span, State
+from core.types import ArchiveFile, Ending, Gap, GapStatus, Market, Period, Series, Span, State
 from core.web.documents import Kept
 from core.web.server import StatusServer
 from loader import BacktestDataLoader
@@ -375,6 +375,8 @@ def test_a_change_is_shown_without_a_reload(browser: Browser, tmp_path: Path) ->
         odd = Series(Market.UM, "klines", XSS, "1h")
         with DownloadTracker(layout.database) as tracker:
             tracker.plan([ArchiveFile(odd, Period.parse("2024-01"), XSS, 10, XSS, None, XSS)])
+            for ended in (Ending.FINISHED, Ending.STOPPED, Ending.INTERRUPTED):
+                tracker.finish_run(tracker.begin_run("download_all"), ended)
             planned = tracker.claim(tracker.begin_run(XSS), [1])
             assert len(planned) == 1
             gap = Gap(odd, Period.parse("2024-01-03").span, 2, GapStatus.OPEN, XSS)
@@ -382,6 +384,7 @@ def test_a_change_is_shown_without_a_reload(browser: Browser, tmp_path: Path) ->
             page.wait_for_selector(".strip", timeout=30_000)
         assert page.inner_text(".symbol h3").split("\n") == [XSS, "um"]
         assert XSS in page.inner_text("#gaps")
+        assert page.locator("#runs .tag.bad").all_inner_texts() == ["stopped"]
         page.click(".series button")
         page.wait_for_selector(".calendar")
         assert XSS in page.inner_text("#days-title")

@@ -148,8 +148,14 @@ def test_questions_become_a_command_that_is_shown_and_done(server: ArchiveServer
         terminal.answer("first day (YYYY-MM-DD, or all) (all): ", "2025-02-31")
         assert "2025-02-31" in terminal.answer("first day (YYYY-MM-DD, or all) (all): ", "2025-01-29")
         terminal.answer("last day (YYYY-MM-DD, or all) (all): ", "")
-        # Only the exchange knows its symbols: what it refuses is asked again, with the answers of before.
-        assert "um has no symbol 'BTCUSD'; did you mean 'BTCUSDT'?" in terminal.answer("(um): ", "")
+        # Only the exchange knows its symbols: what it refuses is asked again, with the answers of before, or left.
+        refused = "um has no symbol 'BTCUSD'; did you mean 'BTCUSDT'?"
+        assert refused in terminal.answer("answer again [y/n] (y): ", "n")
+        terminal.answer(ASKED, "1")
+        for kept in ("(um): ", "(BTCUSD): ", "(klines,trades): ", "(1h): ", "(2025-01-29): ", "(all): "):
+            terminal.answer(kept, "")
+        assert refused in terminal.answer("answer again [y/n] (y): ", "")
+        terminal.answer("(um): ", "")
         terminal.answer("priority or all (BTCUSD): ", "BTCUSDT")
         for kept in ("(klines,trades): ", "(1h): ", "(2025-01-29): ", "(all): "):
             terminal.answer(kept, "")

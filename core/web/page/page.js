@@ -389,7 +389,7 @@ function showRuns(runs) {
     [["Run", "number"], ["Command"], ["Began", "when"], ["Took", "number"], ["Ended"], ["Files", "number"], ["Bytes", "number"],
       ["Bytes a second", "number"], ["Rows", "number"], ["Failures", "number"]],
     runs.map((run) => [String(run.run), code(run.command), time(run.started_us), run.finished_us === null ? "" : lasting(run.seconds),
-      tag(run.ended, ["killed", "failed"].includes(run.ended)), count(run.files), bytes(run.bytes),
+      tag(run.ended, ["killed", "stopped"].includes(run.ended)), count(run.files), bytes(run.bytes),
       run.bytes && run.seconds ? `${bytes(Math.round(run.bytes / run.seconds))}/s` : "", count(run.rows), count(run.failures)]), "Runs") : null);
 }
 
