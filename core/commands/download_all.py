@@ -23,6 +23,7 @@ from core.commands.command import (
     run_async,
     settings_from,
     shown,
+    status_line,
 )
 from core.commands.logs import log_to_file, log_to_stderr
 from core.commands.names import command_line
@@ -236,14 +237,6 @@ def _unfinished_files(tracker: DownloadTracker) -> tuple[ArchiveFile, ...]:
     return files
 
 
-def _listing_status(options: argparse.Namespace) -> contextlib.AbstractContextManager[object]:
-    """Something that moves while the exchange is asked what it publishes."""
-    console = Console(stderr=True)
-    if options.quiet or not console.is_terminal:
-        return contextlib.nullcontext()
-    return console.status("asking the exchange what it publishes")
-
-
 def _report(
     options: argparse.Namespace, arguments: Sequence[str], summary: SyncSummary, snapshot: Snapshot, layout: Layout
 ) -> None:
@@ -300,7 +293,7 @@ async def _report_dry_run(
 ) -> int:
     files = fetch = waiting = size = 0
     asking = Asking(now_us(), settings.quality.accepted)
-    with contextlib.ExitStack() as stack, _listing_status(options):
+    with contextlib.ExitStack() as stack, status_line(options, "asking the exchange what it publishes"):
         tracker = stack.enter_context(DownloadTracker(layout.database)) if is_there(layout.database) else None
         async for batch in batches:
             plan = tracker.look(batch, asking) if tracker else None
