@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 from rich.filesize import decimal
 
@@ -23,25 +22,24 @@ from core.commands.command import (
 from core.commands.logs import log_to_file, log_to_stderr
 from core.commands.names import command_line
 from core.commands.notify import notified
+from core.commands.running import Running, running
 from core.commands.stored import selection_from
 from core.commands.watching import watched
 from core.datasets import DATASETS
 from core.dates import DAY_US
 from core.download.asking import Asking
+from core.download.database import now_us
 from core.download.known import known_partitions
-from core.download.smart import SmartDownloader
 from core.download.tracker import DownloadTracker
-from core.download.transport import open_transport
 from core.errors import NoData
-from core.events import LOGGER, Snapshot, fan_out, log_event
-from core.exchanges import EXCHANGES
+from core.events import LOGGER
 from core.exchanges.apis import APIS
 from core.integrity.checker import IntegrityChecker
 from core.jobs.alone import alone
 from core.jobs.gaps import GapFiller
 from core.jobs.selection import Selection
 from core.jobs.store import CHECK_ROWS
-from core.jobs.sync import Sync, SyncSummary
+from core.jobs.sync import SyncSummary
 from core.jobs.update import COMMAND, DAYS_BACK, UpdateSummary, update
 from core.layout import Layout, is_there
 from core.settings import Settings, load_known_gaps, load_symbols
@@ -88,82 +86,50 @@ def _update(
 async def _run(
     options: argparse.Namespace, arguments: Sequence[str], settings: Settings, layout: Layout, selection: Selection
 ) -> int:
-    snapshot = Snapshot()
-    emit = fan_out(snapshot.apply, log_event)
-    async with open_transport(settings.download.workers, settings.download.http2) as transport:
-        smart = SmartDownloader(transport, settings.download, emit)
-        archive = EXCHANGES["binance"](settings.download, layout, smart, emit)
+    async with running(settings, command_line(arguments)) as work:
         catalog = functools.partial(known_partitions, layout)
         storage = StorageManager(layout, settings.storage, settings.quality, catalog, CHECK_ROWS)
-        now = datetime.now(UTC)
+        asking = Asking(now_us(), settings.quality.accepted)
         with DownloadTracker(layout.database) as tracker:
-            asking = Asking(int(now.timestamp() * 1_000_000), settings.quality.accepted)
-
-            def progress() -> dict[str, int]:
-                return {key: file.bytes_done for key, file in snapshot.active.copy().items()}
-
-            async def bring(batches: AsyncIterator[Sequence[ArchiveFile]]) -> SyncSummary:
-                sync = Sync(
-                    archive,
-                    tracker,
-                    storage,
-                    layout,
-                    emit,
-                    workers=settings.download.workers,
-                    asking=asking,
-                    takes_rows=not settings.storage.keep_raw,
-                    progress=progress,
-                    hold=smart.hold,
-                    line=command_line(arguments),
-                )
-                return await sync.run(batches, f"{COMMAND} --fill-gaps")
-
-            filler = GapFiller(
-                archive,
-                APIS["binance"](settings.download, smart),
-                tracker,
-                storage,
-                IntegrityChecker(
-                    layout,
-                    storage,
-                    tracker,
-                    settings.quality,
-                    load_known_gaps(),
-                ),
-                bring,
-                asking.now_us,
-                options.max_gap_days * DAY_US,
-                emit,
-            )
+            filler = _filler(options, work, tracker, storage, asking)
             try:
-                async with watched(
-                    options, arguments, settings, layout, tracker, smart, snapshot, emit, COMMAND, says_lines=False
-                ) as watch:
+                async with watched(options, work, tracker, COMMAND, says_lines=False) as watch:
                     summary = await update(
                         selection,
-                        archive=archive,
-                        tracker=tracker,
-                        storage=storage,
-                        layout=layout,
-                        now=now,
-                        emit=emit,
+                        work.sync(tracker, storage, asking),
                         symbols=load_symbols(),
-                        takes_rows=not settings.storage.keep_raw,
                         listing=settings.download.listing,
                         days_back=options.days_back,
-                        accept=settings.quality.accepted,
-                        workers=settings.download.workers,
                         new_listings=not options.known_only,
                         fill_gaps=filler.fill if options.fill_gaps else None,
-                        progress=progress,
-                        hold=smart.hold,
-                        line=command_line(arguments),
                     )
                     watch.exit_code = 0 if summary.is_well else 1
             except asyncio.CancelledError:
                 return INTERRUPTED
     _report(options, summary)
     return 0 if summary.is_well else 1
+
+
+def _filler(
+    options: argparse.Namespace, work: Running, tracker: DownloadTracker, storage: StorageManager, asking: Asking
+) -> GapFiller:
+    """What fills gaps of what is updated."""
+    settings = work.settings
+
+    async def bring(batches: AsyncIterator[Sequence[ArchiveFile]]) -> SyncSummary:
+        return await work.sync(tracker, storage, asking).run(batches, f"{COMMAND} --fill-gaps")
+
+    return GapFiller(
+        work.archive,
+        APIS["binance"](settings.download, work.smart),
+        tracker,
+        storage,
+        IntegrityChecker(work.layout, storage, tracker, settings.quality, load_known_gaps()),
+        bring,
+        asking.now_us,
+        options.max_gap_days * DAY_US,
+        work.emit,
+    )
 
 
 def _report(options: argparse.Namespace, summary: UpdateSummary) -> None:

@@ -28,21 +28,19 @@ from core.commands.command import (
 from core.commands.logs import log_to_file, log_to_stderr
 from core.commands.names import command_line
 from core.commands.notify import notified
+from core.commands.running import running
 from core.commands.watching import watched
 from core.download.asking import Asking
 from core.download.database import now_us
-from core.download.smart import SmartDownloader
 from core.download.tracker import DownloadTracker
-from core.download.transport import open_transport
 from core.errors import ConfigError, NoData
-from core.events import Snapshot, fan_out, log_event
-from core.exchanges import EXCHANGES
+from core.events import Snapshot
 from core.exchanges.archive import Archive
 from core.jobs.rebuild import rebuilding
 from core.jobs.request import Request, find_files, find_on_disk, with_all, with_priority
 from core.jobs.store import CHECK_ROWS
 from core.jobs.symbols_info import Coverage, cover, record_symbols
-from core.jobs.sync import Scope, Sync, SyncSummary
+from core.jobs.sync import Scope, SyncSummary
 from core.layout import Layout, is_there
 from core.settings import Settings, load_symbols
 from core.storage.pool import StoragePool, free_cores
@@ -81,46 +79,27 @@ def download(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 async def _run(options: argparse.Namespace, arguments: Sequence[str], settings: Settings, request: Request) -> int:
     began = time.monotonic()
-    layout = Layout(settings.data_root)
-    snapshot = Snapshot()
-    emit = fan_out(snapshot.apply, log_event)
-    async with open_transport(settings.download.workers, settings.download.http2) as transport:
-        smart = SmartDownloader(transport, settings.download, emit, adopts=not options.no_resume)
-        archive = EXCHANGES["binance"](settings.download, layout, smart, emit)
+    async with running(settings, command_line(arguments), adopts=not options.no_resume) as work:
+        layout = work.layout
         if options.dry_run:
-            return await _report_dry_run(options, settings, _listed(options, request, archive), layout)
+            return await _report_dry_run(options, settings, _listed(options, request, work.archive), layout)
         prepare_data_root(layout.root)
         log_to_file(layout.logs, options)
         is_rebuilt = options.scope is Scope.REBUILD
-        tracking = rebuilding(layout, command_line(arguments), _complain) if is_rebuilt else _tracking(layout)
+        tracking = rebuilding(layout, work.line, _complain) if is_rebuilt else _tracking(layout)
+        asking = Asking(now_us(), settings.quality.accepted)
         try:
             async with tracking as tracker:
                 with _storage(options, settings, layout) as storage:
-                    sync = Sync(
-                        archive,
-                        tracker,
-                        storage,
-                        layout,
-                        emit,
-                        scope=options.scope,
-                        workers=settings.download.workers,
-                        fresh=options.no_resume,
-                        asking=Asking(now_us(), settings.quality.accepted),
-                        takes_rows=not settings.storage.keep_raw,
-                        progress=lambda: {key: file.bytes_done for key, file in snapshot.active.copy().items()},
-                        hold=smart.hold,
-                        line=command_line(arguments),
-                    )
-                    wanted = _wanted(options, settings, request, archive, tracker, storage)
-                    async with watched(
-                        options, arguments, settings, layout, tracker, smart, snapshot, emit, "download_all"
-                    ) as watch:
+                    sync = work.sync(tracker, storage, asking, options.scope, options.no_resume)
+                    wanted = _wanted(options, settings, request, work.archive, tracker, storage)
+                    async with watched(options, work, tracker, "download_all") as watch:
                         summary = await sync.run(wanted, "download_all")
                         watch.exit_code = _exit_code(summary)
         except asyncio.CancelledError:
             return INTERRUPTED
         summary = replace(summary, seconds=round(time.monotonic() - began, 3))
-        _report(options, arguments, summary, snapshot, layout)
+        _report(options, arguments, summary, work.snapshot, layout)
         return _exit_code(summary)
 
 

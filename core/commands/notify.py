@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from core.commands.command import INTERRUPTED
 from core.commands.names import as_called, command_line
 from core.errors import MarketDataError
 from core.events import LOGGER
 from core.settings import NotifySettings
 
-INTERRUPTED: Final = 130
 _MOST_PROBLEMS: Final = 20
 
 

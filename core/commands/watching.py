@@ -6,23 +6,19 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from io import TextIOBase
 from typing import Final, TextIO
 
-from core.commands.names import command_line
+from core.commands.running import Running
 from core.download.process import ProcessIdentity
-from core.download.smart import SmartDownloader
 from core.download.tracker import DownloadTracker
 from core.errors import ConfigError, MarketDataError, NoData
-from core.events import Emit, Snapshot
-from core.layout import Layout
 from core.monitor.display import Display
 from core.monitor.panels import plain_line
 from core.monitor.terminal import is_usable
 from core.monitor.view import Frame
 from core.monitor.watch import Watch
-from core.settings import Settings
 
 LINE_SECONDS: Final = 10.0
 _LINES_KEPT: Final = 20
@@ -36,28 +32,19 @@ def has_colour(options: argparse.Namespace) -> bool:
 
 @contextlib.asynccontextmanager
 async def watched(
-    options: argparse.Namespace,
-    arguments: Sequence[str],
-    settings: Settings,
-    layout: Layout,
-    tracker: DownloadTracker,
-    smart: SmartDownloader,
-    snapshot: Snapshot,
-    emit: Emit,
-    command: str,
-    says_lines: bool = True,
+    options: argparse.Namespace, work: Running, tracker: DownloadTracker, command: str, says_lines: bool = True
 ) -> AsyncIterator[Watch]:
     """While a run goes on: others can look at it and pause it, and it shows itself as `options` say.
 
     Where there is no terminal, `says_lines` has a line said every few seconds. Whoever leaves with an error or an
     interrupt is told the one command that continues.
     """
-    download = settings.download
+    download, line = work.settings.download, work.line
     me = ProcessIdentity.current()
-    line = command_line(arguments)
     frame = Frame(me, command, line, str(tracker.path), download.workers, download.limit_rate_bytes)
     try:
-        async with Watch(layout, tracker, smart, snapshot, emit, frame) as watch, _shown(options, watch, says_lines):
+        watching = Watch(work.layout, tracker, work.smart, work.snapshot, work.emit, frame)
+        async with watching as watch, _shown(options, watch, says_lines):
             yield watch
     except (ConfigError, NoData):
         raise  # the same again would end the same

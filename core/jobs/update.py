@@ -10,11 +10,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from core.download.asking import Asking
 from core.download.followed import Followed
-from core.download.limits import Hold
 from core.download.tracker import DownloadTracker
 from core.errors import NoData
 from core.events import Emit, FindingRaised
@@ -27,12 +26,8 @@ from core.jobs.selection import Selection
 from core.jobs.symbols_info import Coverage, cover, record_symbols
 from core.jobs.sync import Sync, SyncSummary
 from core.jobs.tail import Kind, Tail, kind_of, windows_of
-from core.layout import Layout
 from core.settings import SymbolSettings
 from core.types import ArchiveFile, Download, Finding, Market, Period, Series, Span, State
-
-if TYPE_CHECKING:
-    from core.storage.manager import StorageManager
 
 COMMAND: Final = "daily_update"
 DAYS_BACK: Final = 7
@@ -88,35 +83,25 @@ FillGaps = Callable[[Sequence[Series]], Awaitable[Filled]]
 
 async def update(
     selection: Selection,
+    sync: Sync,
     *,
-    archive: Archive,
-    tracker: DownloadTracker,
-    storage: "StorageManager",
-    layout: Layout,
-    now: datetime,
-    emit: Emit = lambda _: None,
     symbols: SymbolSettings | None = None,
     listing: str | None = None,
     days_back: int = DAYS_BACK,
     recheck_days: int = RECHECK_DAYS,
-    accept: frozenset[State] = frozenset(),
-    workers: int = 32,
     new_listings: bool = True,
     fill_gaps: FillGaps | None = None,
-    takes_rows: bool = False,
-    progress: Callable[[], Mapping[str, int]] = dict,
-    hold: Hold | None = None,
-    line: str = "",
 ) -> UpdateSummary:
-    """Bring every known series of the selection up to the day before `now` (UTC), from `days_back` days before, or from
-    where the last night left off.
+    """Bring every known series of the selection up to the day (UTC) before that of `sync.asking`, from `days_back` days
+    before, or from where the last night left off.
 
     `symbols` filters new listings, which are looked for unless symbols are named. `listing` is recorded with the
-    symbols' days, `takes_rows` told to `Sync`. Once in `recheck_days` days a series is looked at from its beginning for
-    archives that were published anew. Raises NoData if nothing is known; what `Sync.run` raises.
+    symbols' days. Once in `recheck_days` days a series is looked at from its beginning for archives that were published
+    anew. Raises NoData if nothing is known; what `Sync.run` raises.
     """
     began = time.monotonic()
-    today = now.astimezone(UTC).date()
+    archive, tracker, emit, asking = sync.archive, sync.tracker, sync.emit, sync.asking
+    today = datetime.fromtimestamp(asking.now_us // 1_000_000, UTC).date()
     window = Window(today - timedelta(days=days_back), today - timedelta(days=1))
     here = tracker.followed()
     known = [one for one in here if one.series in selection]
@@ -126,28 +111,15 @@ async def update(
         what = "no series of that is known here" if here else "no series is known here yet"
         raise NoData(f"{what}{near or '; download_all.py begins them, daily_update.py carries them on'}")
     night = _night(known, archive, tracker, window, today, recheck_days, symbols or SymbolSettings({}, {}))
-    night.asking = Asking(int(now.timestamp() * 1_000_000), accept)
-    night.at_fault = tracker.at_fault(night.asking.now_us)
+    night.asking = asking
+    night.at_fault = tracker.at_fault(asking.now_us)
     night.finds_new = new_listings and selection.symbols is None
-    sync = Sync(
-        archive,
-        tracker,
-        storage,
-        layout,
-        emit,
-        workers=workers,
-        asking=night.asking,
-        takes_rows=takes_rows,
-        progress=progress,
-        hold=hold or Hold(),
-        line=line,
-    )
     done = await sync.run(night.files(selection), COMMAND)
     night.new.settle()
     missing_new = night.note_missing(emit)
     behind = night.behind(emit)
     if listing is not None:
-        record_symbols(layout.symbols_info, night.covered, listing)
+        record_symbols(sync.layout.symbols_info, night.covered, listing)
     followed = [one.series for one in known]
     filled = await fill_gaps(sorted({*followed, *night.new.new})) if fill_gaps is not None else Filled()
     return UpdateSummary(

@@ -562,12 +562,7 @@ def update_at(
         filler = GapFiller(vision, api, tracker, storage, checker, bring, now_us, MOST_GAP_US, events.append)
         return await update(
             Selection(),
-            archive=vision,
-            tracker=tracker,
-            storage=storage,
-            layout=layout,
-            now=datetime.fromtimestamp(now_us // 1_000_000, UTC),
-            emit=events.append,
+            Sync(vision, tracker, storage, layout, events.append, asking=Asking(now_us)),
             symbols=SymbolSettings({}, {}),
             listing=url,
             fill_gaps=filler.fill if fills_gaps else None,

@@ -9,6 +9,7 @@ from typing import Any
 from factories import kline_csv, publish, zip_bytes
 
 from core.datasets import DATASETS
+from core.download.asking import Asking
 from core.download.smart import SmartDownloader
 from core.download.tracker import DownloadTracker
 from core.download.transport import open_transport
@@ -107,18 +108,9 @@ class World:
         now = datetime.fromisoformat(f"{today}T09:15:00").replace(tzinfo=UTC)
 
         async def work(vision: DataVisionDownloader, tracker: DownloadTracker) -> UpdateSummary:
-            return await update(
-                selection or Selection(),
-                archive=vision,
-                tracker=tracker,
-                storage=self.storage,
-                layout=self.layout,
-                now=now,
-                emit=self.events.append,
-                symbols=SymbolSettings({}, {}),
-                accept=self.accept,
-                **options,
-            )
+            asking = Asking(int(now.timestamp() * 1_000_000), self.accept)
+            sync = Sync(vision, tracker, self.storage, self.layout, self.events.append, asking=asking)
+            return await update(selection or Selection(), sync, symbols=SymbolSettings({}, {}), **options)
 
         self.events.clear()
         summary = self._run(work, faults)
