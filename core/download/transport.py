@@ -10,6 +10,7 @@ Proxies and HTTP/2 are not spoken here: where they are wanted, `open_transport` 
 
 import asyncio
 import ssl
+import weakref
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
@@ -192,6 +193,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
+        if self.closed:  # whoever asked for it was cancelled meanwhile
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange
@@ -333,6 +336,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
         self._free: defaultdict[Host, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(limit))
         self._tls = tls
         self._idle: defaultdict[Host, list[Connection]] = defaultdict(list)
+        self._made: weakref.WeakSet[Connection] = weakref.WeakSet()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         timeouts: dict[str, Any] = request.extensions.get("timeout", {})
@@ -381,9 +385,8 @@ class PoolTransport(httpx.AsyncBaseTransport):
         return await _with_head(connection.start(head, at_end), connection, timeouts)
 
     async def aclose(self) -> None:
-        for connections in self._idle.values():
-            for connection in connections:
-                connection.abort()
+        for connection in list(self._made):  # also one of a request that was cancelled at a bad moment
+            connection.abort()
         self._idle.clear()
         await asyncio.sleep(0)
 
@@ -398,16 +401,19 @@ class PoolTransport(httpx.AsyncBaseTransport):
     async def _connect(self, host: Host, timeouts: dict[str, Any]) -> Connection:
         is_tls, name, port = host
         loop = asyncio.get_running_loop()
-        idle = self._idle[host]
+        connection = Connection(self._idle[host])
+        self._made.add(connection)
         try:
             async with asyncio.timeout(timeouts.get("connect")):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(idle), name, port, ssl=self._context() if is_tls else None
-                )
+                await loop.create_connection(lambda: connection, name, port, ssl=self._context() if is_tls else None)
         except TimeoutError as error:
+            connection.abort()
             raise httpx.ConnectTimeout(f"no connection to {name}:{port} in time") from error
         except (OSError, ssl.SSLError) as error:
             raise httpx.ConnectError(str(error)) from error
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
         return connection
 
     def _context(self) -> ssl.SSLContext:

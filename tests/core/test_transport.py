@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import trustme
+import uvloop
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived
@@ -59,6 +60,7 @@ def run(
     limit: int = 4,
     tls: ssl.SSLContext | None = None,
     client_tls: ssl.SSLContext | None = None,
+    loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
 ) -> Any:
     """Serve on loopback, do the work with a fresh transport, stop."""
 
@@ -68,7 +70,8 @@ def run(
         async with server, PoolTransport(limit, client_tls) as transport:
             return await work(transport, f"{'https' if tls else 'http'}://127.0.0.1:{port}/x")
 
-    return asyncio.run(main())
+    with asyncio.Runner(loop_factory=loop) as runner:
+        return runner.run(main())
 
 
 def request(url: str, seconds: float = 5.0, **timeouts: float) -> httpx.Request:
@@ -340,6 +343,59 @@ def test_a_cancelled_request_gives_back_its_place() -> None:
         return await body_of(transport, url)
 
     assert run(stuck, work, limit=1) == b"free"
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_connection_that_is_made_after_its_request_was_cancelled_is_closed(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """At whatever turn of the loop the cancel comes: none lies open when the transport is gone."""
+    open_now, seen, none = 0, asyncio.Event(), asyncio.Event()
+
+    async def patient(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now
+        open_now += 1
+        seen.set()
+        none.clear()
+        await reader.read()
+        writer.close()
+        open_now -= 1
+        if not open_now:
+            none.set()
+
+    async def work(transport: PoolTransport, url: str) -> None:
+        for turns in range(12):
+            task = asyncio.ensure_future(body_of(transport, url))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        async with asyncio.timeout(20):
+            await seen.wait()
+            await none.wait()
+
+    run(patient, work, loop=loop)
+
+
+def test_an_answer_that_nobody_ended_ends_with_the_transport() -> None:
+    gone = asyncio.Event()
+
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(ok()[:-1])
+        await reader.read()
+        writer.close()
+        gone.set()
+
+    async def work(transport: PoolTransport, url: str) -> None:
+        response = await transport.handle_async_request(request(url))
+        assert response.status_code == httpx.codes.OK
+        await transport.aclose()
+        async with asyncio.timeout(20):
+            await gone.wait()
+
+    run(half, work)
 
 
 def test_a_response_left_half_read_takes_its_connection_with_it() -> None:
