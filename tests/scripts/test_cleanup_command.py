@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from factories import ROOT, Command, Outcome
-from script_world import assert_catalog_is_the_footers, assert_nothing_half_written, called, command, zip_hits
+from factories import ROOT, Command, Outcome, called
+from script_world import assert_catalog_is_the_footers, assert_nothing_half_written, command, zip_hits
 
 from core.commands import pipeline
 from core.commands.cleanup import main
