@@ -22,7 +22,7 @@ demo: $(STAMP)
 	@$(BIN)/python scripts/demo.py
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

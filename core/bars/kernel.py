@@ -50,7 +50,7 @@ from core.bars.slots import (
 )
 from core.bars.threshold import find_sum
 
-PARTS: Final = "2914b1d3d51b7d08"
+PARTS: Final = "09c604918a9a8b4c"
 """The beginning of the SHA-256 of the modules that are compiled into this one. numba keeps a compiled kernel until the
 kernel's own file changes, whatever it calls: whoever changes those changes this line, and so this file."""
 CLOCK: Final = int(Family.CLOCK)

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from core.bars import compiled
+from core import compiled
 from core.bars.rounding import least_reaching, nearest
 from core.bars.slots import NEVER
 from core.bars.sums import Sums, exact
@@ -72,9 +72,9 @@ def test_without_a_folder_for_its_cache_a_kernel_is_compiled_all_the_same(
         return njit(**options)
 
     monkeypatch.setattr(compiled, "njit", without_cache)
-    double = compiled.kernel(lambda number: number * 2)
+    double = compiled.kept("bars", nogil=True)(lambda number: number * 2)
     assert double(21) == 42
-    assert "each process compiles it anew: cannot cache function 'run'" in caplog.text
+    assert "of bars cannot be kept, each process compiles it anew: cannot cache function 'run'" in caplog.text
 
 
 def test_the_kernel_says_of_which_parts_it_is_made() -> None:
