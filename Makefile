@@ -16,18 +16,23 @@ TOOLS := .venv-tools
 TOOL_NAMES := nautilus hftbacktest freqtrade vectorbt arctic
 TOOL_STAMPS := $(TOOL_NAMES:%=$(TOOLS)/%/.installed)
 
-.PHONY: demo test lint site bench tools clean
+.PHONY: demo test lint kernels site bench tools clean
 
 demo: $(STAMP)
 	@$(BIN)/python scripts/demo.py
 
-test: $(VENV)/.installed-dev lint
+test: $(VENV)/.installed-dev
+	@$(MAKE) --no-print-directory --jobs=2 lint kernels
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What numba compiles is compiled once, while the linters run, and not by each worker of the tests at the same time.
+kernels: $(VENV)/.installed-dev
+	$(BIN)/python tests/kernels.py
 
 site: $(VENV)/.installed-dev
 	$(BIN)/zensical build --strict --clean
