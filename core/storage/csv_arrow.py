@@ -65,7 +65,7 @@ class ArrowReader:
                     yield batch
         finally:
             self._watched.end()
-            with suppress(pa.ArrowInvalid, OSError, StopIteration):
+            with suppress(Exception):  # whatever is wrong with what nobody wants any more, and StopIteration
                 while True:  # Arrow reads ahead in a thread of its own, which may not outlive the interpreter
                     reader.read_next_batch()
 

@@ -507,3 +507,12 @@ def test_rows_that_nobody_wants_any_more_are_not_read_on() -> None:
     threading.Timer(0.2, member.is_let_go.set).start()
     batches.close()  # type: ignore[attr-defined]
     assert member.under_way == 0
+
+
+def test_what_is_wrong_with_rows_that_nobody_wants_is_not_said() -> None:
+    lines = [b"%d,1.5,2.5,3.75,%d,true\n" % (n, 1_700_000_000_000 + n) for n in range(20_000)]
+    member = HeldMember(b"".join([*lines[:300], b"odd\x00bytes\n", *lines[300:]]))
+    batches = ArrowReader(DATASETS["trades"].columns[Market.UM], 4096, "BTCUSDT").batches(member, 0)
+    next(batches)
+    member.is_let_go.set()
+    batches.close()  # type: ignore[attr-defined]
